@@ -1,0 +1,1 @@
+//! The Kubernetes API, embedded: storage, watch, validation, defaulting.

@@ -1,0 +1,1 @@
+//! Evidence of a kill in, verdict and remedy out.

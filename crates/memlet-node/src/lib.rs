@@ -1,0 +1,1 @@
+//! The node agent: Pod lifecycle through CRI, OOM attribution, status.

@@ -1,0 +1,1 @@
+//! The Linux OOM killer's reports, parsed from the kernel's log.

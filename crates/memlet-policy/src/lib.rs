@@ -1,0 +1,1 @@
+//! Kubernetes' rules about a Pod's memory, as pure functions.

@@ -1,0 +1,1 @@
+//! The embedded CRI runtime: sandboxes, containers, images and their supervisor.

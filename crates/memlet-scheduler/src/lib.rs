@@ -1,0 +1,1 @@
+//! Placement: binds Pods to nodes.

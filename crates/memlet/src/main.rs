@@ -1,0 +1,2 @@
+//! `memlet`: the program.
+fn main() {}

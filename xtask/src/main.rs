@@ -1,0 +1,2 @@
+//! `cargo xtask`: everything a contributor runs beyond cargo itself.
+fn main() {}
