@@ -65,8 +65,8 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
-    /// The group does not exist (any more). See [`Error::is_gone`].
-    #[error("cgroup {path} is gone; whoever owned it removed it")]
+    /// The group does not exist, or no longer. See [`Error::is_gone`].
+    #[error("cgroup {path} does not exist, or no longer; it has to be created first")]
     Gone {
         /// The group that is gone.
         path: CgroupPath,

@@ -25,8 +25,8 @@ pub enum Limit {
 #[error("{0:?} is not a memory limit; write a number of bytes, or max")]
 pub struct ParseLimitError(String);
 
-/// What cgroup v1 prints for "no limit" is `LONG_MAX` rounded down to whole pages (`PAGE_COUNTER_MAX`,
-/// include/linux/page_counter.h): it depends on the page size, and 64 KiB is the largest there is.
+/// What cgroup v1 prints for "no limit" is `LONG_MAX` rounded down to whole pages (`PAGE_COUNTER_MAX` in
+/// `include/linux/page_counter.h`): it depends on the page size, and 64 KiB is the largest there is.
 const V1_MAX_FROM: u64 = i64::MAX.cast_unsigned() & !0xffff;
 
 impl Limit {

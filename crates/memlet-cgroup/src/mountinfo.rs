@@ -73,10 +73,8 @@ fn unescape(text: &str) -> PathBuf {
     while let Some((&byte, tail)) = rest.split_first() {
         let escaped = (byte == b'\\').then(|| tail.get(..3)).flatten();
         let code = escaped.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        (rest, _) = match code {
-            Some(code) => (&tail[3..], bytes.push(code)),
-            None => (tail, bytes.push(byte)),
-        };
+        bytes.push(code.unwrap_or(byte));
+        rest = if code.is_some() { &tail[3..] } else { tail };
     }
     PathBuf::from(OsString::from_vec(bytes))
 }
