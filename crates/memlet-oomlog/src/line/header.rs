@@ -1,0 +1,144 @@
+//! The lines that open a report: who asked for memory, on which kernel.
+
+use super::Line;
+use super::scan::{number, uid};
+use crate::report::{Pid, Uid};
+
+/// `COMM invoked oom-killer: gfp_mask=…, order=…, oom_score_adj=…`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invoked<'a> {
+    /// The task whose allocation failed.
+    pub comm: &'a str,
+    /// The flags of the allocation.
+    pub gfp_bits: Option<u64>,
+    /// Their names, since Linux 4.6.
+    pub gfp_names: Option<&'a str>,
+    /// 2^order pages were asked for; −1 is `SysRq-F`.
+    pub order: Option<i32>,
+    /// The task's `oom_score_adj`.
+    pub oom_score_adj: Option<i16>,
+}
+
+/// `CPU: 0 UID: 0 PID: 861 Comm: COMM Not tainted 6.18.44 #1`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu<'a> {
+    /// The task's user, since Linux 6.12.
+    pub uid: Option<Uid>,
+    /// The task, by its thread id.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: &'a str,
+    /// The kernel's release.
+    pub kernel: Option<&'a str>,
+}
+
+pub(super) fn invoked(text: &str) -> Option<Line<'_>> {
+    // The longest name is too short to hold this, so the last occurrence is the kernel's.
+    let (comm, rest) = text.rsplit_once(" invoked oom-killer: ")?;
+    let rest = rest.strip_prefix("gfp_mask=0x")?;
+    let bits_end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+    let (bits, rest) = rest.split_at(bits_end);
+    let (gfp_names, rest) = match rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+        Some((names, rest)) => (Some(names), rest),
+        None => (None, rest),
+    };
+    let after = |key: &str| rest.split_once(key).map(|(_, value)| value);
+    Some(Line::Invoked(Invoked {
+        comm,
+        gfp_bits: u64::from_str_radix(bits, 16).ok(),
+        gfp_names,
+        order: after("order=").and_then(number).map(|(order, _)| order),
+        oom_score_adj: after("oom_score_adj=").and_then(number).map(|(adj, _)| adj),
+    }))
+}
+
+pub(super) fn cpu(text: &str) -> Option<Line<'_>> {
+    let (_, rest) = number::<u32>(text.strip_prefix("CPU: ")?)?;
+    let (user, rest) = match rest.strip_prefix(" UID: ") {
+        Some(rest) => uid(rest).map(|(user, rest)| (Some(user), rest))?,
+        None => (None, rest),
+    };
+    let (pid, rest) = number(rest.strip_prefix(" PID: ")?)?;
+    let rest = rest.strip_prefix(" Comm: ")?;
+    // ` Not tainted RELEASE #BUILD`, or ` Tainted: G        W          RELEASE #BUILD`.
+    // A name may hold either word; the kernel's own comes last.
+    let last =
+        [" Not tainted ", " Tainted: "].iter().filter_map(|word| Some((rest.rfind(word)?, word.len()))).max();
+    let (comm, taint) = last.map_or((rest, None), |(at, length)| (&rest[..at], Some(&rest[at + length..])));
+    let kernel = taint.and_then(|taint| {
+        let release = taint.split_once(" #").map_or(taint, |(release, _)| release);
+        release.split_ascii_whitespace().next_back()
+    });
+    Some(Line::Cpu(Cpu { uid: user, pid, comm, kernel }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invoked_of(text: &str) -> Invoked<'_> {
+        match Line::parse(text) {
+            Some(Line::Invoked(invoked)) => invoked,
+            other => panic!("{text:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn any_name_may_ask_for_memory() {
+        for comm in [
+            "memhog",
+            "a) b (c",
+            "",
+            "oom02:4583",
+            "x\ny",
+            "[x] ",
+            "oom-kill:constr",
+            "CPU: 0 PID: 1",
+            "mem 1",
+            "[1] 0 1",
+            "Call Trace:",
+        ] {
+            let text = format!(
+                "{comm} invoked oom-killer: gfp_mask=0x100cca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=-998"
+            );
+            let read = invoked_of(&text);
+            assert_eq!((read.comm, read.order, read.oom_score_adj), (comm, Some(0), Some(-998)));
+            assert_eq!((read.gfp_bits, read.gfp_names), (Some(0x10_0cca), Some("GFP_HIGHUSER_MOVABLE")));
+        }
+    }
+
+    #[test]
+    fn headers_of_other_kernels() {
+        let read = invoked_of(
+            "x invoked oom-killer: gfp_mask=0x6200ca(GFP_HIGHUSER_MOVABLE), nodemask=(null),  order=-1, oom_score_adj=0",
+        );
+        assert_eq!((read.order, read.oom_score_adj), (Some(-1), Some(0)));
+        let read = invoked_of("x invoked oom-killer: gfp_mask=0xd0, order=0, oom_adj=3, oom_score_adj=998");
+        assert_eq!((read.gfp_names, read.oom_score_adj), (None, Some(998)));
+        let cut = invoked_of("x invoked oom-killer: gfp_mask=0xcc0(GFP_KER");
+        assert_eq!((cut.gfp_bits, cut.order), (Some(0xcc0), None));
+    }
+
+    #[test]
+    fn the_stack_dump_names_task_and_kernel() {
+        for (text, uid, pid, comm, kernel) in [
+            (
+                "CPU: 0 UID: 0 PID: 861 Comm: memhog Not tainted 6.18.44-fc-v657 #1 PREEMPT(none) ",
+                Some(0),
+                861,
+                "memhog",
+                Some("6.18.44-fc-v657"),
+            ),
+            (
+                "CPU: 11 PID: 7 Comm: a Not tainted b Tainted: G        W          6.1.0-9 #1 Debian",
+                None,
+                7,
+                "a Not tainted b",
+                Some("6.1.0-9"),
+            ),
+            ("CPU: 1 UID: 4294967294 PID: 7 Comm: x", Some(u32::MAX - 1), 7, "x", None),
+        ] {
+            assert_eq!(Line::parse(text), Some(Line::Cpu(Cpu { uid, pid, comm, kernel })));
+        }
+    }
+}

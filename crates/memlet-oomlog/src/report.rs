@@ -1,0 +1,375 @@
+//! What a report holds. What the kernel did not say is `None`, never a zero.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use memlet_bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::amount::{Pages, Usage};
+
+/// A process id as the kernel prints it in its log: of the initial pid namespace.
+pub type Pid = i32;
+/// A user id of the initial user namespace.
+pub type Uid = u32;
+
+/// Names one report among those of one [`Assembler`](crate::Assembler).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReportId(pub u64);
+
+/// One report of the OOM killer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Its number in this reading of the log, for amendments.
+    #[serde(skip)]
+    pub id: ReportId,
+    /// When its first record was written, since boot; in JSON whole microseconds.
+    #[serde(rename = "sinceBootMicros", with = "micros")]
+    pub since_boot: Option<Duration>,
+    /// When the kill itself was written.
+    #[serde(rename = "killedSinceBootMicros", with = "micros")]
+    pub killed_since_boot: Option<Duration>,
+    /// The kernel's release, as the stack dump names it.
+    pub kernel: Option<String>,
+    /// The task whose allocation failed; often not the one that was killed.
+    pub invoked_by: Option<InvokedBy>,
+    /// What kind of memory it asked for.
+    pub gfp: Option<GfpMask>,
+    /// It asked for 2^order pages; −1 is a kill by hand (`SysRq-F`).
+    pub order: Option<i32>,
+    /// What confined the search for a victim, in the kernel's word.
+    pub constraint: Option<Constraint>,
+    /// Where memory ran out.
+    pub scope: Option<Scope>,
+    /// The memory cgroup whose limit was hit.
+    pub oom_memcg: Option<String>,
+    /// The memory cgroup in which the victim was.
+    pub task_memcg: Option<String>,
+    /// The last part of the cpuset path of the task that asked, not of the victim.
+    pub cpuset: Option<String>,
+    /// The victim as the `oom-kill` record names it; `Killed process` may name another thread of it.
+    pub chosen: Option<Chosen>,
+    /// The `memory` counter of [`oom_memcg`](Self::oom_memcg).
+    pub memory: Option<Usage>,
+    /// Its `memory+swap` counter (cgroup v1).
+    pub memory_swap: Option<Usage>,
+    /// Its `swap` counter (cgroup v2).
+    pub swap: Option<Usage>,
+    /// Its `kmem` counter (cgroup v1).
+    pub kmem: Option<Usage>,
+    /// The cgroup that [`stats`](Self::stats) describe.
+    pub stats_for: Option<String>,
+    /// Its `memory.stat` as printed: bytes, for event keys (`pgfault` …) counts.
+    pub stats: BTreeMap<String, u64>,
+    /// Figures of the whole machine, when the whole machine was short.
+    pub machine: Option<MachineMemory>,
+    /// The processes that the kernel listed, in its order.
+    pub tasks: Vec<Task>,
+    /// The processes that were killed, each once.
+    pub victims: Vec<Victim>,
+    /// The cgroup that was killed as a whole (`memory.oom.group`).
+    pub group_kill: Option<String>,
+    /// The kernel's stack dump, line by line as printed.
+    pub call_trace: Vec<String>,
+    /// How it ended; `None` when the end was not seen.
+    pub ending: Option<Ending>,
+    /// Whether it was seen from its header to its end, with nothing missing that the log would show.
+    pub complete: bool,
+    /// What was left out to keep memory bounded.
+    pub dropped: Dropped,
+    /// Reports that the kernel's rate limit suppressed before this one.
+    pub suppressed_before: Option<u64>,
+    /// The size of a page, where it follows from the figures.
+    pub page_size: Option<Bytes>,
+    /// Which records it was read from.
+    pub raw: RawRange,
+}
+
+/// The task whose allocation started the OOM killer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvokedBy {
+    /// Its name; a thread's own, where it was a thread.
+    pub comm: String,
+    /// Its thread id, from the stack dump.
+    pub pid: Option<Pid>,
+    /// Its user.
+    pub uid: Option<Uid>,
+    /// Its `oom_score_adj`.
+    pub oom_score_adj: Option<i16>,
+}
+
+/// The flags of the failed allocation. The bits change between kernels, the names don't.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GfpMask {
+    /// As printed.
+    pub bits: u64,
+    /// `GFP_KERNEL|__GFP_…`, since Linux 4.6.
+    pub names: Option<String>,
+}
+
+/// `enum oom_constraint` of `mm/oom_kill.c`, by the names it prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Constraint {
+    /// The whole system.
+    #[serde(rename = "CONSTRAINT_NONE")]
+    None,
+    /// The nodes of a cpuset.
+    #[serde(rename = "CONSTRAINT_CPUSET")]
+    Cpuset,
+    /// The nodes of a memory policy.
+    #[serde(rename = "CONSTRAINT_MEMORY_POLICY")]
+    MemoryPolicy,
+    /// A memory cgroup's limit.
+    #[serde(rename = "CONSTRAINT_MEMCG")]
+    Memcg,
+    /// A name that no kernel known here prints.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Constraint {
+    /// The constraint that the kernel prints as `name`.
+    pub fn of_name(name: &str) -> Self {
+        match name {
+            "CONSTRAINT_NONE" => Self::None,
+            "CONSTRAINT_CPUSET" => Self::Cpuset,
+            "CONSTRAINT_MEMORY_POLICY" => Self::MemoryPolicy,
+            "CONSTRAINT_MEMCG" => Self::Memcg,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// Where memory ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Scope {
+    /// At a memory cgroup's limit.
+    Memcg,
+    /// On the whole machine.
+    System,
+    /// On the nodes of a cpuset.
+    Cpuset,
+    /// On the nodes of a memory policy.
+    Mempolicy,
+}
+
+/// The victim as the `oom-kill` record names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chosen {
+    /// Its process id.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: String,
+    /// Its user.
+    pub uid: Uid,
+}
+
+/// Figures of the whole machine (`Mem-Info`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineMemory {
+    /// All pages of memory.
+    pub ram: Option<Pages>,
+    /// Those the kernel keeps from use.
+    pub reserved: Option<Pages>,
+    /// Swap space.
+    pub total_swap: Option<Bytes>,
+    /// Swap space not in use.
+    pub free_swap: Option<Bytes>,
+}
+
+/// One row of the task table. Which columns there are depends on the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// The process.
+    pub pid: Pid,
+    /// Its thread group: the same number.
+    pub tgid: Option<Pid>,
+    /// Its user.
+    pub uid: Option<Uid>,
+    /// Address space.
+    pub total_vm: Option<Pages>,
+    /// Resident: anonymous, file and shared memory. Pages shared with others count in each of them.
+    pub rss: Option<Pages>,
+    /// Resident anonymous memory (Linux 6.8).
+    pub rss_anon: Option<Pages>,
+    /// Resident pages of files (Linux 6.8).
+    pub rss_file: Option<Pages>,
+    /// Resident shared memory and tmpfs (Linux 6.8).
+    pub rss_shmem: Option<Pages>,
+    /// Page tables in bytes (Linux 4.15).
+    pub page_tables: Option<Bytes>,
+    /// Page tables in pages, on all levels (before Linux 4.15).
+    pub page_table_pages: Option<Pages>,
+    /// Swapped out.
+    pub swap_entries: Option<Pages>,
+    /// −1000 … 1000.
+    pub oom_score_adj: Option<i16>,
+    /// Its name.
+    pub comm: String,
+}
+
+/// A process that was killed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Victim {
+    /// The process.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: String,
+    /// Its user.
+    pub uid: Option<Uid>,
+    /// Address space.
+    #[serde(rename = "totalVmBytes")]
+    pub total_vm: Option<Bytes>,
+    /// Resident anonymous memory.
+    #[serde(rename = "anonRssBytes")]
+    pub anon_rss: Option<Bytes>,
+    /// Resident pages of files.
+    #[serde(rename = "fileRssBytes")]
+    pub file_rss: Option<Bytes>,
+    /// Resident shared memory and tmpfs.
+    #[serde(rename = "shmemRssBytes")]
+    pub shmem_rss: Option<Bytes>,
+    /// Page tables.
+    #[serde(rename = "pgtablesBytes")]
+    pub pgtables: Option<Bytes>,
+    /// −1000 … 1000.
+    pub oom_score_adj: Option<i16>,
+    /// What was left of it when the reaper had taken its memory.
+    pub reaped: Option<Reaped>,
+}
+
+/// What `oom_reaper` left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reaped {
+    /// Resident anonymous memory.
+    #[serde(rename = "anonRssBytes")]
+    pub anon_rss: Bytes,
+    /// Resident pages of files.
+    #[serde(rename = "fileRssBytes")]
+    pub file_rss: Bytes,
+    /// Resident shared memory and tmpfs.
+    #[serde(rename = "shmemRssBytes")]
+    pub shmem_rss: Bytes,
+}
+
+/// How a report ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// A process was killed.
+    Killed,
+    /// A process was killed without any scoring: the one that asked, because `vm.oom_kill_allocating_task` is set.
+    KilledAllocatingTask,
+    /// The chosen process was already on its way out; nothing was killed.
+    AlreadyExiting,
+    /// Every process was protected.
+    NoKillableProcess,
+    /// The kernel panicked instead (`vm.panic_on_oom`, or nothing left to kill).
+    Panic,
+}
+
+/// What was left out to keep memory bounded, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dropped {
+    /// Rows of the task table.
+    pub tasks: u64,
+    /// Killed processes.
+    pub victims: u64,
+    /// Lines of the call trace and keys of the statistics.
+    pub lines: u64,
+    /// Records lost before they could be read.
+    pub records: u64,
+}
+
+impl Dropped {
+    /// Whether nothing was left out.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which records a report was read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawRange {
+    /// The first record pushed that belongs to it, counted from 1.
+    pub start_line: u64,
+    /// The last.
+    pub end_line: u64,
+    /// The kernel's number of the first.
+    pub start_sequence: Option<u64>,
+    /// The kernel's number of the last.
+    pub end_sequence: Option<u64>,
+}
+
+/// What the kernel adds to a report after its kill line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Amendment {
+    /// The whole cgroup is killed (`memory.oom.group`).
+    GroupKill {
+        /// The cgroup.
+        path: String,
+    },
+    /// One more process of that cgroup was killed.
+    Victim(Victim),
+    /// One more process was killed, but so many are already listed that it is only counted.
+    VictimDropped,
+    /// The reaper has taken a victim's memory.
+    Reaped {
+        /// The victim.
+        pid: Pid,
+        /// What was left.
+        left: Reaped,
+    },
+}
+
+impl Report {
+    /// Adds to the report what the kernel said later.
+    pub fn amend(&mut self, amendment: Amendment) {
+        match amendment {
+            Amendment::GroupKill { path } => self.group_kill = Some(path),
+            Amendment::Victim(victim) => self.victims.push(victim),
+            Amendment::VictimDropped => self.dropped.victims += 1,
+            Amendment::Reaped { pid, left } => {
+                if let Some(victim) = self.victims.iter_mut().find(|victim| victim.pid == pid) {
+                    victim.reaped = Some(left);
+                }
+            }
+        }
+    }
+
+    /// The row of the task table for this process.
+    pub fn task(&self, pid: Pid) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.pid == pid)
+    }
+}
+
+/// A time since boot as whole microseconds, which is what the kernel's log has.
+mod micros {
+    use super::{Deserialize, Duration, Serialize};
+
+    #[expect(clippy::ref_option, reason = "serde's `with` asks for this signature")]
+    pub(super) fn serialize<S: serde::Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_micros))
+    }
+}

@@ -1,0 +1,296 @@
+//! Reports of real kills, recorded on Linux 6.18 with cgroup v1.
+
+use std::time::Duration;
+
+use memlet_bytes::Bytes;
+use memlet_oomlog::{
+    Amendment, Assembler, Choice, Collector, Constraint, Ending, Event, Level, Limit, Record, Report, Scope,
+};
+
+const POD_LIMIT: &str = include_str!("fixtures/pod-limit.txt");
+const NODE_LIMIT: &str = include_str!("fixtures/node-limit.txt");
+const CONTAINER_LIMIT: &str = include_str!("fixtures/container-limit.txt");
+
+/// The records of a `dmesg` text, numbered as `/dev/kmsg` would.
+fn records(dmesg: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (sequence, line) in (1000..).zip(dmesg.lines()) {
+        let (time, text) =
+            line.strip_prefix('[').and_then(|line| line.split_once("] ")).expect("a dmesg line");
+        records.push(Record {
+            sequence: Some(sequence),
+            since_boot: Some(Duration::from_secs_f64(time.trim().parse().expect("seconds"))),
+            level: Some(Level::Info),
+            facility: Some(0),
+            continuation: Some(false),
+            ..Record::of_text(text)
+        });
+    }
+    records
+}
+
+fn reports(records: &[Record]) -> Vec<Report> {
+    let mut collector = Collector::default();
+    for record in records {
+        collector.push(record);
+    }
+    collector.finish()
+}
+
+fn events(assembler: &mut Assembler, record: &Record) -> Vec<Event> {
+    assembler.push(record);
+    std::iter::from_fn(|| assembler.next_event()).collect()
+}
+
+fn kernel(sequence: u64, text: &str) -> Record {
+    Record {
+        sequence: Some(sequence),
+        facility: Some(0),
+        continuation: Some(false),
+        since_boot: Some(Duration::from_millis(sequence)),
+        ..Record::of_text(text)
+    }
+}
+
+const KILLED: &str = "Memory cgroup out of memory: Killed process";
+const SIZES: &str =
+    "total-vm:8192kB, anon-rss:4096kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:16kB oom_score_adj:0";
+
+#[test]
+fn a_pods_limit() {
+    let [report] = &reports(&records(POD_LIMIT))[..] else { panic!("one report") };
+    assert!(report.complete, "{report:#?}");
+    assert_eq!((report.scope, report.constraint.as_ref()), (Some(Scope::Memcg), Some(&Constraint::Memcg)));
+    let pod = "/kubepods/burstable/podedd036eb-ce5b-498b-9de5-b31807153cff";
+    let container = "26be0c6d0cf10eda3d1ce9170804516bbaf7b7e062767d8edea69849f12d1fe5";
+    assert_eq!(report.oom_memcg.as_deref(), Some(pod));
+    assert_eq!(report.task_memcg.as_deref(), Some(format!("{pod}/{container}").as_str()));
+    assert_eq!(report.cpuset.as_deref(), Some(container));
+    let memory = report.memory.unwrap();
+    assert_eq!(
+        (memory.usage, memory.limit, memory.failcnt),
+        (Bytes::from_mib(64), Limit::Bytes(Bytes::from_mib(64)), 423)
+    );
+    assert_eq!(report.memory_swap.unwrap().limit, Limit::Unlimited);
+    assert_eq!(report.kmem.unwrap().usage, Bytes::from_kib(520));
+    assert_eq!(report.swap, None, "cgroup v1 has no such counter");
+    assert_eq!((report.stats["total_rss"], report.stats["rss"], report.stats.len()), (66_576_384, 0, 42));
+    let invoker = report.invoked_by.as_ref().unwrap();
+    assert_eq!(
+        (invoker.comm.as_str(), invoker.pid, invoker.uid, invoker.oom_score_adj),
+        ("memhog", Some(861), Some(0), Some(998))
+    );
+    assert_eq!(report.kernel.as_deref(), Some("6.18.44-fc-v657"));
+    assert_eq!(report.gfp.as_ref().unwrap().names.as_deref(), Some("GFP_HIGHUSER_MOVABLE"));
+    assert_eq!((report.order, report.ending), (Some(0), Some(Ending::Killed)));
+    let [victim] = &report.victims[..] else { panic!("one victim") };
+    assert_eq!(
+        (victim.pid, victim.comm.as_str(), victim.uid, victim.oom_score_adj),
+        (861, "memhog", Some(0), Some(998))
+    );
+    assert_eq!(
+        (victim.anon_rss, victim.pgtables),
+        (Some(Bytes::from_kib(64896)), Some(Bytes::from_kib(168)))
+    );
+    assert_eq!(report.page_size, Some(Bytes::from_kib(4)));
+    assert_eq!(
+        report.tasks.iter().map(|task| task.comm.as_str()).collect::<Vec<_>>(),
+        ["pause", "sh", "memhog"]
+    );
+    assert_eq!((report.call_trace.len(), report.call_trace[0].as_str()), (34, "Call Trace:"));
+    assert_eq!((report.raw.start_line, report.raw.end_line), (1, 89));
+    assert_eq!((report.raw.start_sequence, report.raw.end_sequence), (Some(1000), Some(1088)));
+    assert_eq!(report.since_boot, Some(Duration::from_micros(3_515_115_400)));
+}
+
+#[test]
+fn why_that_process() {
+    let [pod] = &reports(&records(POD_LIMIT))[..] else { panic!("one report") };
+    // rss 16367 + page tables 172032/4096 + 998 × (16384/1000).
+    let ranking: Vec<_> = pod.ranking().iter().map(|ranked| (ranked.pid, ranked.points)).collect();
+    assert_eq!(ranking, [(861, 16367 + 42 + 998 * 16), (848, 220 + 10 + 998 * 16), (815, 159 + 10)]);
+    assert_eq!(pod.choice(), Choice::Agrees);
+
+    let [node] = &reports(&records(NODE_LIMIT))[..] else { panic!("one report") };
+    assert_eq!((node.complete, node.oom_memcg.as_deref(), node.tasks.len()), (true, Some("/kubepods"), 14));
+    assert_eq!(node.choice_agrees(), Some(true));
+
+    // Had the kernel taken another one, it would be told.
+    let mut wrong = node.clone();
+    wrong.victims[0].pid = 18757;
+    wrong.chosen = None;
+    assert_eq!(wrong.choice(), Choice::Disagrees { worst: 19344 });
+    wrong.tasks.retain(|task| task.pid != 18757);
+    assert_eq!(wrong.choice(), Choice::Unknown, "the victim is not in the table");
+
+    let [container] = &reports(&records(CONTAINER_LIMIT))[..] else { panic!("one report") };
+    assert_eq!((container.complete, container.choice_agrees()), (true, Some(true)));
+}
+
+#[test]
+fn a_report_is_json_and_back() {
+    for report in reports(&records(NODE_LIMIT)) {
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["constraint"], "CONSTRAINT_MEMCG");
+        assert_eq!(json["memorySwap"]["limit"], "unlimited");
+        assert_eq!(json["victims"][0]["anonRssBytes"], 1_043_584 * 1024);
+        let back: Report = serde_json::from_value(json).unwrap();
+        assert_eq!(back, report);
+    }
+}
+
+#[test]
+fn reports_follow_each_other() {
+    let three = [POD_LIMIT, "\n", NODE_LIMIT, "\n", CONTAINER_LIMIT].concat();
+    let lines: String = three.lines().filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]).collect();
+    let found: Vec<_> = reports(&records(&lines))
+        .into_iter()
+        .map(|report| (report.complete, report.victims[0].pid))
+        .collect();
+    assert_eq!(found, [(true, 861), (true, 19344), (true, 3011)]);
+}
+
+#[test]
+fn the_report_comes_with_the_kill_line() {
+    let records = records(POD_LIMIT);
+    let (kill, before) = records.split_last().unwrap();
+    let mut assembler = Assembler::default();
+    for record in before {
+        assert_eq!(events(&mut assembler, record), []);
+    }
+    assert!(assembler.is_amid_report());
+    assert!(matches!(&events(&mut assembler, kill)[..], [Event::Finished(report)] if report.complete));
+    assert!(!assembler.is_amid_report());
+    assembler.flush();
+    assert_eq!(assembler.next_event(), None);
+}
+
+#[test]
+fn a_cgroup_killed_as_a_whole_amends_the_report() {
+    let mut assembler = Assembler::default();
+    let mut push = |sequence, text: &str| events(&mut assembler, &kernel(sequence, text));
+    let [Event::Finished(report)] = &mut push(1, &format!("{KILLED} 42 (hog) {SIZES}"))[..] else {
+        panic!("a report")
+    };
+    let id = report.id;
+    let mut amended = |events: Vec<Event>| match <[Event; 1]>::try_from(events) {
+        Ok([Event::Amended { report: of, amendment }]) if of == id => report.amend(amendment),
+        other => panic!("{other:?}"),
+    };
+    amended(push(2, "Tasks in /pod/c are going to be killed due to memory.oom.group set"));
+    amended(push(3, &format!("{KILLED} 41 (sh) {SIZES}")));
+    assert_eq!(push(4, &format!("{KILLED} 42 (hog) {SIZES}")), [], "the first victim is named again");
+    amended(push(5, "oom_reaper: reaped process 41 (sh), now anon-rss:0kB, file-rss:4kB, shmem-rss:0kB"));
+    assert_eq!(report.group_kill.as_deref(), Some("/pod/c"));
+    assert_eq!(report.victims.iter().map(|victim| victim.pid).collect::<Vec<_>>(), [42, 41]);
+    assert_eq!(report.victims[1].reaped.unwrap().file_rss, Bytes::from_kib(4));
+    // Long after, and with no header because of the rate limit: another kill.
+    let [Event::Finished(next)] = &push(5000, &format!("{KILLED} 43 (x) {SIZES}"))[..] else {
+        panic!("a report")
+    };
+    assert_ne!(next.id, id);
+}
+
+#[test]
+fn kills_that_the_rate_limit_left_alone() {
+    let records: Vec<_> =
+        (1..=3).map(|sequence| kernel(sequence, &format!("{KILLED} 42 (hog) {SIZES}"))).collect();
+    let found = reports(&records);
+    assert_eq!(found.len(), 3, "the same pid again is another kill");
+    assert!(found.iter().all(|report| !report.complete && report.scope == Some(Scope::Memcg)));
+    let [report] = &reports(&[
+        kernel(1, "oom_kill_process: 7 callbacks suppressed"),
+        kernel(2, "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"),
+        kernel(3, "Out of memory and no killable processes..."),
+    ])[..] else {
+        panic!("one report")
+    };
+    assert_eq!((report.suppressed_before, report.ending), (Some(7), Some(Ending::NoKillableProcess)));
+    assert!(report.complete && report.victims.is_empty());
+}
+
+#[test]
+fn a_torn_line_is_mended() {
+    let whole = records(POD_LIMIT);
+    let at = whole.iter().position(|record| record.text.starts_with("oom-kill:")).unwrap();
+    let text = whole[at].text.clone();
+    for cut in ["cpuset=", "mems_allowed=", "oom_memcg=", "b31807153cff,", ",task_memcg=", ",task="]
+        .map(|word| text.find(word).unwrap() + word.len())
+    {
+        // The kernel's pieces begin with a comma or a slash, or are the cpuset's name.
+        let cut = if text[cut..].starts_with(['/', ',']) || text[..cut].ends_with("cpuset=") {
+            cut
+        } else {
+            text[..cut].rfind(',').unwrap()
+        };
+        let mut torn = whole.clone();
+        torn[at].text.truncate(cut);
+        let rest = Record {
+            continuation: Some(true),
+            ..Record { text: text[cut..].to_owned(), ..torn[at].clone() }
+        };
+        let noise =
+            Record { text: "docker0: port 1(veth) entered disabled state".to_owned(), ..torn[at].clone() };
+        torn.splice(at + 1..=at, [noise, rest]);
+        for (sequence, record) in (1000..).zip(&mut torn) {
+            record.sequence = Some(sequence);
+        }
+        let [report] = &reports(&torn)[..] else { panic!("one report") };
+        let [expected] = &reports(&whole)[..] else { panic!("one report") };
+        assert!(report.complete, "cut after {:?}", &text[..cut]);
+        assert_eq!(Report { raw: expected.raw, ..report.clone() }, *expected, "cut after {:?}", &text[..cut]);
+    }
+}
+
+#[test]
+fn user_space_is_not_believed() {
+    let mut forged = records(POD_LIMIT);
+    for record in &mut forged {
+        record.facility = Some(1);
+    }
+    assert_eq!(reports(&forged), []);
+    // Nor can it spoil a real one that it writes into.
+    let mut mixed = records(POD_LIMIT);
+    let forgery = Record { facility: Some(1), ..Record::of_text(format!("{KILLED} 1 (init) {SIZES}")) };
+    mixed.insert(60, forgery);
+    let [report] = &reports(&mixed)[..] else { panic!("one report") };
+    assert!(report.complete && report.victims[0].pid == 861);
+}
+
+#[test]
+fn a_lost_record_makes_a_report_incomplete() {
+    let mut records = records(POD_LIMIT);
+    records.remove(70);
+    let [report] = &reports(&records)[..] else { panic!("one report") };
+    assert_eq!((report.complete, report.dropped.records, report.choice()), (false, 1, Choice::Unknown));
+    assert_eq!(report.victims[0].pid, 861);
+}
+
+#[test]
+fn a_victims_name_cannot_move_it_to_another_cgroup() {
+    for comm in [",task=evil,pid=", "a) b (c", "", "x\ny", "1,uid=0"] {
+        let renamed =
+            POD_LIMIT.replace("task=memhog,", "task=<comm>,").replace("(memhog) total", "(<comm>) total");
+        let mut records = records(&renamed);
+        for record in &mut records {
+            record.text = record.text.replace("<comm>", comm);
+        }
+        let [report] = &reports(&records)[..] else { panic!("one report") };
+        assert_eq!((report.victims[0].comm.as_str(), report.victims[0].pid), (comm, 861));
+        assert_eq!(report.chosen.as_ref().unwrap().comm, comm);
+        assert!(
+            report.task_memcg.as_deref().unwrap().ends_with("f12d1fe5"),
+            "{comm:?}: {:?}",
+            report.task_memcg
+        );
+    }
+}
+
+#[test]
+fn amendments_for_nothing_are_dropped() {
+    let mut report = reports(&records(POD_LIMIT)).remove(0);
+    let before = report.clone();
+    let left = memlet_oomlog::Reaped { anon_rss: Bytes::ZERO, file_rss: Bytes::ZERO, shmem_rss: Bytes::ZERO };
+    report.amend(Amendment::Reaped { pid: 1, left });
+    assert_eq!(report, before);
+}
