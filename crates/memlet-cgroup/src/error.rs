@@ -46,6 +46,15 @@ pub enum Error {
         /// The group with the processes.
         dir: PathBuf,
     },
+    /// cgroup v2 takes no process into a group that handed controllers to its children.
+    #[error(
+        "no process can be in cgroup {path}: it has handed the memory controller to groups below it (cgroup v2); \
+         use a group below it that has none itself"
+    )]
+    NotALeaf {
+        /// The group with groups below it.
+        path: CgroupPath,
+    },
     /// The cgroup filesystem is mounted read-only.
     #[error(
         "{} is on a read-only cgroup filesystem; remount it (mount -o remount,rw), \

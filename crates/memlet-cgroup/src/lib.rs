@@ -7,6 +7,19 @@
 //! What the kernel does not say is `None`, never 0; "no limit" is [`Limit::Max`], never a large number.
 //! Who should get which limit is not known here, and neither are containers or any orchestrator.
 //!
+//! ```no_run
+//! use memlet_bytes::Bytes;
+//! use memlet_cgroup::{Cgroup, Hierarchy, Limit};
+//!
+//! # fn main() -> memlet_cgroup::Result<()> {
+//! let group = Cgroup::create(&Hierarchy::detect()?, &"/example/one".parse()?)?;
+//! group.set_limit(Limit::Bytes(Bytes::from_mib(64)))?;
+//! group.join_current_thread()?;
+//! println!("{} of {}", group.usage()?, group.limit()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Needs Linux 5.3 (`pidfd_open`). Where a newer kernel's file is missing (`memory.peak`, `memory.events.local`,
 //! `cgroup.kill`), its figure is `None` or its older equivalent is used.
 #![forbid(unsafe_code)]

@@ -93,7 +93,7 @@ impl Joiner {
     /// Moves the calling thread (v1) or process (v2) into the group. See [`Cgroup::join_current_thread`].
     ///
     /// # Errors
-    /// What the kernel says: `ENODEV` where the group is gone.
+    /// What the kernel says: `ENODEV` where the group is gone, `EBUSY` where it is no leaf (v2).
     pub fn join(&self) -> io::Result<()> {
         (&self.0).write(b"0").map(drop)
     }
@@ -126,9 +126,10 @@ impl Cgroup {
     /// Between `fork` and `exec` use a [`Cgroup::joiner`], which allocates nothing.
     ///
     /// # Errors
-    /// Where the group is gone or may not be written.
+    /// [`Error::NotALeaf`] (v2); where the group is gone or may not be written.
     pub fn join_current_thread(&self) -> Result<()> {
-        self.joiner()?.join().map_err(|error| self.failure("write", self.join_file(), error))
+        let joined = self.joiner()?.join();
+        joined.map_err(|error| self.not_joined(self.failure("write", self.join_file(), error)))
     }
 
     /// Opens the way into this group for a child that will be forked.
@@ -151,9 +152,19 @@ impl Cgroup {
     /// Moves a process with all its threads into this group. What it has been charged for stays where it was.
     ///
     /// # Errors
-    /// Where the group is gone or may not be written; `Io` with `ESRCH` where the process is.
+    /// [`Error::NotALeaf`] (v2); where the group is gone or may not be written; `Io` with `ESRCH` where the process
+    /// is gone.
     pub fn add(&self, pid: Pid) -> Result<()> {
-        self.write("cgroup.procs", &pid.to_string())
+        self.write("cgroup.procs", &pid.to_string()).map_err(|error| self.not_joined(error))
+    }
+
+    fn not_joined(&self, error: Error) -> Error {
+        match &error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
+                Error::NotALeaf { path: self.path().clone() }
+            }
+            _ => error,
+        }
     }
 
     /// Kills every process in this group and all below it and waits until they are gone, five seconds at most.

@@ -319,8 +319,9 @@ mod figures {
     #[test]
     fn stat_longer_than_a_page() {
         let tree = Tree::new(Version::V2);
-        let mut text: String = (0..2000).map(|n| format!("some_long_key_{n} {n}\n")).collect();
-        text.push_str("anon 77\n");
+        let mut lines: Vec<String> = (0..2000).map(|n| format!("some_long_key_{n} {n}")).collect();
+        lines.push("anon 77\n".to_owned());
+        let text = lines.join("\n");
         assert!(text.len() > 4 * 4096);
         let stat = tree.file("memory.stat", &text).open().stat().unwrap();
         assert_eq!((stat.raw.len(), stat.anon), (2001, Some(Bytes::new(77))));

@@ -64,6 +64,8 @@ fn main() -> ExitCode {
         trial("kill_all_and_remove_leave_nothing", kill_all_and_remove_leave_nothing),
         trial("a_group_made_again_is_not_the_old_one", a_group_made_again_is_not_the_old_one),
         trial("remove_everywhere_spares_the_living_and_takes_the_rest", remove_everywhere),
+        trial("a_removal_of_what_is_not_empty_is_refused", a_removal_of_what_is_not_empty_is_refused),
+        trial("v2_takes_no_process_above_a_leaf", v2_takes_no_process_above_a_leaf),
         trial("members_are_moved_and_waited_for", members_are_moved_and_waited_for),
     ];
     libtest_mimic::run(&options, trials).exit_code()
@@ -272,10 +274,10 @@ fn limits_read_back(sandbox: &Sandbox) {
 }
 
 fn kill_all_and_remove_leave_nothing(sandbox: &Sandbox) {
-    let (above, below) = (sandbox.group("a"), sandbox.group("a/b"));
+    let (above, below, beside) = (sandbox.group("a"), sandbox.group("a/b"), sandbox.group("a/c"));
     let mut children: Vec<Child> = (0..3).map(|_| holder(&below, 1)).collect();
     // Grandchildren that ignore what they can.
-    let mut shell = start(&above, &["sh", "-c", "trap '' TERM; sleep 100 & sleep 100 & echo held; wait"]);
+    let mut shell = start(&beside, &["sh", "-c", "trap '' TERM; sleep 100 & sleep 100 & echo held; wait"]);
     BufReader::new(shell.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
     assert_eq!(above.processes_recursive().unwrap().len(), 6);
 
@@ -291,6 +293,7 @@ fn kill_all_and_remove_leave_nothing(sandbox: &Sandbox) {
     assert_eq!(above.kill_all().unwrap(), [], "nobody left to kill");
     let dir = above.dir_path().to_path_buf();
     below.remove().unwrap();
+    beside.remove().unwrap();
     above.remove().unwrap();
     assert!(!dir.exists());
 }
@@ -340,6 +343,31 @@ fn remove_everywhere(sandbox: &Sandbox) {
         assert!(!dir.exists() && !dir.parent().unwrap().exists(), "{}", dir.display());
     }
     hierarchy.remove_everywhere(&path).unwrap();
+}
+
+fn a_removal_of_what_is_not_empty_is_refused(sandbox: &Sandbox) {
+    let group = sandbox.group("a");
+    let mut child = holder(&group, 1);
+    let (dir, error) = (group.dir_path().to_path_buf(), group.remove().unwrap_err());
+    assert!(matches!(&error, Error::Busy { pid: Some(pid), .. } if pid.get() == child.id()), "{error:?}");
+    drop(child.stdin.take());
+    // Right after the end is seen, the kernel may still count it as a member: that is waited for.
+    child.wait().unwrap();
+    sandbox.group("a").remove().unwrap();
+    assert!(!dir.exists());
+}
+
+fn v2_takes_no_process_above_a_leaf(sandbox: &Sandbox) {
+    let (above, leaf) = (sandbox.group("a"), sandbox.group("a/b"));
+    let mut child = holder(&leaf, 1);
+    let moved = above.add(Pid::from(child.id()));
+    if sandbox.v1() {
+        moved.unwrap();
+    } else {
+        assert!(matches!(moved, Err(Error::NotALeaf { .. })), "{moved:?}");
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }
 
 fn members_are_moved_and_waited_for(sandbox: &Sandbox) {
