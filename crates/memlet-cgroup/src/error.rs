@@ -189,3 +189,53 @@ fn inhabitant(pid: Option<Pid>, comm: Option<&str>) -> String {
         (None, _) => "something in it does not end, or lives in another pid namespace".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    fn path() -> CgroupPath {
+        "/kubepods/pod1".parse().unwrap()
+    }
+
+    #[test]
+    fn sorts_the_systems_answers() {
+        let file = Path::new("/sys/fs/cgroup/a/memory.max");
+        let sorted = |errno| Error::system("write", file, errno);
+        assert!(matches!(sorted(Errno::ROFS), Error::ReadOnly { .. }));
+        for refused in [Errno::ACCESS, Errno::PERM] {
+            assert!(matches!(sorted(refused), Error::NotPermitted { .. }));
+        }
+        assert!(matches!(sorted(Errno::INVAL), Error::Io { .. }));
+        assert!(sorted(Errno::NOENT).is_missing_file() && sorted(Errno::OPNOTSUPP).is_missing_file());
+        assert!(!sorted(Errno::NOENT).is_gone(), "a file that is missing is not a group that is gone");
+        assert!(Error::Gone { path: path() }.is_gone());
+    }
+
+    #[test]
+    fn names_the_thing_the_reason_and_the_way_out() {
+        let denied = Error::system("write", Path::new("/sys/fs/cgroup/a/memory.max"), Errno::ACCESS);
+        insta::assert_snapshot!(denied, @"not permitted to write /sys/fs/cgroup/a/memory.max; run as root, or have the cgroup delegated to this user");
+        assert!(denied.source().is_some(), "the cause is told once, as the source");
+
+        let (limit, usage) = (Limit::Bytes(Bytes::from_mib(4)), Some(Bytes::from_mib(17)));
+        let refused = Error::LimitBelowUsage { path: path(), limit, usage };
+        insta::assert_snapshot!(refused, @"cgroup /kubepods/pod1 uses 17Mi and cannot be limited to 4Mi: the kernel could not reclaim enough; stop processes in it or choose a higher limit");
+        let refused = Error::LimitBelowUsage { path: path(), limit, usage: None };
+        assert!(refused.to_string().contains("uses more and cannot"));
+
+        let file = "memory.limit_in_bytes";
+        insta::assert_snapshot!(Error::LimitsOutOfOrder { path: path(), limit, file }, @"cgroup /kubepods/pod1 cannot be limited to 4Mi: with cgroup v1 memory must not exceed memory plus swap (memory.limit_in_bytes); set both with set_limits");
+        insta::assert_snapshot!(Error::NotALeaf { path: path() }, @"no process can be in cgroup /kubepods/pod1: it has handed the memory controller to groups below it (cgroup v2); use a group below it that has none itself");
+
+        let busy = |pid, comm: Option<&str>| {
+            let (dir, comm) = (PathBuf::from("/sys/fs/cgroup/a"), comm.map(str::to_owned));
+            Error::Busy { dir, pid, comm }.to_string()
+        };
+        let pid = Some(Pid::from(7));
+        insta::assert_snapshot!(busy(pid, Some("sleep")), @"cgroup /sys/fs/cgroup/a is busy: process 7 (sleep) is in it; stop it first");
+        insta::assert_snapshot!(busy(pid, None), @"cgroup /sys/fs/cgroup/a is busy: process 7 is in it; stop it first");
+        insta::assert_snapshot!(busy(None, None), @"cgroup /sys/fs/cgroup/a is busy: something in it does not end, or lives in another pid namespace; stop it first");
+    }
+}

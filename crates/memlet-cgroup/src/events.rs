@@ -36,18 +36,8 @@ pub struct Events {
     pub under_oom: Option<bool>,
 }
 
+/// A file of counts, by key.
 pub(crate) type Counts = BTreeMap<String, u64>;
-
-/// Lines of `key number`; what is not such a line comes back as the error.
-pub(crate) fn parse(text: &str) -> Result<Counts, String> {
-    text.lines()
-        .map(|line| {
-            let (key, value) = line.split_once(' ').ok_or(line)?;
-            Ok((key.to_owned(), value.trim().parse().map_err(|_| line)?))
-        })
-        .collect::<Result<_, &str>>()
-        .map_err(str::to_owned)
-}
 
 impl Events {
     pub(crate) fn from_v1(oom_control: &Counts) -> Self {

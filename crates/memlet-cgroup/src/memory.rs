@@ -3,7 +3,7 @@
 use memlet_bytes::Bytes;
 use rustix::io::Errno;
 
-use crate::{Cgroup, Error, Events, Limit, Result, Stat, Version, events, stat};
+use crate::{Cgroup, Error, Events, Limit, Result, Stat, Version, events, file, stat};
 
 const V1_MEMSW: &str = "memory.memsw.limit_in_bytes";
 
@@ -149,8 +149,8 @@ impl Cgroup {
     /// # Errors
     /// Where the group is gone.
     pub fn events(&self) -> Result<Events> {
-        let read = |file: &'static str| match self.read_optional(file)? {
-            Some(text) => events::parse(&text).map_err(|line| self.malformed(file, &line)),
+        let read = |name| match self.read_optional(name)? {
+            Some(text) => file::keyed_numbers(&text).map_err(|line| self.malformed(name, line)),
             None => Ok(events::Counts::default()),
         };
         match self.version {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::Version;
+use crate::{Version, file};
 
 /// What the memory of a group and all below it consists of. Figures overlap: shmem is part of file, slab of kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +46,7 @@ impl Stat {
 
 /// Reads `memory.stat`; what is not a line of it comes back as the error.
 pub(crate) fn parse(text: &str, version: Version) -> Result<Stat, &str> {
-    let mut raw = BTreeMap::new();
-    for line in text.lines() {
-        let (key, value) = line.split_once(' ').ok_or(line)?;
-        raw.insert(key.to_owned(), value.trim().parse().map_err(|_| line)?);
-    }
+    let raw = file::keyed_numbers(text)?;
     let get = |key: &str| raw.get(key).copied().map(Bytes::new);
     // Without the prefix, v1 counts this group alone while its usage counts all below too.
     let figures = match version {

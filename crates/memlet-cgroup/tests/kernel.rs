@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         trial("staying_below_the_limit_kills_nobody", staying_below_the_limit_kills_nobody),
         trial("a_kill_counts_where_the_victim_was", a_kill_counts_where_the_victim_was),
         trial("a_watch_fires_on_oom_and_only_then", a_watch_fires_on_oom_and_only_then),
+        trial("whom_the_kernel_tells_of_a_limit_above", whom_the_kernel_tells_of_a_limit_above),
         trial("figures_of_a_process_that_holds_memory", figures_of_a_process_that_holds_memory),
         trial("a_limit_below_usage", a_limit_below_usage),
         trial("limits_go_up_and_down_together", limits_go_up_and_down_together),
@@ -207,6 +208,17 @@ fn a_watch_fires_on_oom_and_only_then(sandbox: &Sandbox) {
     assert!(watch.drain().unwrap() >= 1);
     assert_eq!(watch.drain().unwrap(), 0);
     assert!(!readable(&others, Duration::from_millis(50)), "a group beside it is not told");
+}
+
+fn whom_the_kernel_tells_of_a_limit_above(sandbox: &Sandbox) {
+    let (above, victim, sibling) = (sandbox.group("a"), sandbox.group("a/b"), sandbox.group("a/c"));
+    above.set_limit(LIMIT).unwrap();
+    let [above, of_victim, of_sibling] = [&above, &victim, &sibling].map(|group| group.watch_oom().unwrap());
+    assert_eq!(fill(&victim, 64).code(), Some(137));
+    assert!(readable(&above, Duration::from_secs(2)) && readable(&of_victim, Duration::from_secs(2)));
+    // v1 tells the whole subtree, so a watch alone proves no kill (mem_cgroup_oom_notify).
+    assert_eq!(readable(&of_sibling, Duration::from_millis(50)), sandbox.v1());
+    assert_eq!(sibling.events().unwrap().oom_kill, Some(0));
 }
 
 fn figures_of_a_process_that_holds_memory(sandbox: &Sandbox) {
