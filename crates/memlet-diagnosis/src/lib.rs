@@ -1,1 +1,26 @@
-//! Evidence of a kill in, verdict and remedy out.
+//! Evidence of a container's end in, verdict and remedy out. Pure: no clock, no file, no kernel.
+//!
+//! [`judge`] decides how a container ended from what the witnesses said ([`Evidence`]) and never from the
+//! reason somebody else wrote down; [`render::text`] shows the [`Verdict`] to people, its `serde` form to
+//! programs, and [`summary`] is the one line that an Event carries.
+//!
+//! The rule above all others: a container is `OOMKilled` when the kernel's OOM killer killed its main process,
+//! and only then. What cannot be known is said to be unknown.
+#![forbid(unsafe_code)]
+
+mod amount; // how amounts are written: for reading, for manifests
+pub mod evidence; // what the witnesses said
+mod facts; // the statements that carry a verdict
+mod judge; // who ended it, and at whose limit
+mod remedy; // which number to change, and to what
+pub mod render; // a verdict as text
+mod signal; // signals by name
+mod summary; // one kill in one line
+mod tasks; // the kernel's table of processes
+mod verdict; // what a verdict holds
+
+pub use evidence::Evidence;
+pub use judge::judge;
+pub use remedy::suggested_limit;
+pub use summary::summary;
+pub use verdict::{ChildKill, Fact, Outcome, Patch, Remedy, Topic, Verdict};

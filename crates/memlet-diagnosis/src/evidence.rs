@@ -1,0 +1,194 @@
+//! What is known of a container's life and death, before anybody judges it.
+//!
+//! Each type here is a statement by one witness: the runtime's supervisor ([`ContainerEnd`]), the kernel's
+//! log (`memlet_oomlog::Report`), the memory cgroup ([`Snapshot`]). Whatever a witness could not say is
+//! `None`, and [`KillRecord::missing`] says why.
+
+use jiff::Timestamp;
+use memlet_bytes::Bytes;
+use memlet_cgroup::Snapshot;
+use memlet_oomlog::Report;
+use serde::{Deserialize, Serialize};
+
+/// How a process ended, as `wait(2)` told its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Exit {
+    /// It ended by itself with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The code as shells and Kubernetes show it: 128 + the signal's number for a death by signal.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+
+    /// Whether SIGKILL ended it: the only signal the OOM killer sends, though others send it too.
+    pub const fn is_sigkill(self) -> bool {
+        matches!(self, Self::Signal(9))
+    }
+}
+
+/// The `oom_score_adj` that the rules give a container, and what the kernel let it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OomScoreAdj {
+    /// By Kubernetes' rules.
+    pub wanted: i32,
+    /// Read back from `/proc/<pid>/oom_score_adj`; differs where root lacks `CAP_SYS_RESOURCE` and so may
+    /// not lower the value.
+    pub actual: Option<i32>,
+}
+
+/// The runtime's statement about a container: where it lives and, once it has ended, how.
+///
+/// The embedded runtime gives it as JSON under the key [`ContainerStatement::INFO_KEY`] of CRI's verbose
+/// container status; another runtime does not, and then the node agent says what it could not learn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatement {
+    /// The main process, as seen from the runtime's pid namespace; kept after its death.
+    pub pid: Option<i32>,
+    /// The container's memory cgroup, a path within the hierarchy.
+    pub cgroup_path: String,
+    /// The score adjustment wanted and had.
+    pub oom_score_adj: Option<OomScoreAdj>,
+    /// How it ended.
+    pub end: Option<ContainerEnd>,
+}
+
+impl ContainerStatement {
+    /// The key in `ContainerStatusResponse.info` that holds this statement.
+    pub const INFO_KEY: &str = "memlet.dev/container";
+}
+
+/// The end of a container's main process, with what its cgroups said before they were removed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerEnd {
+    /// What `wait(2)` told.
+    pub exit: Exit,
+    /// When the supervisor learnt of it.
+    pub at: Timestamp,
+    /// The container's own memory cgroup, read at once after the death; its `oom_kills` counts from the
+    /// container's start, since each container has a cgroup of its own.
+    pub container: Option<Snapshot>,
+    /// The Pod's memory cgroup at the same moment.
+    pub pod: Option<Snapshot>,
+}
+
+/// Whose limit ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Level {
+    /// The container's own limit.
+    Container,
+    /// The Pod's limit: the sum of its containers', shared with the sandbox and siblings.
+    Pod,
+    /// The cgroup of a QoS class, which normally has no limit.
+    QosClass,
+    /// The limit of all Pods together (`/kubepods`): the node's memory less its reservations.
+    NodeAllocatable,
+    /// No limit at all: the machine had no memory left.
+    Machine,
+    /// A cgroup above or beside those that this node made.
+    Other,
+}
+
+/// The container that a kill happened in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    /// The Pod's namespace.
+    pub namespace: String,
+    /// The Pod's name.
+    pub pod: String,
+    /// The Pod's uid.
+    pub pod_uid: String,
+    /// The container's name in the Pod's spec.
+    pub container: String,
+    /// The runtime's id of this instance of the container.
+    pub container_id: String,
+    /// How often the container had restarted before this instance.
+    pub restart_count: i32,
+}
+
+/// Whether the process that the OOM killer chose was the container's main process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Victim {
+    /// The main process, and with it the container.
+    Main,
+    /// Another process of the container; the main process lived on.
+    Child,
+    /// The kernel killed a process of this container, but which one is not known.
+    Unknown,
+}
+
+/// A witness that could not be heard, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Missing {
+    /// What was asked: `/dev/kmsg`, `memory.oom_control` …
+    pub source: String,
+    /// Why it gave nothing, and what to do about it.
+    pub reason: String,
+}
+
+/// Everything known about one kill by the kernel's OOM killer: the supervisor's statement and the kernel's
+/// report, joined by cgroup path and pid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KillRecord {
+    /// When the node learnt of the kill.
+    pub at: Timestamp,
+    /// The container that lost a process.
+    pub subject: Subject,
+    /// Whether it was the main process.
+    pub victim: Victim,
+    /// Whose limit ran out; `None` when the kernel's report could not be had.
+    pub level: Option<Level>,
+    /// The kernel's report.
+    pub report: Option<Report>,
+    /// The container's memory cgroup: at its end, or for a killed child just after the kill.
+    pub container_memory: Option<Snapshot>,
+    /// The Pod's memory cgroup at the same moment.
+    pub pod_memory: Option<Snapshot>,
+    /// The container's score adjustment wanted and had.
+    pub oom_score_adj: Option<OomScoreAdj>,
+    /// Witnesses that could not be heard.
+    pub missing: Vec<Missing>,
+}
+
+/// What a verdict is made from: one container's spec, end and kills.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// The container judged.
+    pub subject: Subject,
+    /// `Guaranteed`, `Burstable` or `BestEffort`.
+    pub qos_class: String,
+    /// The container's memory request in the spec, after defaulting.
+    pub request: Option<Bytes>,
+    /// The container's memory limit in the spec.
+    pub limit: Option<Bytes>,
+    /// The memory limit of the Pod's cgroup, where it has one.
+    pub pod_limit: Option<Bytes>,
+    /// The memory this node gives to all Pods together.
+    pub node_memory: Bytes,
+    /// How the container ended; `None` while it runs.
+    pub end: Option<ContainerEnd>,
+    /// The reason in the Pod's status: `Completed`, `Error`, `OOMKilled`, `StartError` …
+    pub reason: Option<String>,
+    /// The message in the Pod's status.
+    pub message: Option<String>,
+    /// Whether standard output is a terminal (`tty: true`): then stdio does not hold lines back.
+    pub tty: bool,
+    /// Kills by the OOM killer in this container, oldest first.
+    pub kills: Vec<KillRecord>,
+}

@@ -1,0 +1,88 @@
+//! What the end itself says, where no kill by the OOM killer explains it.
+
+use crate::Evidence;
+use crate::amount::counted;
+use crate::evidence::{ContainerEnd, Exit};
+use crate::signal;
+use crate::verdict::{Fact, Outcome, Topic};
+
+pub(super) fn start(evidence: &Evidence) -> Option<Fact> {
+    let message = evidence.message.as_deref().map(str::trim).filter(|message| !message.is_empty())?;
+    Some(Fact::new(Topic::Start, message))
+}
+
+pub(super) fn signal(
+    evidence: &Evidence,
+    end: &ContainerEnd,
+    signal: i32,
+    outcome: &Outcome,
+) -> Option<Fact> {
+    if !end.exit.is_sigkill() {
+        return Some(Fact::new(
+            Topic::Signal,
+            format!("{}: {}", signal::name(signal), signal::meaning(signal)),
+        ));
+    }
+    let kills = end.container.as_ref().and_then(|memory| memory.oom_kills);
+    let text = match (outcome, kills) {
+        (Outcome::KilledByOther { .. }, Some(0)) => format!(
+            "SIGKILL, but not out of memory: the kernel counted no OOM kill in this container. {SENDERS}"
+        ),
+        (Outcome::KilledByOther { .. }, Some(kills)) => format!(
+            "SIGKILL, but not out of memory: the kernel counted {}, and each is accounted for below. {SENDERS}",
+            counted(kills, "OOM kill in this container", "OOM kills in this container")
+        ),
+        _ => format!(
+            "SIGKILL, and whether the OOM killer sent it is not known: its counter could not be read{}",
+            evidence
+                .reason
+                .as_deref()
+                .map(|reason| format!(". The Pod's status says {reason}"))
+                .unwrap_or_default()
+        ),
+    };
+    Some(Fact::new(Topic::Signal, text))
+}
+
+/// Who sends SIGKILL besides the OOM killer. Which of them it was leaves no trace with the kernel.
+const SENDERS: &str = "Others send it at the end of a grace period (a Pod deleted or evicted, a liveness probe that \
+                       failed), by hand (kill -9), or from within the container; the Pod's events may tell";
+
+/// A main process that ends with 137 by itself is mostly a shell that passes on how its child died.
+pub(super) fn code_like_a_signal(code: i32) -> Fact {
+    let text = format!(
+        "none: the main process ended by itself with code {code}. Shells do so when their last child died by {}",
+        signal::name(code - 128)
+    );
+    Fact::new(Topic::Signal, text)
+}
+
+/// Some runtimes say `OOMKilled` of every container in whose neighbourhood something was killed.
+pub(super) fn status_says_otherwise(evidence: &Evidence, end: &ContainerEnd) -> Option<Fact> {
+    if evidence.reason.as_deref() != Some("OOMKilled") {
+        return None;
+    }
+    let text = match end.exit {
+        Exit::Code(code) => format!(
+            "says OOMKilled, but the main process ended by itself with code {code}; some runtimes say so of every \
+             container near a kill"
+        ),
+        Exit::Signal(_) if end.container.as_ref().is_some_and(|memory| memory.oom_kills.is_some()) => {
+            "says OOMKilled, but the kernel's counter does not bear it out".to_owned()
+        }
+        Exit::Signal(_) => return None,
+    };
+    Some(Fact::new(Topic::Status, text))
+}
+
+/// What a sudden death does to output that had not left the program.
+pub(super) fn lost_lines(evidence: &Evidence) -> Option<Fact> {
+    if evidence.tty {
+        return None;
+    }
+    Some(Fact::new(
+        Topic::Logs,
+        "the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what it still held died \
+         with the process",
+    ))
+}

@@ -1,0 +1,139 @@
+//! Whose limit ran out, by the kernel's own counters.
+
+use memlet_oomlog::Report;
+
+use crate::Evidence;
+use crate::amount::counted;
+use crate::evidence::{ContainerEnd, KillRecord, Level};
+use crate::tasks;
+use crate::verdict::{Fact, Topic};
+
+/// `at the Pod's limit`: the level as part of a sentence.
+pub(crate) const fn level_phrase(level: Option<Level>) -> &'static str {
+    match level {
+        Some(Level::Container) => "the container's limit",
+        Some(Level::Pod) => "the Pod's limit",
+        Some(Level::QosClass) => "the limit of the QoS class",
+        Some(Level::NodeAllocatable) => "the node's limit for all Pods",
+        Some(Level::Machine) => "the end of the machine's memory",
+        Some(Level::Other) => "the limit of another cgroup",
+        None => "a limit not known",
+    }
+}
+
+/// Whether the Pod's limit is this container's: then the kernel blames the Pod for what the container did.
+pub(crate) fn own_and_pod_limit_equal(evidence: &Evidence) -> bool {
+    evidence.limit.is_some() && evidence.limit == evidence.pod_limit
+}
+
+pub(super) fn fact(
+    evidence: &Evidence,
+    end: &ContainerEnd,
+    kill: Option<&KillRecord>,
+    level: Option<Level>,
+) -> Fact {
+    let report = kill.and_then(|kill| kill.report.as_ref());
+    let counters = report.and_then(reported).or_else(|| counted_at_end(end, kill, level));
+    let mut text = whose(level, evidence, report);
+    if let Some(counters) = counters {
+        text.push_str(&counters);
+    }
+    let explanation = match level {
+        Some(Level::Pod) if own_and_pod_limit_equal(evidence) => {
+            ". The container's own limit is the same, but the pause process counts against the Pod's too, so that \
+             one is full first"
+        }
+        Some(Level::Pod) => ". It is shared by all containers of the Pod",
+        Some(Level::NodeAllocatable) => ". No limit of this container's own was hit",
+        Some(Level::Machine) => ". No cgroup's limit was hit",
+        Some(_) => "",
+        None => ". The kernel counted the kill, but whose limit ran out is not known without its report",
+    };
+    text.push_str(explanation);
+    Fact::new(Topic::Limit, text)
+}
+
+fn whose(level: Option<Level>, evidence: &Evidence, report: Option<&Report>) -> String {
+    match level {
+        Some(Level::Container) => "the container's own".to_owned(),
+        Some(Level::Pod) => "the Pod's".to_owned(),
+        Some(Level::NodeAllocatable) => "the node's, for all Pods together".to_owned(),
+        Some(Level::Machine) => "none: the whole machine ran out of memory".to_owned(),
+        Some(Level::QosClass | Level::Other) => match report.and_then(|report| report.oom_memcg.as_ref()) {
+            Some(path) => format!("that of cgroup {path}, which Kubernetes does not set"),
+            None => "that of a cgroup which Kubernetes does not set".to_owned(),
+        },
+        None => match evidence.limit {
+            Some(limit) => format!("unknown which; the container's own is {limit}"),
+            None => "unknown which; the container has none of its own".to_owned(),
+        },
+    }
+}
+
+/// `: usage 128Mi, limit 128Mi, failcnt 412, cgroup …`, from the kernel's report.
+fn reported(report: &Report) -> Option<String> {
+    let memory = report.memory?;
+    let limit = memory.limit.bytes().map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+    let path =
+        report.oom_memcg.as_ref().map(|path| format!(" (cgroup {})", shortened(path))).unwrap_or_default();
+    Some(format!(": usage {}, limit {limit}, failcnt {}{path}", memory.usage, memory.failcnt))
+}
+
+/// The same from the cgroup's files, read after the death: the usage has sunk by then, the peak has not.
+fn counted_at_end(end: &ContainerEnd, kill: Option<&KillRecord>, level: Option<Level>) -> Option<String> {
+    let snapshot = match level {
+        Some(Level::Pod) => end.pod.as_ref().or(kill?.pod_memory.as_ref()),
+        Some(Level::Container) | None => end.container.as_ref().or_else(|| kill?.container_memory.as_ref()),
+        Some(_) => None,
+    }?;
+    let figures: Vec<_> = [
+        snapshot.peak.map(|peak| format!("peak {peak}")),
+        snapshot.limit.map(|limit| format!("limit {limit}")),
+        snapshot.failcnt.map(|failcnt| format!("failcnt {failcnt}")),
+        snapshot.oom_kills.map(|kills| counted(kills, "kill counted", "kills counted")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!figures.is_empty())
+        .then(|| format!(": {} (cgroup {})", figures.join(", "), shortened(snapshot.path.as_str())))
+}
+
+/// Ids are long and say little twice: each piece keeps at most 16 characters.
+fn shortened(path: &str) -> String {
+    let piece = |piece: &str| match piece.char_indices().nth(16) {
+        Some((end, _)) => format!("{}…", &piece[..end]),
+        None => piece.to_owned(),
+    };
+    path.split('/').map(piece).collect::<Vec<_>>().join("/")
+}
+
+/// Who held memory where several shared a limit.
+pub(super) fn holders(kill: Option<&KillRecord>, level: Option<Level>, evidence: &Evidence) -> Option<Fact> {
+    let shared = match level? {
+        Level::Container => false,
+        Level::Pod => !own_and_pod_limit_equal(evidence),
+        Level::QosClass | Level::NodeAllocatable | Level::Machine | Level::Other => true,
+    };
+    let kill = kill.filter(|_| shared)?;
+    let report = kill.report.as_ref()?;
+    let victim = report.victims.first()?.pid;
+    let by_size = tasks::by_size(report);
+    let (largest, held) = by_size.first()?;
+    let mut text = format!("{held} by pid {} ({})", largest.pid, largest.comm);
+    if largest.pid == victim {
+        text.push_str(", the one killed");
+        if let Some((next, held)) = by_size.get(1) {
+            text.push_str(&format!("; next is pid {} ({}) with {held}", next.pid, next.comm));
+        }
+    } else if let Some((_, held)) = by_size.iter().find(|(task, _)| task.pid == victim) {
+        text.push_str(&format!(", which lives on; the one killed held {held}"));
+    }
+    let own = kill.container_memory.as_ref().and_then(|memory| memory.peak);
+    if let (Some(peak), Some(limit), Some(Level::Pod)) = (own, evidence.limit, level)
+        && peak < limit
+    {
+        text.push_str(&format!(". This container never held more than {peak} of its own {limit}"));
+    }
+    Some(Fact::new(Topic::Holders, text))
+}

@@ -1,0 +1,266 @@
+//! Which number to change, and to what.
+//!
+//! The rule for a new amount ([`suggested_limit`]): half as much again as the amount that did not do, rounded up to a
+//! number that reads well, never below what a container needs to start. The true need is not known at a kill: the
+//! process was still asking, so the old limit is only a lower bound of it.
+
+use memlet_bytes::Bytes;
+use memlet_oomlog::Report;
+
+use crate::Evidence;
+use crate::amount::quantity;
+use crate::evidence::{KillRecord, Level};
+use crate::facts::{composition, own_and_pod_limit_equal};
+use crate::tasks;
+use crate::verdict::{Outcome, Patch, Remedy};
+
+/// No container starts reliably below this: the runtime's own first process is charged to it (CRI-O refuses less
+/// than 12Mi).
+const LEAST: Bytes = Bytes::from_mib(16);
+
+/// One and a half times `short`, rounded up by [`friendly`], at least 16Mi.
+pub fn suggested_limit(short: Bytes) -> Bytes {
+    friendly(Bytes::new(short.get().saturating_add(short.get() / 2))).max(LEAST)
+}
+
+/// Rounds up to a multiple of the largest power of two that is at most an eighth of the amount, at least 1Mi: what is
+/// added is an eighth at most, and the number stays short (150Mi → 160Mi, 192Mi → 192Mi, 1.5Gi → 1536Mi).
+fn friendly(amount: Bytes) -> Bytes {
+    let eighth = (amount.get() / 8).max(1);
+    let step = (1_u64 << eighth.ilog2()).max(1 << 20);
+    Bytes::new(amount.get().checked_next_multiple_of(step).unwrap_or(u64::MAX))
+}
+
+pub(crate) fn of(evidence: &Evidence, outcome: &Outcome, kill: Option<&KillRecord>) -> Option<Remedy> {
+    let level = match outcome {
+        Outcome::OomKilled { level } => *level,
+        Outcome::StartFailed { .. } => return of_failed_start(evidence, kill),
+        // A killed child is as short of memory as a killed main process.
+        _ => kill?.level,
+    };
+    let report = kill.and_then(|kill| kill.report.as_ref());
+    match level {
+        Some(Level::Container) => raise_own_limit(evidence, report),
+        Some(Level::Pod) if own_and_pod_limit_equal(evidence) => raise_own_limit(evidence, report),
+        Some(Level::Pod) => Some(pod_limit(evidence, report)),
+        Some(Level::NodeAllocatable | Level::Machine) => Some(node_memory(evidence, report, level)),
+        Some(Level::QosClass | Level::Other) => Some(foreign_limit(report)),
+        None => raise_own_limit(evidence, report),
+    }
+}
+
+fn of_failed_start(evidence: &Evidence, kill: Option<&KillRecord>) -> Option<Remedy> {
+    let limit = evidence.limit.filter(|limit| *limit < LEAST)?;
+    let counted = evidence.end.as_ref().and_then(|end| end.container.as_ref()?.oom_kills).unwrap_or(0);
+    let evident = if kill.is_some() || counted > 0 {
+        "the kernel killed what was to become the container before its program began"
+    } else {
+        "too little for the runtime to start anything in"
+    };
+    let text = format!("limits.memory {} → {}: {evident}", quantity(limit), quantity(LEAST));
+    Some(Remedy { text, patch: Some(limit_patch(evidence, limit, LEAST)) })
+}
+
+/// A new limit, and the same as the request where the two were equal: so the QoS class stays.
+fn limit_patch(evidence: &Evidence, old: Bytes, new: Bytes) -> Patch {
+    let request = evidence.request.filter(|request| *request == old).map(|_| new);
+    Patch::new(&evidence.subject.container, request, Some(new))
+}
+
+fn raise_own_limit(evidence: &Evidence, report: Option<&Report>) -> Option<Remedy> {
+    let limit = evidence.limit?;
+    let new = suggested_limit(limit);
+    let shared = report.and_then(composition).filter(super::facts::Composition::is_mostly_shared);
+    let mut text = String::new();
+    if let Some(held) = shared.and_then(|composition| composition.shared) {
+        text.push_str(&format!(
+            "most of it, {held}, is shared memory or files on tmpfs, such as an emptyDir with medium: Memory, which \
+             counts against this limit: give that volume a sizeLimit, or put it on disk. Otherwise "
+        ));
+    }
+    let sum =
+        if new == LEAST { "the least to start with".to_owned() } else { "× 1.5, rounded up".to_owned() };
+    text.push_str(&format!("limits.memory {} → {} ({sum}). ", quantity(limit), quantity(new)));
+    text.push_str(&format!(
+        "The true need is not known, only that it is above {limit}: it was still asking. If {new} runs out too, look \
+         for a leak"
+    ));
+    if new > evidence.node_memory {
+        text.push_str(&format!(". This node has only {} for all Pods", evidence.node_memory));
+    }
+    Some(Remedy { text, patch: Some(limit_patch(evidence, limit, new)) })
+}
+
+/// The Pod's limit ran out, and this container is not alone below it.
+fn pod_limit(evidence: &Evidence, report: Option<&Report>) -> Remedy {
+    let pod_limit = evidence.pod_limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let container = &evidence.subject.container;
+    if let Some((task, held)) = report.and_then(tasks::larger_survivor) {
+        return Remedy {
+            text: format!(
+                "the Pod's limit{pod_limit} is shared: pid {} ({}) held {held}, more than the process that was \
+                 killed. Raise the limit of the container that it belongs to, and so the Pod's, or let it use less; \
+                 {container}'s own numbers are not the cause",
+                task.pid, task.comm
+            ),
+            patch: None,
+        };
+    }
+    let Some(limit) = evidence.limit else {
+        return Remedy {
+            text: format!(
+                "the Pod's limit{pod_limit} is too small for its containers together, and {container}, which has none \
+                 of its own, held most: raise the Pod's, or give {container} a limit so that it meets its own first"
+            ),
+            patch: None,
+        };
+    };
+    let new = suggested_limit(limit);
+    Remedy {
+        text: format!(
+            "the Pod's limit{pod_limit} is the sum of its containers', and {container} held most: limits.memory {} → \
+             {} (× 1.5, rounded up) raises both. The true need is not known",
+            quantity(limit),
+            quantity(new)
+        ),
+        patch: Some(limit_patch(evidence, limit, new)),
+    }
+}
+
+/// No limit of the Pod: the node was full. Requests decide who fits here, and who is killed first.
+fn node_memory(evidence: &Evidence, report: Option<&Report>, level: Option<Level>) -> Remedy {
+    let container = &evidence.subject.container;
+    let held = report.and_then(tasks::victim_held);
+    let mut remedy = match (report.and_then(tasks::larger_survivor), held) {
+        (Some((task, largest)), held) => {
+            bystander(evidence, &format!("pid {} ({}) held {largest}", task.pid, task.comm), held)
+        }
+        (None, Some(held)) => hog(evidence, held),
+        (None, None) => Remedy {
+            text: format!(
+                "the node was full: give {container} a request of what it needs, so that it is placed where that much \
+                 is free, and every Pod here a limit"
+            ),
+            patch: None,
+        },
+    };
+    if level == Some(Level::Machine) {
+        remedy.text.push_str(
+            ". The node's limit for all Pods did not stop it before the machine was full: reserve more memory for \
+             what runs outside Pods",
+        );
+    }
+    remedy
+}
+
+fn bystander(evidence: &Evidence, largest: &str, held: Option<Bytes>) -> Remedy {
+    let mut text = format!("{largest}, and lives on: lower that one's limit, or give it one");
+    let request = held.map(|held| friendly(held).min(evidence.limit.unwrap_or(held.max(friendly(held)))));
+    let Some(request) = request.filter(|request| *request > evidence.request.unwrap_or_default()) else {
+        return Remedy { text, patch: None };
+    };
+    text.push_str(&format!(
+        ". For {}, requests.memory {} → {} (it held {}): the more is requested, the lower its oom_score_adj, and the \
+         later it is killed",
+        evidence.subject.container,
+        evidence.request.map_or_else(|| "none".to_owned(), quantity),
+        quantity(request),
+        held.unwrap_or_default()
+    ));
+    Remedy { text, patch: Some(Patch::new(&evidence.subject.container, Some(request), None)) }
+}
+
+fn hog(evidence: &Evidence, held: Bytes) -> Remedy {
+    let container = &evidence.subject.container;
+    let node = evidence.node_memory;
+    match evidence.limit {
+        Some(limit) => {
+            let request = friendly(held).min(limit);
+            let patch = (request > evidence.request.unwrap_or_default())
+                .then(|| Patch::new(container, Some(request), None));
+            let old = evidence.request.map_or_else(|| "none".to_owned(), quantity);
+            let advice = match patch {
+                Some(_) => format!(
+                    "requests.memory {old} → {} (it held {held}), so that it is placed where that much is free; or \
+                     lower its limit of {limit}",
+                    quantity(request)
+                ),
+                None => format!("lower its limit of {limit}, or the requests of others on this node"),
+            };
+            Remedy { text: format!("limits on this node add up to more than its {node}: {advice}"), patch }
+        }
+        None => {
+            let new = suggested_limit(held);
+            if new > node {
+                return Remedy {
+                    text: format!(
+                        "{container} has no limit and held {held} of the {node} that this node has for all Pods: it \
+                         needs a larger node, or to use less. With a limit below {node} it would meet its own limit, \
+                         not its neighbours"
+                    ),
+                    patch: None,
+                };
+            }
+            Remedy {
+                text: format!(
+                    "{container} has no limit and held most, {held}: limits.memory {} ({held} × 1.5, rounded up) makes \
+                     it meet its own limit before the node's, and the equal request keeps that much free for it",
+                    quantity(new)
+                ),
+                patch: Some(Patch::new(container, Some(new), Some(new))),
+            }
+        }
+    }
+}
+
+fn foreign_limit(report: Option<&Report>) -> Remedy {
+    let path = report.and_then(|report| report.oom_memcg.as_deref()).unwrap_or("above or beside the Pod");
+    Remedy {
+        text: format!(
+            "the limit of cgroup {path} ran out, and no manifest sets that one: raise it where it is set"
+        ),
+        patch: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn half_as_much_again_and_easy_to_read() {
+        for (short, suggested) in [
+            ("64Ki", "16Mi"),
+            ("10Mi", "16Mi"),
+            ("64Mi", "96Mi"),
+            ("100Mi", "160Mi"),
+            ("128Mi", "192Mi"),
+            ("200Mi", "320Mi"),
+            ("256Mi", "384Mi"),
+            ("1Gi", "1536Mi"),
+            ("3Gi", "4608Mi"),
+            ("100Gi", "160Gi"),
+        ] {
+            let (number, unit) = short.split_at(short.len() - 2);
+            let shift = match unit {
+                "Ki" => 10,
+                "Mi" => 20,
+                _ => 30,
+            };
+            let short = Bytes::new(number.parse::<u64>().unwrap() << shift);
+            assert_eq!(quantity(suggested_limit(short)), suggested);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn always_more_and_never_twice_as_much(short in (LEAST.get() / 3 * 2)..(1 << 50)) {
+            let suggested = suggested_limit(Bytes::new(short)).get();
+            prop_assert!(suggested >= short + short / 2);
+            prop_assert!(suggested <= short * 3 / 2 + short * 3 / 16 + (1 << 20));
+            prop_assert_eq!(suggested % (1 << 20), 0);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A verdict as text for people.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style as Ansi};
+
+use crate::verdict::{Outcome, Verdict};
+
+/// How to show a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Whether to colour it with ANSI sequences.
+    pub colour: bool,
+    /// How many columns there are; `None` for what reads well in a file.
+    pub width: Option<usize>,
+}
+
+/// The columns of text that goes nowhere in particular.
+const USUAL_WIDTH: usize = 100;
+/// Narrower than this, wrapping makes it worse.
+const LEAST_WIDTH: usize = 40;
+/// Where the facts begin: two blanks, a label, two blanks.
+const INDENT: usize = 11;
+/// So many kills of children are listed; more are counted.
+const CHILDREN_LISTED: usize = 3;
+
+/// The headline, then a line or more per fact, child, remedy and missing witness. Ends with a newline.
+pub fn text(verdict: &Verdict, style: Style) -> String {
+    let mut page = Page { style, out: String::new() };
+    page.headline(verdict);
+    for fact in &verdict.facts {
+        page.paragraph(fact.topic.label(), &fact.text);
+    }
+    for child in verdict.children.iter().take(CHILDREN_LISTED) {
+        page.paragraph("child", &child.text);
+    }
+    if let Some(more @ 1..) = verdict.children.len().checked_sub(CHILDREN_LISTED) {
+        page.paragraph("", &format!("and {more} more"));
+    }
+    if let Some(remedy) = &verdict.remedy {
+        page.paragraph("change", &remedy.text);
+        for line in remedy.patch.iter().flat_map(|patch| patch.yaml.lines()) {
+            page.preformatted(line);
+        }
+    }
+    for missing in &verdict.missing {
+        page.paragraph("missing", &format!("{}: {}", missing.source, missing.reason));
+    }
+    page.out
+}
+
+struct Page {
+    style: Style,
+    out: String,
+}
+
+impl Page {
+    fn headline(&mut self, verdict: &Verdict) {
+        let colour = match verdict.outcome {
+            Outcome::Completed => AnsiColor::Green,
+            Outcome::Running => AnsiColor::Cyan,
+            _ => AnsiColor::Red,
+        };
+        let name = match verdict.subject.restart_count {
+            0 => verdict.subject.container.clone(),
+            restarts => format!("{} (restart {restarts})", verdict.subject.container),
+        };
+        let headline = self.styled(Ansi::new().bold().fg_color(Some(colour.into())), &verdict.headline);
+        let _ = writeln!(self.out, "{}: {headline}", printable(&name));
+    }
+
+    fn paragraph(&mut self, label: &str, text: &str) {
+        let width = self.style.width.unwrap_or(USUAL_WIDTH).max(LEAST_WIDTH) - INDENT;
+        let text = printable(text);
+        for (index, line) in wrapped(&text, width).into_iter().enumerate() {
+            let label = if index == 0 { label } else { "" };
+            let label = self.styled(Ansi::new().dimmed(), &format!("{label:<7}"));
+            let _ = writeln!(self.out, "  {label}  {line}");
+        }
+    }
+
+    /// A line that must survive being copied: never wrapped.
+    fn preformatted(&mut self, line: &str) {
+        let line = self.styled(Ansi::new().fg_color(Some(AnsiColor::Green.into())), &printable(line));
+        let _ = writeln!(self.out, "{:INDENT$}{line}", "");
+    }
+
+    fn styled(&self, style: Ansi, text: &str) -> String {
+        if self.style.colour && !text.trim().is_empty() {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Process names are chosen by whoever runs the process: no control character of theirs reaches a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Breaks at blanks; a word longer than a line keeps one of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
