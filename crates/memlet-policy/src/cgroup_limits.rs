@@ -140,3 +140,121 @@ pub fn memory_volume_size(
         .filter(|bound| *bound > Bytes::ZERO)
         .fold(node_allocatable, std::cmp::Ord::min)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[expect(clippy::needless_pass_by_value, reason = "tables of json! values read better by value")]
+    fn pod(spec: Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+    }
+
+    /// A container with this memory limit (none where the text is empty) and half of nothing else.
+    fn limited(name: &str, limit: &str) -> Value {
+        if limit.is_empty() {
+            json!({"name": name})
+        } else {
+            json!({"name": name, "resources": {"limits": {"memory": limit}}})
+        }
+    }
+
+    fn limit(spec: Value) -> Option<Bytes> {
+        let pod = pod(spec);
+        pod_memory_limit(pod.spec.as_ref().unwrap(), QosClass::of_pod(&pod))
+    }
+
+    #[test]
+    fn a_pod_is_limited_when_all_its_containers_are() {
+        let mib = |amount| Some(Bytes::from_mib(amount));
+        for (expected, spec) in [
+            (None, json!({"containers": [limited("a", "")]})),
+            (mib(100), json!({"containers": [limited("a", "100Mi")]})),
+            (mib(160), json!({"containers": [limited("a", "100Mi"), limited("b", "60Mi")]})),
+            // As recorded: one without a limit leaves the Pod without.
+            (None, json!({"containers": [limited("a", "60Mi"), limited("b", "")]})),
+            (None, json!({"containers": [limited("a", "60Mi"), limited("b", "0")]})),
+            (None, json!({"containers": [limited("a", "60Mi")], "initContainers": [limited("i", "")]})),
+            (mib(70), json!({"containers": [limited("a", "60Mi")], "overhead": {"memory": "10Mi"}})),
+            (
+                mib(200),
+                json!({"containers": [limited("a", "60Mi"), limited("b", "")],
+                       "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "200Mi"}}}),
+            ),
+            (None, json!({"containers": [{"name": "a", "resources": {"requests": {"memory": "200Mi"}}}]})),
+        ] {
+            assert_eq!(limit(spec.clone()), expected, "{spec}");
+        }
+        let two = pod(json!({"containers": [limited("a", "60Mi"), limited("b", "")]}));
+        assert_eq!(containers_without_limit(two.spec.as_ref().unwrap()), ["b"]);
+    }
+
+    #[test]
+    fn guaranteed_pods_have_their_limit() {
+        let all = json!({"cpu": "100m", "memory": "100Mi"});
+        let spec = json!({"containers": [{"name": "a", "resources": {"requests": all, "limits": all}}]});
+        assert_eq!(limit(spec), Some(Bytes::new(104_857_600)));
+    }
+
+    #[test]
+    fn a_container_without_limit_takes_the_pods() {
+        let pod = pod(json!({
+            "containers": [limited("a", "60Mi"), limited("b", "")],
+            "resources": {"limits": {"memory": "200Mi"}},
+        }));
+        let mut spec = pod.spec.unwrap();
+        let limits =
+            |spec: &PodSpec| [0, 1].map(|index| container_memory_limit(spec, &spec.containers[index]));
+        assert_eq!(limits(&spec), [Some(Bytes::from_mib(60)), Some(Bytes::from_mib(200))]);
+        spec.resources = None;
+        assert_eq!(limits(&spec), [Some(Bytes::from_mib(60)), None]);
+    }
+
+    #[test]
+    fn swap_is_for_burstable_containers() {
+        let (memory, swap) = (Bytes::from_gib(4), Bytes::from_gib(2));
+        let swap_of = |spec: Value, behavior| {
+            let pod = pod(spec);
+            container_swap_limit(&pod, &pod.spec.as_ref().unwrap().containers[0], behavior, memory, swap)
+        };
+        let requesting = |request: &str, limit: &str| json!({"containers": [{"name": "a", "resources": {"requests": {"memory": request}, "limits": {"memory": limit}}}]});
+        assert_eq!(swap_of(requesting("1Gi", "2Gi"), SwapBehavior::LimitedSwap), Bytes::from_mib(512));
+        assert_eq!(swap_of(requesting("1Gi", "2Gi"), SwapBehavior::NoSwap), Bytes::ZERO);
+        assert_eq!(swap_of(requesting("1Gi", "1Gi"), SwapBehavior::LimitedSwap), Bytes::ZERO);
+        assert_eq!(swap_of(json!({"containers": [{"name": "a"}]}), SwapBehavior::LimitedSwap), Bytes::ZERO);
+    }
+
+    #[test]
+    fn group_kill_needs_version_two() {
+        assert_eq!(kills_whole_container(CgroupVersion::V2, None), Ok(true));
+        assert_eq!(kills_whole_container(CgroupVersion::V2, Some(true)), Ok(false));
+        assert_eq!(kills_whole_container(CgroupVersion::V1, None), Ok(false));
+        assert_eq!(kills_whole_container(CgroupVersion::V1, Some(false)), Err(NoGroupKill));
+    }
+
+    #[test]
+    fn memory_volumes_take_the_smallest_bound() {
+        let volume = |limit: &str| -> EmptyDirVolumeSource {
+            let limit = if limit.is_empty() { Value::Null } else { json!(limit) };
+            serde_json::from_value(json!({"medium": "Memory", "sizeLimit": limit})).unwrap()
+        };
+        assert!(is_memory_backed(&volume("")) && !is_memory_backed(&EmptyDirVolumeSource::default()));
+        let mib = Bytes::from_mib;
+        for (limit, pod_limit, size) in [
+            ("", None, mib(924)),
+            ("", Some(mib(100)), mib(100)),
+            ("", Some(mib(2000)), mib(924)),
+            ("50Mi", Some(mib(100)), mib(50)),
+            ("200Mi", Some(mib(100)), mib(100)),
+            ("0", None, mib(924)),
+        ] {
+            assert_eq!(
+                memory_volume_size(&volume(limit), mib(924), pod_limit),
+                size,
+                "{limit} {pod_limit:?}"
+            );
+        }
+    }
+}

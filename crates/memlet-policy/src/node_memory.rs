@@ -54,15 +54,17 @@ pub struct NodeMemory {
 }
 
 /// More is reserved than the node has.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid Node Allocatable configuration. Resource \"memory\" has a reservation of {reservation} but capacity of {capacity}. Expected capacity >= reservation."
+    "invalid Node Allocatable configuration. Resource \"memory\" has a reservation of {} but capacity of {}. Expected capacity >= reservation.",
+    Quantity::from_bytes(*.reservation),
+    Quantity::from_bytes(*.capacity)
 )]
 pub struct ReservationTooLarge {
     /// Kube and system reservations and the eviction threshold together.
-    pub reservation: Quantity,
+    pub reservation: Bytes,
     /// What the node has.
-    pub capacity: Quantity,
+    pub capacity: Bytes,
 }
 
 impl NodeMemory {
@@ -87,10 +89,7 @@ impl NodeMemory {
         if reservation <= self.capacity {
             return Ok(());
         }
-        Err(ReservationTooLarge {
-            reservation: Quantity::from_bytes(reservation),
-            capacity: Quantity::from_bytes(self.capacity),
-        })
+        Err(ReservationTooLarge { reservation, capacity: self.capacity })
     }
 
     /// What Pods may request: capacity without reservations, eviction threshold and huge pages.

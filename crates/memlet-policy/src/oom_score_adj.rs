@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use memlet_bytes::Bytes;
 
 use crate::qos::QosClass;
+use crate::quantity::Quantity;
 use crate::resources::{self, Side};
 
 /// The node agent itself: kubelet, and whoever does its work.
@@ -124,7 +125,7 @@ fn pod_level_share(spec: &PodSpec) -> Bytes {
     let Some(pod_level) = resources::pod_level_memory(spec, Side::Requests) else { return Bytes::ZERO };
     let containers = resources::counted_containers(spec).count().max(1);
     let requested = resources::container_totals(spec, Side::Requests);
-    let requested = requested.get(resources::MEMORY).map_or(Bytes::ZERO, crate::quantity::Quantity::bytes);
+    let requested = requested.get(resources::MEMORY).map_or(Bytes::ZERO, Quantity::bytes);
     Bytes::new(pod_level.saturating_sub(requested).get() / containers as u64)
 }
 
@@ -156,7 +157,7 @@ pub fn is_node_critical(pod: &Pod) -> bool {
 }
 
 impl fmt::Display for Explanation {
-    /// One sentence without its full stop, as `939: Burstable, 1000 − 1000 × 123Mi / 1994Mi`.
+    /// One sentence without its full stop, as `939: Burstable, 1000 − 1000 × 123Mi / 2041888Ki`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.value)?;
         match self.rule {
@@ -180,15 +181,23 @@ impl fmt::Display for Explanation {
 }
 
 impl fmt::Display for Burstable {
+    /// The formula with exact amounts, so that it can be checked by hand.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = Quantity::from_bytes;
         write!(f, "Burstable, 1000 − 1000 × ")?;
         match self.sidecar_raised_to {
-            Some(amount) => write!(f, "{amount} (a sidecar, judged as the smallest regular container)")?,
-            None if self.pod_level_share > Bytes::ZERO => {
-                write!(f, "({} + {} of the Pod's own request)", self.request, self.pod_level_share)?;
+            Some(amount) => {
+                write!(f, "{} (a sidecar, judged as the smallest regular container)", exact(amount))?;
             }
-            None => write!(f, "{}", self.request)?,
+            None if self.pod_level_share > Bytes::ZERO => {
+                let (request, share) = (exact(self.request), exact(self.pod_level_share));
+                write!(f, "({request} + {share} of the Pod's own request)")?;
+            }
+            None => write!(f, "{}", exact(self.request))?,
         }
-        write!(f, " / {}", self.capacity)
+        write!(f, " / {}", exact(self.capacity))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,9 +144,9 @@ fn count_regular(count: &mut Count, spec: &PodSpec, container: &Container, statu
     }
     let Some(exit_code) = last_exit_code(status) else {
         if state.waiting.is_some() {
-            count.waiting += 1
+            count.waiting += 1;
         } else {
-            count.unknown += 1
+            count.unknown += 1;
         }
         return;
     };

@@ -103,3 +103,94 @@ impl FromStr for QosClass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn class(spec: Value) -> QosClass {
+        QosClass::of_spec(&serde_json::from_value(spec).unwrap())
+    }
+
+    fn both(cpu: &str, memory: &str) -> Value {
+        json!({"limits": {"cpu": cpu, "memory": memory}, "requests": {"cpu": cpu, "memory": memory}})
+    }
+
+    #[test]
+    fn by_containers() {
+        use QosClass::{BestEffort, Burstable, Guaranteed};
+        for (expected, tables) in [
+            (BestEffort, vec![json!({})]),
+            (BestEffort, vec![json!({"requests": {"memory": "0"}, "limits": {"example.com/gpu": "1"}})]),
+            (Guaranteed, vec![both("100m", "100Mi")]),
+            (Guaranteed, vec![both("100m", "100Mi"), both("1", "1Gi")]),
+            (
+                Guaranteed,
+                vec![
+                    json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}}),
+                ],
+            ),
+            // Memory alone is not enough.
+            (Burstable, vec![json!({"limits": {"memory": "100Mi"}, "requests": {"memory": "100Mi"}})]),
+            (Burstable, vec![json!({"limits": {"memory": "100Mi"}, "requests": {"memory": "50Mi"}})]),
+            (Burstable, vec![json!({"requests": {"memory": "200Mi"}})]),
+            (Burstable, vec![both("100m", "100Mi"), json!({})]),
+            // Not defaulted: the requests are missing.
+            (Burstable, vec![json!({"limits": {"cpu": "1", "memory": "1Gi"}})]),
+        ] {
+            let containers: Vec<_> =
+                tables.iter().map(|table| json!({"name": "c", "resources": table})).collect();
+            assert_eq!(class(json!({"containers": containers})), expected, "{tables:?}");
+        }
+    }
+
+    #[test]
+    fn init_containers_count_and_ephemeral_ones_do_not() {
+        let main = json!({"name": "c", "resources": both("1", "1Gi")});
+        let bare = json!({"name": "i"});
+        assert_eq!(class(json!({"containers": [main], "initContainers": [bare]})), QosClass::Burstable);
+        assert_eq!(class(json!({"containers": [main], "ephemeralContainers": [bare]})), QosClass::Guaranteed);
+    }
+
+    #[test]
+    fn limits_alone_are_guaranteed_once_defaulted() {
+        let mut spec = serde_json::from_value(json!({
+            "containers": [{"name": "c", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}],
+        }))
+        .unwrap();
+        resources::default_resources(&mut spec);
+        assert_eq!(QosClass::of_spec(&spec), QosClass::Guaranteed);
+    }
+
+    #[test]
+    fn pod_level_resources_alone_decide() {
+        let containers = json!([{"name": "c", "resources": both("1", "1Gi")}]);
+        for (table, expected) in [
+            (json!({}), QosClass::BestEffort),
+            (both("2", "2Gi"), QosClass::Guaranteed),
+            (json!({"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi"}}), QosClass::Burstable),
+            (json!({"requests": {"cpu": "2", "memory": "2Gi"}}), QosClass::Burstable),
+        ] {
+            assert_eq!(class(json!({"containers": containers, "resources": table})), expected, "{table}");
+        }
+    }
+
+    #[test]
+    fn the_recorded_class_wins() {
+        let pod = |qos: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {}, "spec": {"containers": []}, "status": {"qosClass": qos},
+            }))
+            .unwrap()
+        };
+        assert_eq!(QosClass::of_pod(&pod("Guaranteed")), QosClass::Guaranteed);
+        assert_eq!(QosClass::of_pod(&pod("")), QosClass::BestEffort);
+        assert_eq!(QosClass::of_pod(&Pod::default()), QosClass::BestEffort);
+        assert!("burstable".parse::<QosClass>().is_err());
+        for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
+            assert_eq!(class.to_string().parse(), Ok(class));
+        }
+    }
+}

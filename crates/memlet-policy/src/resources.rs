@@ -324,3 +324,6 @@ fn default_pod_level(spec: &mut PodSpec) {
         resources.requests = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,6 +185,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "tables of json! values read better by value")]
     fn pod(policy: &str, container: serde_json::Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "p"},
@@ -193,6 +194,7 @@ mod tests {
         .unwrap()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tables of json! values read better by value")]
     fn status(state: serde_json::Value) -> ContainerStatus {
         serde_json::from_value(json!({
             "name": "c", "ready": false, "restartCount": 0, "image": "", "imageID": "",

@@ -28,7 +28,8 @@ pub struct CgroupIdentity {
     pub qos: Option<QosClass>,
     /// The Pod's uid as the API writes it. A static Pod's is 32 hexadecimal digits without dashes.
     pub pod_uid: Option<String>,
-    /// The container's id; a pause process's cgroup has one too and the path doesn't tell them apart.
+    /// The container's id; a pause process's cgroup has one too and the path doesn't tell them apart. `None`
+    /// inside a Pod where the name is no container's, as of CRI-O's monitor.
     pub container_id: Option<String>,
     /// The runtime; containerd and Docker look alike with the cgroupfs driver.
     pub runtime: Option<Runtime>,
@@ -111,7 +112,7 @@ fn decode_cgroupfs(components: &[&str], index: usize) -> Option<CgroupIdentity> 
     identity.level = Level::Pod;
     identity.qos = Some(tier.unwrap_or(QosClass::Guaranteed));
     identity.pod_uid = Some(uid.to_owned());
-    with_container(identity, inside)
+    Some(with_container(identity, inside))
 }
 
 /// The last slice of `…kubepods[-burstable|-besteffort][-pod<uid>].slice[/<container>.scope[/…]]`, at `index`.
@@ -156,7 +157,7 @@ fn decode_systemd(components: &[&str], index: usize) -> Option<CgroupIdentity> {
         identity.container_id = Some(id.to_owned());
         return Some(identity);
     }
-    with_container(identity, &components[index + 1..])
+    Some(with_container(identity, &components[index + 1..]))
 }
 
 fn is_kubepods_slice(name: &str) -> bool {
@@ -164,8 +165,8 @@ fn is_kubepods_slice(name: &str) -> bool {
 }
 
 /// Reads what stands inside a Pod's cgroup.
-fn with_container(mut identity: CgroupIdentity, inside: &[&str]) -> Option<CgroupIdentity> {
-    let Some((container, nested)) = inside.split_first() else { return Some(identity) };
+fn with_container(mut identity: CgroupIdentity, inside: &[&str]) -> CgroupIdentity {
+    let Some((container, nested)) = inside.split_first() else { return identity };
     identity.level = if nested.is_empty() { Level::Container } else { Level::InsideContainer };
     match decode_container(container) {
         Some(found) => (identity.runtime, identity.container_id) = (found.runtime, Some(found.container_id)),
@@ -176,7 +177,7 @@ fn with_container(mut identity: CgroupIdentity, inside: &[&str]) -> Option<Cgrou
         }
         None => {}
     }
-    Some(identity)
+    identity
 }
 
 fn is_plain_id(name: &str) -> bool {

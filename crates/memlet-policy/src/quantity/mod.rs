@@ -84,7 +84,7 @@ impl Quantity {
         self.digits.sign() == Sign::NoSign
     }
 
-    /// Whether the amount is above zero: what counts as "set" for QoS and limits.
+    /// Whether the amount is above zero: what counts as "set" for classes and limits.
     pub fn is_positive(&self) -> bool {
         self.digits.sign() == Sign::Plus
     }
