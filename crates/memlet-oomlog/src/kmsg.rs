@@ -6,12 +6,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 
+use crate::assembler::Assembler;
 use crate::record::Record;
 
 /// Where the kernel offers its log.
@@ -32,13 +34,25 @@ pub enum Start {
     After(u64),
 }
 
+/// The wall clock's time for a time of this kernel's log ([`Record::since_boot`]). The log's clock stands still while
+/// the machine is suspended and may run a few milliseconds apart from the system's.
+pub fn wall_clock(since_boot: Duration) -> SystemTime {
+    let uptime = clock_gettime(ClockId::Monotonic);
+    let uptime = Duration::try_from(uptime).unwrap_or_default();
+    let now = SystemTime::now();
+    match uptime.checked_sub(since_boot) {
+        Some(age) => now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
+        None => now,
+    }
+}
+
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A record. Those that user space wrote are among them; [`Record::is_from_kernel`] tells.
     Record(Record),
-    /// The kernel wrote faster than this reader read, and overwrote so many records (`None`: it is not known how
-    /// many). Tell [`Assembler::lost`](crate::Assembler::lost).
+    /// The kernel wrote faster than this reader read, and overwrote so many records. `None`: it is not known how many,
+    /// because none was read before; only then must [`Assembler::lost`] be told, which else sees the gap.
     Lost(Option<u64>),
 }
 
@@ -173,6 +187,22 @@ impl Reader {
             return Some(Entry::Lost(gap));
         }
         Some(Entry::Record(record))
+    }
+
+    /// Pushes all that there is for now into an assembler, losses included. Take its events afterwards.
+    ///
+    /// # Errors
+    /// As [`Reader::read_entry`].
+    pub fn read_into(&mut self, assembler: &mut Assembler) -> io::Result<()> {
+        while let Some(entry) = self.read_entry()? {
+            match entry {
+                Entry::Record(record) => assembler.push(&record),
+                // How many there were, the assembler sees by the sequence numbers, if they can be known.
+                Entry::Lost(Some(_)) => {}
+                Entry::Lost(None) => assembler.lost(1),
+            }
+        }
+        Ok(())
     }
 
     /// The records known to be lost so far.

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use memlet_bytes::Bytes;
-use memlet_oomlog::kmsg::{Entry, Reader, Start};
-use memlet_oomlog::{Assembler, Ending, Event, Limit, Record, Report, Scope};
+use memlet_oomlog::kmsg::{Entry, Reader, Start, wall_clock};
+use memlet_oomlog::{Assembler, Ending, Event, Limit, Report, Scope};
 
 const LIMIT: Bytes = Bytes::from_mib(16);
 
@@ -116,15 +116,21 @@ fn what_user_space_writes_is_no_report() -> Result<(), Failed> {
     );
     fs::OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(line.as_bytes())?;
     let mut assembler = Assembler::default();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while let Some(record) = next(&mut reader, &mut assembler, deadline)? {
-        if record.text.contains(&name) {
-            assert!(!record.is_from_kernel(), "{record:?}");
-            assembler.flush();
-            let forged = std::iter::from_fn(|| assembler.next_event())
-                .any(|event| matches!(event, Event::Finished(report) if report.victims.iter().any(|it| it.comm == name)));
-            assert!(!forged);
-            return Ok(());
+    while reader.wait(Some(Duration::from_secs(10)))? {
+        while let Some(entry) = reader.read_entry()? {
+            let Entry::Record(record) = entry else { continue };
+            assembler.push(&record);
+            if record.text.contains(&name) {
+                assert!(!record.is_from_kernel(), "{record:?}");
+                assembler.flush();
+                let is_forged = |report: &Report| report.victims.iter().any(|victim| victim.comm == name);
+                let forged = std::iter::from_fn(|| assembler.next_event())
+                    .any(|event| matches!(event, Event::Finished(report) if is_forged(&report)));
+                assert!(!forged);
+                let age = wall_clock(record.since_boot.expect("its time")).elapsed().unwrap_or_default();
+                assert!(age < Duration::from_secs(20), "written {age:?} ago");
+                return Ok(());
+            }
         }
     }
     Err("the written record never came".into())
@@ -147,23 +153,6 @@ fn the_log_is_read_from_any_place() -> Result<(), Failed> {
         "{first:?}"
     );
     Ok(())
-}
-
-/// The next record, which is pushed into the assembler as well; `None` at the deadline.
-fn next(reader: &mut Reader, assembler: &mut Assembler, deadline: Instant) -> Result<Option<Record>, Failed> {
-    while Instant::now() < deadline {
-        match reader.read_entry()? {
-            Some(Entry::Record(record)) => {
-                assembler.push(&record);
-                return Ok(Some(record));
-            }
-            Some(Entry::Lost(records)) => assembler.lost(records.unwrap_or(1)),
-            None => {
-                reader.wait(Some(deadline.saturating_duration_since(Instant::now())))?;
-            }
-        }
-    }
-    Ok(None)
 }
 
 struct Kill {
@@ -204,7 +193,9 @@ fn kill(program: &str, arguments: &[&str], name: &str) -> Result<Kill, Failed> {
         child.wait().map(|status| (status, Instant::now()))
     });
     let deadline = Instant::now() + Duration::from_secs(20);
-    while next(&mut reader, &mut assembler, deadline)?.is_some() {
+    while Instant::now() < deadline {
+        reader.wait(Some(deadline.saturating_duration_since(Instant::now())))?;
+        reader.read_into(&mut assembler)?;
         while let Some(event) = assembler.next_event() {
             if let Event::Finished(report) = event
                 && report.victims.iter().any(|victim| victim.pid == pid)

@@ -201,7 +201,9 @@ fn kills_that_the_rate_limit_left_alone() {
     let [report] = &reports(&[
         kernel(1, "oom_kill_process: 7 callbacks suppressed"),
         kernel(2, "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"),
-        kernel(3, "Out of memory and no killable processes..."),
+        kernel(3, "memory: usage 64kB, limit 64kB, failcnt 9"),
+        kernel(4, "Memory cgroup stats for /a:"),
+        kernel(5, "Out of memory and no killable processes..."),
     ])[..] else {
         panic!("one report")
     };
@@ -293,4 +295,43 @@ fn amendments_for_nothing_are_dropped() {
     let left = memlet_oomlog::Reaped { anon_rss: Bytes::ZERO, file_rss: Bytes::ZERO, shmem_rss: Bytes::ZERO };
     report.amend(Amendment::Reaped { pid: 1, left });
     assert_eq!(report, before);
+}
+
+#[test]
+fn a_whole_machine_out_of_memory() {
+    let lines = [
+        "x invoked oom-killer: gfp_mask=0x140cca(GFP_HIGHUSER_MOVABLE|__GFP_COMP), order=0, oom_score_adj=0",
+        "Mem-Info:",
+        "active_anon:1 inactive_anon:2 isolated_anon:0\n active_file:3 inactive_file:4 isolated_file:0",
+        "Free swap  = 0kB",
+        "Total swap = 4000kB",
+        "20000 pages RAM",
+        "0 pages HighMem/MovableOnly",
+        "1000 pages reserved",
+        "Tasks state (memory values in pages):",
+        "[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name",
+        "[      1]     0     1     2048     9000     9000        0         0    40960        0             0 init",
+        "[      7]     0     7     2048     2000     2000        0         0    40960        0           300 small",
+        "[      8]     0     8     2048     7000     7000        0         0    40960      600             0 large",
+        "[      9]     0     9     2048     9000     9000        0         0    40960        0         -1000 spared",
+        "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/x,task=small,pid=7,uid=0",
+        "Out of memory: Killed process 7 (small) total-vm:8192kB, anon-rss:8000kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:40kB oom_score_adj:300",
+    ];
+    let of = |lines: &[&str]| {
+        reports(&(1..).zip(lines).map(|(sequence, text)| kernel(sequence, text)).collect::<Vec<_>>())
+    };
+    let [report] = &of(&lines)[..] else { panic!("one report") };
+    assert!(report.complete);
+    assert_eq!((report.scope, report.oom_memcg.as_deref()), (Some(Scope::System), None));
+    // (20000 − 1000) pages of memory and 1000 of swap.
+    assert_eq!(report.domain_pages(), Some(20_000));
+    let ranking: Vec<_> = report.ranking().iter().map(|ranked| (ranked.pid, ranked.points)).collect();
+    assert_eq!(ranking, [(7, 2000 + 10 + 300 * 20), (8, 7000 + 600 + 10)], "neither init nor who is spared");
+    assert_eq!(report.choice(), Choice::Agrees);
+    // Cut before the kill line, the choice is still known.
+    let [cut] = &of(&lines[..lines.len() - 1])[..] else { panic!("one report") };
+    assert_eq!(
+        (cut.complete, cut.ending, cut.victims[0].pid, cut.victims[0].anon_rss),
+        (false, None, 7, None)
+    );
 }

@@ -240,27 +240,46 @@ impl Draft {
     pub(super) fn finish(mut self, ending: Option<Ending>) -> Report {
         self.report.ending = ending;
         self.report.scope = self.scope();
+        self.report.complete = self.is_complete();
         let report = &mut self.report;
+        if report.scope == Some(Scope::Memcg) && report.oom_memcg.is_none() {
+            // The statistics are those of the cgroup whose limit was hit.
+            report.oom_memcg.clone_from(&report.stats_for);
+        }
+        if ending.is_none()
+            && let Some(Chosen { pid, comm, uid }) = report.chosen.clone()
+        {
+            // The log ends between the choice and the kill.
+            report.victims.push(Victim { pid, comm, uid: Some(uid), ..Victim::default() });
+        }
         report.page_size = page_size(report);
         for victim in &mut report.victims {
-            fill_from_row(victim, report.tasks.iter().find(|task| task.pid == victim.pid));
             if let Some(chosen) = report.chosen.as_ref().filter(|chosen| chosen.pid == victim.pid) {
                 victim.uid = victim.uid.or(Some(chosen.uid));
             }
+            fill_from_row(victim, report.tasks.iter().find(|task| task.pid == victim.pid));
         }
-        let names_choice = report.chosen.is_some() || !matches!(ending, Some(Ending::Killed));
-        let shows_limit = report.scope != Some(Scope::Memcg) || report.memory.is_some();
-        report.complete = self.with_header
-            && ending.is_some()
-            && names_choice
-            && shows_limit
-            && report.dropped.is_nothing();
         self.report
+    }
+
+    /// Whether all is there that a whole report shows, whatever the settings of its kernel.
+    fn is_complete(&self) -> bool {
+        let report = &self.report;
+        let names_choice = report.chosen.is_some() || report.ending != Some(Ending::Killed);
+        let shows_memory = match report.scope {
+            Some(Scope::Memcg) => report.memory.is_some() && report.stats_for.is_some(),
+            _ => report.machine.is_some_and(|machine| machine.ram.is_some()),
+        };
+        self.with_header
+            && report.ending.is_some()
+            && names_choice
+            && shows_memory
+            && report.dropped.is_nothing()
     }
 
     fn scope(&self) -> Option<Scope> {
         let report = &self.report;
-        // The constraint's name comes last: Linux 5.0 to 5.2 print NONE for a cgroup's limit too.
+        // The constraint's name comes late: Linux 5.0 to 5.2 print NONE for a cgroup's limit too.
         if report.oom_memcg.is_some() || self.message == Some(Message::Memcg) {
             return Some(Scope::Memcg);
         }
@@ -268,9 +287,11 @@ impl Draft {
             Some(Constraint::Memcg) => Some(Scope::Memcg),
             Some(Constraint::Cpuset) => Some(Scope::Cpuset),
             Some(Constraint::MemoryPolicy) => Some(Scope::Mempolicy),
-            _ if self.global => Some(Scope::System),
+            // These words stand for a cpuset or a memory policy too, but then the constraint says so, or is lost.
+            _ if self.global || self.message.is_some() => Some(Scope::System),
             _ if report.memory.is_some() || report.stats_for.is_some() => Some(Scope::Memcg),
-            _ if self.saw_mem_info => Some(Scope::System),
+            // Failed allocations show it too, and may get in between.
+            _ if self.saw_mem_info && report.ending.is_some() => Some(Scope::System),
             _ => None,
         }
     }
