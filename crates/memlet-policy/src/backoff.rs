@@ -18,7 +18,7 @@ pub struct Growth {
 
 impl Growth {
     /// Of container restarts: 10 s to 5 min.
-    pub const CONTAINER: Self = Self { initial: Duration::from_secs(10), max: Duration::from_secs(300) };
+    pub const CONTAINER: Self = Self { initial: Duration::from_secs(10), max: Duration::from_mins(5) };
     /// Of image pulls: 10 s to 5 min.
     pub const IMAGE_PULL: Self = Self::CONTAINER;
 

@@ -104,7 +104,7 @@ pub fn container_totals(spec: &PodSpec, side: Side) -> Amounts {
 }
 
 /// As [`container_totals`], with the amounts of each container given by `amounts_of`, so that what a status
-/// says can stand in for the spec.
+/// says can stand in for the spec (see [`crate::resize`]).
 pub(crate) fn totals_of(spec: &PodSpec, amounts_of: impl Fn(&Container) -> Amounts) -> Amounts {
     let mut steady = Amounts::new();
     for container in &spec.containers {
@@ -170,7 +170,7 @@ pub fn pod_memory_request(spec: &PodSpec) -> Bytes {
 }
 
 /// The sum of the Pod's memory limits; `None` where there is none. It bounds the Pod only where
-/// `cgroup_limits::pod_memory_limit` says so.
+/// [`crate::cgroup_limits::pod_memory_limit`] says so.
 pub fn pod_memory_limit_sum(spec: &PodSpec) -> Option<Bytes> {
     pod_limits(spec).get(MEMORY).map(Quantity::bytes).filter(|limit| *limit > Bytes::ZERO)
 }

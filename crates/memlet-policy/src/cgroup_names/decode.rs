@@ -84,13 +84,21 @@ pub fn decode_container(component: &str) -> Option<ContainerCgroup> {
     (name.len() == 64).then(|| found(None, name))?
 }
 
+fn is_uid(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
 fn is_hexadecimal(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// `kubepods[/burstable|/besteffort][/pod<uid>[/<container>[/…]]]`, with `kubepods` at `index`.
 fn decode_cgroupfs(components: &[&str], index: usize) -> Option<CgroupIdentity> {
-    if components[index] != "kubepods" {
+    // A bare `kubepods` right below systemd's slices is a path that was cut off within a slice's name.
+    let above = index.checked_sub(1).map_or("", |above| components[above]);
+    if components[index] != "kubepods"
+        || above.strip_suffix(".slice").is_some_and(|slice| slice.contains("kubepods"))
+    {
         return None;
     }
     let mut rest = &components[index + 1..];
@@ -108,7 +116,7 @@ fn decode_cgroupfs(components: &[&str], index: usize) -> Option<CgroupIdentity> 
         prefix: joined(&components[..index]),
     };
     let Some((pod, inside)) = rest.split_first() else { return Some(identity) };
-    let uid = pod.strip_prefix("pod").filter(|uid| !uid.is_empty())?;
+    let uid = pod.strip_prefix("pod").filter(|uid| is_uid(uid))?;
     identity.level = Level::Pod;
     identity.qos = Some(tier.unwrap_or(QosClass::Guaranteed));
     identity.pod_uid = Some(uid.to_owned());
@@ -132,7 +140,7 @@ fn decode_systemd(components: &[&str], index: usize) -> Option<CgroupIdentity> {
     // The slices of the levels above stand before this one: not a part of the prefix.
     let top = components[..=index]
         .iter()
-        .position(|component| component.strip_suffix(".slice").is_some_and(|name| is_kubepods_slice(name)))
+        .position(|component| component.strip_suffix(".slice").is_some_and(is_kubepods_slice))
         .unwrap_or(index);
     let mut identity = CgroupIdentity {
         level: if tier.is_some() { Level::QosTier } else { Level::Kubepods },
@@ -146,7 +154,7 @@ fn decode_systemd(components: &[&str], index: usize) -> Option<CgroupIdentity> {
     let Some(pod) = rest.first() else {
         return (misfit.is_none() && index + 1 == components.len()).then_some(identity);
     };
-    let uid = pod.strip_prefix("pod").filter(|uid| !uid.is_empty() && rest.len() == 1)?;
+    let uid = pod.strip_prefix("pod").filter(|uid| is_uid(uid) && rest.len() == 1)?;
     identity.level = Level::Pod;
     identity.qos = Some(tier.unwrap_or(QosClass::Guaranteed));
     identity.pod_uid = Some(uid.replace('_', "-"));

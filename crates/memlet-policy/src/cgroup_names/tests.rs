@@ -124,6 +124,8 @@ fn decodes_paths_of_kernel_reports() {
         "/kubepods/something",
         "/kubepods.slice/other.service",
         "/kubepodsx",
+        "/kubepods/pod1234:",
+        "/kubepods.slice/kubepods-burstable.slice/kubepods",
         "/my group,task=evil,pid=1",
     ] {
         assert_eq!(said(none), "-", "{none}");
@@ -138,4 +140,27 @@ fn containers_outside_of_pods() {
     assert_eq!(of("libpod-c0ffee.scope"), Some((Some(Runtime::Podman), "c0ffee".to_owned())));
     assert_eq!(of("libpod-conmon-c0ffee.scope"), None);
     assert_eq!(of("user.slice"), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_path_panics(path in "(/|kubepods|burstable|besteffort|pod|-|_|\\.slice|\\.scope|:cri-containerd:|crio-|c0ffee|\\PC){0,12}") {
+        let _ = decode(&path);
+    }
+
+    /// Whatever stands before, the same Pod and container are read.
+    #[test]
+    fn prefixes_do_not_matter(
+        root in "(/[a-z][a-z0-9.]{0,8}){0,3}", class in 0..3_usize, uid in "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        id in "[0-9a-f]{64}", systemd: bool,
+    ) {
+        let class = [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort][class];
+        let names = CgroupNames::new(if systemd { Driver::Systemd } else { Driver::Cgroupfs });
+        let path = format!("{root}{}", names.container(class, &uid, Runtime::Containerd, &id));
+        let identity = decode(&path).unwrap();
+        proptest::prop_assert_eq!(identity.prefix, root);
+        proptest::prop_assert_eq!(identity.qos, Some(class));
+        proptest::prop_assert_eq!(identity.pod_uid, Some(uid));
+        proptest::prop_assert_eq!(identity.container_id, Some(id));
+    }
 }

@@ -38,7 +38,7 @@ pub enum ParseSizeError {
         suggestions: Vec<String>,
     },
     /// More than 2⁶³−1 bytes.
-    #[error("{text:?} is too large: sizes end at 9223372036854775807 bytes (8Ei)")]
+    #[error("{text:?} is too large: sizes end at 9223372036854775807 bytes, just under 8Ei")]
     TooLarge {
         /// What was typed.
         text: String,
@@ -104,7 +104,7 @@ fn suggestions(text: &str) -> Vec<String> {
     }
     let unit = unit.to_ascii_lowercase();
     let prefix = match unit.trim_end_matches("bytes").trim_end_matches("byte").trim_end_matches('b') {
-        "" => return vec![number.to_owned()],
+        "" => "",
         "k" | "ki" | "kilo" => "K",
         "m" | "mi" | "mega" => "M",
         "g" | "gi" | "giga" => "G",
@@ -115,8 +115,11 @@ fn suggestions(text: &str) -> Vec<String> {
     let binary = format!("{number}{prefix}i");
     let decimal = format!("{number}{}", if prefix == "K" { "k" } else { prefix });
     // `ib` and `i` can only be meant binary.
-    let candidates =
-        if unit.contains('i') && !unit.contains("gig") { vec![binary] } else { vec![binary, decimal] };
+    let candidates = match prefix {
+        "" => vec![number.to_owned()],
+        _ if unit.contains('i') && !unit.contains("gig") => vec![binary],
+        _ => vec![binary, decimal],
+    };
     candidates
         .into_iter()
         .filter(|candidate| candidate.parse::<Quantity>().is_ok_and(|quantity| quantity.is_integer()))

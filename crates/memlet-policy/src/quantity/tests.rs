@@ -188,9 +188,11 @@ fn sizes_say_what_was_meant() {
     insta::assert_snapshot!(said("1K"), @r#""1K" is not a size: did you mean 1Ki or 1k?"#);
     insta::assert_snapshot!(said("128m"), @r#""128m" is not a whole number of bytes: did you mean 128Mi or 128M?"#);
     insta::assert_snapshot!(said("512B"), @r#""512B" is not a size: did you mean 512?"#);
+    insta::assert_snapshot!(said("1.5"), @r#""1.5" is not a whole number of bytes: write bytes (134217728) or a number with a suffix such as 128Mi, 128M or 1.5Gi"#);
+    insta::assert_snapshot!(said("2 gigabytes"), @r#""2 gigabytes" is not a size: did you mean 2Gi or 2G?"#);
     insta::assert_snapshot!(said("-1"), @r#""-1" is not a size: a size cannot be negative"#);
-    insta::assert_snapshot!(said("1e400"), @r#""1e400" is too large: sizes end at 9223372036854775807 bytes (8Ei)"#);
-    insta::assert_snapshot!(said("9Ei"), @r#""9Ei" is too large: sizes end at 9223372036854775807 bytes (8Ei)"#);
+    insta::assert_snapshot!(said("1e400"), @r#""1e400" is too large: sizes end at 9223372036854775807 bytes, just under 8Ei"#);
+    insta::assert_snapshot!(said("9Ei"), @r#""9Ei" is too large: sizes end at 9223372036854775807 bytes, just under 8Ei"#);
     insta::assert_snapshot!(said("Mi"), @r#""Mi" is not a size: write bytes (134217728) or a number with a suffix such as 128Mi, 128M or 1.5Gi"#);
 }
 
