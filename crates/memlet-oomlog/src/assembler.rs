@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use draft::{Draft, shortened};
 
-use crate::line::{Killed, Line, OomKill};
+use crate::line::{Killed, Line, Torn};
 use crate::record::Record;
 use crate::report::{Amendment, Ending, Pid, Report, ReportId, Victim};
 
@@ -167,7 +167,7 @@ impl Assembler {
         let Some(mut torn) = self.torn.take() else { return false };
         let continues = record.continuation != Some(false)
             && torn.caller == record.caller
-            && OomKill::can_continue(&torn.text, &record.text)
+            && Torn::can_go_on(&torn.text, &record.text)
             && torn.text.len() + record.text.len() <= LONGEST_TEXT;
         if !continues {
             self.torn = Some(torn);
@@ -209,7 +209,12 @@ impl Assembler {
                     self.events.push_back(Event::Amended { report: recent.id, amendment });
                 }
             }
-            Line::Torn(_) => self.hold_torn(record, text),
+            Line::Torn(torn) => {
+                if let (Torn::StatsFor, Some(open)) = (torn, &mut self.open) {
+                    open.take(line, text, &self.bounds);
+                }
+                self.hold_torn(record, text);
+            }
             Line::Killed(killed) => self.take_killed(killed, record),
             Line::End(ending) => {
                 if self.open.is_none() && *ending == Ending::NoKillableProcess {
@@ -219,7 +224,8 @@ impl Assembler {
                 self.close(Some(*ending));
             }
             line => {
-                if Draft::begins_with(line) || self.open.as_ref().is_some_and(|open| open.is_past(line)) {
+                if Draft::begins_with(line) || self.open.as_ref().is_some_and(|open| open.is_past(line, text))
+                {
                     self.close(None);
                 }
                 if self.open.is_none() && Draft::may_begin_with(line) {

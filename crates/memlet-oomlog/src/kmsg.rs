@@ -1,7 +1,26 @@
 //! The reader of `/dev/kmsg`: this machine's kernel log, record by record, as it is written. The only I/O here.
 //!
 //! The reader never blocks: it is a file descriptor to wait on ([`AsFd`], or [`Reader::wait`]), then
-//! [`Reader::read_entry`] until that says `None`.
+//! [`Reader::read_entry`] until that says `None`, or [`Reader::read_into`].
+//!
+//! ```no_run
+//! use memlet_oomlog::kmsg::{Reader, Start};
+//! use memlet_oomlog::{Assembler, Event};
+//!
+//! let mut reader = Reader::open(Start::Now)?;
+//! let mut assembler = Assembler::default();
+//! loop {
+//!     reader.wait(None)?;
+//!     reader.read_into(&mut assembler)?;
+//!     while let Some(event) = assembler.next_event() {
+//!         if let Event::Finished(report) = event {
+//!             eprintln!("killed: {:?}", report.victims);
+//!         }
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -28,6 +28,7 @@
 mod amount; // Pages, Limit, Usage
 mod assembler; // records in, events out
 mod badness; // why this process
+mod charged; // what the memory was
 mod collector; // events folded into whole reports
 pub mod kmsg; // the reader of /dev/kmsg: the only I/O
 pub mod line; // one line, understood alone
@@ -37,6 +38,7 @@ mod report; // what a report holds
 pub use amount::{Limit, Pages, Usage};
 pub use assembler::{Assembler, Bounds, Event};
 pub use badness::{Choice, Ranked};
+pub use charged::Charged;
 pub use collector::Collector;
 pub use line::Line;
 pub use record::{Level, Record, RecordError};

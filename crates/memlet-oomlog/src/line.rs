@@ -88,6 +88,17 @@ pub enum Torn {
     GroupKill,
 }
 
+impl Torn {
+    /// Whether `piece` can go on with the torn line `so_far`, as the kernel's own `pr_cont` calls cut it: at a path or
+    /// a cpuset's name, and behind it.
+    pub fn can_go_on(so_far: &str, piece: &str) -> bool {
+        piece.starts_with([',', '/'])
+            || so_far.ends_with(",cpuset=")
+            || (piece == ":" && so_far.starts_with("Memory cgroup stats for /"))
+            || (piece.starts_with(" are going to be killed") && so_far.starts_with("Tasks in /"))
+    }
+}
+
 impl<'a> Line<'a> {
     /// Reads one line. `None`: not a line of an OOM report.
     pub fn parse(text: &'a str) -> Option<Self> {

@@ -245,6 +245,78 @@ fn a_torn_line_is_mended() {
 }
 
 #[test]
+fn torn_statistics_and_group_lines_are_mended() {
+    let piece = |sequence, text: &str| Record { continuation: Some(true), ..kernel(sequence, text) };
+    let group = "Tasks in /pod/c are going to be killed due to memory.oom.group set";
+    let heading = "Memory cgroup stats for /pod:";
+    for (at_heading, at_group) in [(24, 9), (28, 15)] {
+        let records = [
+            kernel(1, "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"),
+            kernel(2, "memory: usage 64kB, limit 64kB, failcnt 9"),
+            kernel(3, &heading[..at_heading]),
+            kernel(4, "docker0: port 1(veth) entered disabled state"),
+            piece(5, &heading[at_heading..]),
+            kernel(6, "total_rss 4096"),
+            kernel(
+                7,
+                "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/pod,task_memcg=/pod/c,task=hog,pid=42,uid=0",
+            ),
+            kernel(8, &format!("{KILLED} 42 (hog) {SIZES}")),
+            kernel(9, &group[..at_group]),
+            kernel(10, "CPU: 3 UID: 0 PID: 1 Comm: other Not tainted 6.18.0 #1"),
+            piece(11, &group[at_group..]),
+        ];
+        let [report] = &reports(&records)[..] else { panic!("one report") };
+        assert_eq!((report.stats_for.as_deref(), report.stats.len()), (Some("/pod"), 1));
+        assert_eq!((report.complete, report.group_kill.as_deref()), (true, Some("/pod/c")));
+    }
+}
+
+#[test]
+fn other_cpus_messages_do_not_break_a_report() {
+    let whole = records(POD_LIMIT);
+    let noise = [
+        "WARNING: CPU: 1 PID: 9 at mm/x.c:1 x+0x1/0x2",
+        "CPU: 1 UID: 0 PID: 9 Comm: other Tainted: G        W           6.0.0 #1",
+        "Call Trace:",
+        " </TASK>",
+        "other: page allocation failure: order:4, mode:0x40dc0(GFP_KERNEL), nodemask=(null)",
+        "Mem-Info:",
+        "20000 pages RAM",
+        "audit: type=1400 msg=audit(1.2:3): x",
+        "x\ny",
+    ];
+    let [expected] = &reports(&whole)[..] else { panic!("one report") };
+    for at in 1..whole.len() {
+        let mut mixed = whole.clone();
+        mixed.splice(at..at, noise.map(|text| kernel(0, text)));
+        for (sequence, record) in (1000..).zip(&mut mixed) {
+            record.sequence = Some(sequence);
+        }
+        let [report] = &reports(&mixed)[..] else { panic!("one report, with noise at {at}") };
+        // Before the memory block nothing tells whose stack it is.
+        let (call_trace, kernel) = (expected.call_trace.clone(), expected.kernel.clone());
+        let kernel = if at == 1 { report.kernel.clone() } else { kernel };
+        assert_eq!(
+            Report { raw: expected.raw, call_trace, ..report.clone() },
+            Report { kernel, ..expected.clone() }
+        );
+    }
+}
+
+#[test]
+fn what_was_charged() {
+    let [node] = &reports(&records(NODE_LIMIT))[..] else { panic!("one report") };
+    let charged = node.charged().unwrap();
+    assert_eq!(charged.kernel, Some(Bytes::from_kib(4060)));
+    let all: Bytes = [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
+    assert!(
+        all <= node.memory.unwrap().usage && all.share_of(node.memory.unwrap().usage) > Some(0.99),
+        "{charged:?}"
+    );
+}
+
+#[test]
 fn user_space_is_not_believed() {
     let mut forged = records(POD_LIMIT);
     for record in &mut forged {

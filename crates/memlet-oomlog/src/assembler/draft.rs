@@ -66,19 +66,18 @@ impl Draft {
         )
     }
 
-    /// Whether the line comes too late for this report: the end was lost, and so was the head of the next.
-    pub(super) fn is_past(&self, line: &Line<'_>) -> bool {
+    /// Whether the line comes too late for this report: the end was lost, and so was the head of the next. Stack
+    /// dumps and `Mem-Info` tell nothing, for other CPUs print them too.
+    pub(super) fn is_past(&self, line: &Line<'_>, text: &str) -> bool {
         match line {
-            Line::Cpu(_) => self.stage > Stage::CallTrace,
             Line::Counter(Counter::Memory, _) => {
                 self.stage >= Stage::Statistics || self.report.memory.is_some()
             }
             Line::Counter(..) => self.stage >= Stage::Statistics,
-            Line::StatsFor { .. } | Line::MemInfo | Line::TasksTitle => self.stage >= Stage::Table,
+            Line::StatsFor { .. } | Line::TasksTitle => self.stage >= Stage::Table,
             Line::TasksHeader(_) => self.stage >= Stage::Chosen || self.columns.is_some(),
-            Line::OomKill(read) => {
-                self.stage >= Stage::Chosen && self.report.chosen.is_some() && !read.is_whole()
-            }
+            // Once torn and then mended, it comes twice.
+            Line::OomKill(_) => self.stage >= Stage::Chosen && !text.starts_with(&self.oom_kill),
             _ => false,
         }
     }
@@ -113,7 +112,7 @@ impl Draft {
             }
             Line::Cpu(read) => {
                 self.stage = self.stage.max(Stage::CallTrace);
-                report.kernel = read.kernel.map(shortened);
+                report.kernel = report.kernel.take().or(read.kernel.map(shortened));
                 // Another CPU's stack dump may stand here.
                 if let Some(invoker) = report.invoked_by.as_mut().filter(|invoker| invoker.comm == read.comm)
                 {
@@ -150,9 +149,12 @@ impl Draft {
                 }
             }
             Line::MemInfo => {
-                self.stage = self.stage.max(Stage::Memory);
-                self.saw_mem_info = true;
+                if self.stage < Stage::Table {
+                    self.stage = self.stage.max(Stage::Memory);
+                    self.saw_mem_info = true;
+                }
             }
+            Line::Torn(_) => self.stage = self.stage.max(Stage::Statistics),
             Line::Machine(figure) => self.take_machine(*figure),
             Line::TasksTitle => self.stage = self.stage.max(Stage::Table),
             Line::TasksHeader(columns) => {
@@ -181,8 +183,7 @@ impl Draft {
             | Line::Killed(_)
             | Line::GroupKill { .. }
             | Line::Reaped { .. }
-            | Line::End(_)
-            | Line::Torn(_) => {}
+            | Line::End(_) => {}
         }
     }
 
@@ -242,9 +243,11 @@ impl Draft {
         self.report.scope = self.scope();
         self.report.complete = self.is_complete();
         let report = &mut self.report;
-        if report.scope == Some(Scope::Memcg) && report.oom_memcg.is_none() {
+        if report.scope == Some(Scope::Memcg) {
+            // Figures of the machine came from some other message in between.
+            report.machine = None;
             // The statistics are those of the cgroup whose limit was hit.
-            report.oom_memcg.clone_from(&report.stats_for);
+            report.oom_memcg = report.oom_memcg.take().or_else(|| report.stats_for.clone());
         }
         if ending.is_none()
             && let Some(Chosen { pid, comm, uid }) = report.chosen.clone()

@@ -40,12 +40,6 @@ impl<'a> OomKill<'a> {
         Self::parse(text, Some(comm)).unwrap_or(self)
     }
 
-    /// Whether `text` can go on with the torn record `so_far`: a piece begins where the kernel's own
-    /// `pr_cont` calls begin one.
-    pub fn can_continue(so_far: &str, text: &str) -> bool {
-        text.starts_with([',', '/']) || so_far.ends_with(",cpuset=")
-    }
-
     fn parse(text: &'a str, comm: Option<&str>) -> Option<Self> {
         let rest = text.strip_prefix(OPENING)?;
         let mut read = Self::default();
