@@ -411,6 +411,9 @@ mod processes {
         assert!(!group.wait_empty(Duration::from_millis(5)).unwrap());
         tree.file("cgroup.procs", "");
         assert!(group.wait_empty(Duration::ZERO).unwrap());
+        fs::create_dir(tree.group().join("b")).unwrap();
+        tree.file("b/cgroup.procs", "0\n");
+        assert!(!group.wait_empty(Duration::ZERO).unwrap(), "there is one in the group below");
     }
 
     #[test]

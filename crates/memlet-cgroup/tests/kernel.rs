@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         trial("a_group_made_again_is_not_the_old_one", a_group_made_again_is_not_the_old_one),
         trial("remove_everywhere_spares_the_living_and_takes_the_rest", remove_everywhere),
         trial("a_removal_of_what_is_not_empty_is_refused", a_removal_of_what_is_not_empty_is_refused),
+        trial("a_removal_waits_for_what_is_ending", a_removal_waits_for_what_is_ending),
         trial("v2_takes_no_process_above_a_leaf", v2_takes_no_process_above_a_leaf),
         trial("members_are_moved_and_waited_for", members_are_moved_and_waited_for),
     ];
@@ -367,6 +368,27 @@ fn a_removal_of_what_is_not_empty_is_refused(sandbox: &Sandbox) {
     child.wait().unwrap();
     sandbox.group("a").remove().unwrap();
     assert!(!dir.exists());
+}
+
+fn a_removal_waits_for_what_is_ending(sandbox: &Sandbox) {
+    let ends_soon = |group: &Cgroup| {
+        let mut child = holder(group, 1);
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        })
+    };
+    let group = sandbox.group("a");
+    let ending = ends_soon(&group);
+    group.remove().unwrap();
+    ending.join().unwrap();
+
+    let group = sandbox.group("b");
+    let ending = ends_soon(&group);
+    sandbox.hierarchy.remove_everywhere(group.path()).unwrap();
+    ending.join().unwrap();
+    assert!(!group.is_alive());
 }
 
 fn v2_takes_no_process_above_a_leaf(sandbox: &Sandbox) {
