@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use memlet_bytes::Bytes;
 use memlet_cgroup::Snapshot;
 use memlet_oomlog::Report;
+use memlet_policy::oom_score_adj::Explanation;
 use serde::{Deserialize, Serialize};
 
 /// How a process ended, as `wait(2)` told its parent.
@@ -91,7 +92,7 @@ pub enum Level {
     Container,
     /// The Pod's limit: the sum of its containers', shared with the sandbox and siblings.
     Pod,
-    /// The cgroup of a QoS class, which normally has no limit.
+    /// The cgroup of a `QoS` class, which normally has no limit.
     QosClass,
     /// The limit of all Pods together (`/kubepods`): the node's memory less its reservations.
     NodeAllocatable,
@@ -171,8 +172,12 @@ pub struct KillRecord {
 pub struct Evidence {
     /// The container judged.
     pub subject: Subject,
+    /// Whether it is one of the Pod's `initContainers`.
+    pub is_init: bool,
     /// `Guaranteed`, `Burstable` or `BestEffort`.
     pub qos_class: String,
+    /// The `oom_score_adj` that the rules give it, and why; `None` where they were not asked.
+    pub score: Option<Explanation>,
     /// The container's memory request in the spec, after defaulting.
     pub request: Option<Bytes>,
     /// The container's memory limit in the spec.

@@ -38,19 +38,17 @@ pub(crate) fn of_kill(
 
 /// What to say about an end in which no kill by the OOM killer had a part, as far as is known.
 pub(crate) fn of_end(evidence: &Evidence, outcome: &Outcome) -> Vec<Fact> {
-    let mut facts = Vec::new();
     if matches!(outcome, Outcome::StartFailed { .. }) {
-        facts.extend(ending::start(evidence));
+        return ending::start(evidence);
     }
+    let mut facts = Vec::new();
     if let Some(end) = &evidence.end {
         match end.exit {
             Exit::Signal(signal) => {
-                facts.extend(ending::signal(evidence, end, signal, outcome));
+                facts.push(ending::signal(evidence, end, signal, outcome));
                 facts.extend(ending::lost_lines(evidence));
             }
-            Exit::Code(code) if code > 128 && !matches!(outcome, Outcome::StartFailed { .. }) => {
-                facts.push(ending::code_like_a_signal(code));
-            }
+            Exit::Code(code @ 129..=192) => facts.push(ending::code_like_a_signal(code)),
             Exit::Code(_) => {}
         }
         facts.extend(ending::status_says_otherwise(evidence, end));

@@ -5,13 +5,15 @@
 //! 3. The cgroup's own counter of OOM kills, less the kills known to be of children.
 //! 4. The runtime's reason, only where the kernel could not be asked.
 
+use std::fmt::Write as _;
+
 use crate::Evidence;
 use crate::amount::counted;
 use crate::evidence::{ContainerEnd, Exit, KillRecord, Level, Missing, Victim};
 use crate::facts;
 use crate::remedy;
 use crate::signal;
-use crate::summary::summary;
+use crate::summary::whom_and_where;
 use crate::verdict::{ChildKill, Outcome, Verdict};
 
 /// Decides how the container ended, why, and what to change.
@@ -117,7 +119,7 @@ fn child_kill(kill: &KillRecord) -> ChildKill {
         name: victim.map(|victim| victim.comm.clone()),
         victim: kill.victim,
         level: kill.level,
-        text: summary(kill),
+        text: whom_and_where(kill),
     }
 }
 
@@ -143,8 +145,8 @@ fn headline(outcome: &Outcome, children: &[ChildKill]) -> String {
         }
     };
     if !children.is_empty() {
-        let count = counted(children.len() as u64, "other process", "other processes");
-        headline.push_str(&format!("; the OOM killer killed {count} of it"));
+        let count = counted(children.len() as u64, "child process", "child processes");
+        let _ = write!(headline, "; the OOM killer killed {count}");
     }
     headline
 }

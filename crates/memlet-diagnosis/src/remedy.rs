@@ -4,13 +4,17 @@
 //! number that reads well, never below what a container needs to start. The true need is not known at a kill: the
 //! process was still asking, so the old limit is only a lower bound of it.
 
+mod node; // where the node was full
+
+use std::fmt::Write as _;
+
 use memlet_bytes::Bytes;
 use memlet_oomlog::Report;
 
 use crate::Evidence;
 use crate::amount::quantity;
 use crate::evidence::{KillRecord, Level};
-use crate::facts::{composition, own_and_pod_limit_equal};
+use crate::facts::{Composition, composition, own_and_pod_limit_equal};
 use crate::tasks;
 use crate::verdict::{Outcome, Patch, Remedy};
 
@@ -43,9 +47,9 @@ pub(crate) fn of(evidence: &Evidence, outcome: &Outcome, kill: Option<&KillRecor
         Some(Level::Container) => raise_own_limit(evidence, report),
         Some(Level::Pod) if own_and_pod_limit_equal(evidence) => raise_own_limit(evidence, report),
         Some(Level::Pod) => Some(pod_limit(evidence, report)),
-        Some(Level::NodeAllocatable | Level::Machine) => Some(node_memory(evidence, report, level)),
+        Some(Level::NodeAllocatable | Level::Machine) => Some(node::memory(evidence, report, level)),
         Some(Level::QosClass | Level::Other) => Some(foreign_limit(report)),
-        None => raise_own_limit(evidence, report),
+        None => if_own_limit(evidence),
     }
 }
 
@@ -61,44 +65,55 @@ fn of_failed_start(evidence: &Evidence, kill: Option<&KillRecord>) -> Option<Rem
     Some(Remedy { text, patch: Some(limit_patch(evidence, limit, LEAST)) })
 }
 
-/// A new limit, and the same as the request where the two were equal: so the QoS class stays.
+/// A new limit, and the same as the request where the two were equal: so the `QoS` class stays.
 fn limit_patch(evidence: &Evidence, old: Bytes, new: Bytes) -> Patch {
     let request = evidence.request.filter(|request| *request == old).map(|_| new);
-    Patch::new(&evidence.subject.container, request, Some(new))
+    Patch::new(evidence, request, Some(new))
 }
 
 fn raise_own_limit(evidence: &Evidence, report: Option<&Report>) -> Option<Remedy> {
     let limit = evidence.limit?;
     let new = suggested_limit(limit);
-    let shared = report.and_then(composition).filter(super::facts::Composition::is_mostly_shared);
-    let mut text = String::new();
-    if let Some(held) = shared.and_then(|composition| composition.shared) {
-        text.push_str(&format!(
-            "most of it, {held}, is shared memory or files on tmpfs, such as an emptyDir with medium: Memory, which \
-             counts against this limit: give that volume a sizeLimit, or put it on disk. Otherwise "
-        ));
-    }
+    let mut text = report.and_then(volume).unwrap_or_default();
     let sum =
         if new == LEAST { "the least to start with".to_owned() } else { "× 1.5, rounded up".to_owned() };
-    text.push_str(&format!("limits.memory {} → {} ({sum}). ", quantity(limit), quantity(new)));
-    text.push_str(&format!(
+    let _ = write!(text, "limits.memory {} → {} ({sum}). ", quantity(limit), quantity(new));
+    let _ = write!(
+        text,
         "The true need is not known, only that it is above {limit}: it was still asking. If {new} runs out too, look \
          for a leak"
-    ));
+    );
     if new > evidence.node_memory {
-        text.push_str(&format!(". This node has only {} for all Pods", evidence.node_memory));
+        let _ = write!(text, ". This node has only {} for all Pods", evidence.node_memory);
     }
     Some(Remedy { text, patch: Some(limit_patch(evidence, limit, new)) })
+}
+
+/// Whose limit it was is not known.
+fn if_own_limit(evidence: &Evidence) -> Option<Remedy> {
+    let mut remedy = raise_own_limit(evidence, None)?;
+    remedy.text.insert_str(0, "if it was this container's own limit: ");
+    Some(remedy)
+}
+
+/// Where memory-backed files filled the limit, they are the first thing to look at. They stay when a container ends.
+fn volume(report: &Report) -> Option<String> {
+    let held = composition(report).filter(Composition::is_mostly_shared)?.shared?;
+    Some(format!(
+        "most of it, {held}, is shared memory or files on tmpfs, such as an emptyDir with medium: Memory, which counts \
+         against this limit and outlives a restart: give that volume a sizeLimit, or put it on disk. Otherwise "
+    ))
 }
 
 /// The Pod's limit ran out, and this container is not alone below it.
 fn pod_limit(evidence: &Evidence, report: Option<&Report>) -> Remedy {
     let pod_limit = evidence.pod_limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
     let container = &evidence.subject.container;
+    let volume = report.and_then(volume).unwrap_or_default();
     if let Some((task, held)) = report.and_then(tasks::larger_survivor) {
         return Remedy {
             text: format!(
-                "the Pod's limit{pod_limit} is shared: pid {} ({}) held {held}, more than the process that was \
+                "{volume}the Pod's limit{pod_limit} is shared: pid {} ({}) held {held}, more than the process that was \
                  killed. Raise the limit of the container that it belongs to, and so the Pod's, or let it use less; \
                  {container}'s own numbers are not the cause",
                 task.pid, task.comm
@@ -109,7 +124,7 @@ fn pod_limit(evidence: &Evidence, report: Option<&Report>) -> Remedy {
     let Some(limit) = evidence.limit else {
         return Remedy {
             text: format!(
-                "the Pod's limit{pod_limit} is too small for its containers together, and {container}, which has none \
+                "{volume}the Pod's limit{pod_limit} is too small for its containers together, and {container}, which has none \
                  of its own, held most: raise the Pod's, or give {container} a limit so that it meets its own first"
             ),
             patch: None,
@@ -118,98 +133,12 @@ fn pod_limit(evidence: &Evidence, report: Option<&Report>) -> Remedy {
     let new = suggested_limit(limit);
     Remedy {
         text: format!(
-            "the Pod's limit{pod_limit} is the sum of its containers', and {container} held most: limits.memory {} → \
+            "{volume}the Pod's limit{pod_limit} is the sum of its containers', and {container} held most: limits.memory {} → \
              {} (× 1.5, rounded up) raises both. The true need is not known",
             quantity(limit),
             quantity(new)
         ),
         patch: Some(limit_patch(evidence, limit, new)),
-    }
-}
-
-/// No limit of the Pod: the node was full. Requests decide who fits here, and who is killed first.
-fn node_memory(evidence: &Evidence, report: Option<&Report>, level: Option<Level>) -> Remedy {
-    let container = &evidence.subject.container;
-    let held = report.and_then(tasks::victim_held);
-    let mut remedy = match (report.and_then(tasks::larger_survivor), held) {
-        (Some((task, largest)), held) => {
-            bystander(evidence, &format!("pid {} ({}) held {largest}", task.pid, task.comm), held)
-        }
-        (None, Some(held)) => hog(evidence, held),
-        (None, None) => Remedy {
-            text: format!(
-                "the node was full: give {container} a request of what it needs, so that it is placed where that much \
-                 is free, and every Pod here a limit"
-            ),
-            patch: None,
-        },
-    };
-    if level == Some(Level::Machine) {
-        remedy.text.push_str(
-            ". The node's limit for all Pods did not stop it before the machine was full: reserve more memory for \
-             what runs outside Pods",
-        );
-    }
-    remedy
-}
-
-fn bystander(evidence: &Evidence, largest: &str, held: Option<Bytes>) -> Remedy {
-    let mut text = format!("{largest}, and lives on: lower that one's limit, or give it one");
-    let request = held.map(|held| friendly(held).min(evidence.limit.unwrap_or(held.max(friendly(held)))));
-    let Some(request) = request.filter(|request| *request > evidence.request.unwrap_or_default()) else {
-        return Remedy { text, patch: None };
-    };
-    text.push_str(&format!(
-        ". For {}, requests.memory {} → {} (it held {}): the more is requested, the lower its oom_score_adj, and the \
-         later it is killed",
-        evidence.subject.container,
-        evidence.request.map_or_else(|| "none".to_owned(), quantity),
-        quantity(request),
-        held.unwrap_or_default()
-    ));
-    Remedy { text, patch: Some(Patch::new(&evidence.subject.container, Some(request), None)) }
-}
-
-fn hog(evidence: &Evidence, held: Bytes) -> Remedy {
-    let container = &evidence.subject.container;
-    let node = evidence.node_memory;
-    match evidence.limit {
-        Some(limit) => {
-            let request = friendly(held).min(limit);
-            let patch = (request > evidence.request.unwrap_or_default())
-                .then(|| Patch::new(container, Some(request), None));
-            let old = evidence.request.map_or_else(|| "none".to_owned(), quantity);
-            let advice = match patch {
-                Some(_) => format!(
-                    "requests.memory {old} → {} (it held {held}), so that it is placed where that much is free; or \
-                     lower its limit of {limit}",
-                    quantity(request)
-                ),
-                None => format!("lower its limit of {limit}, or the requests of others on this node"),
-            };
-            Remedy { text: format!("limits on this node add up to more than its {node}: {advice}"), patch }
-        }
-        None => {
-            let new = suggested_limit(held);
-            if new > node {
-                return Remedy {
-                    text: format!(
-                        "{container} has no limit and held {held} of the {node} that this node has for all Pods: it \
-                         needs a larger node, or to use less. With a limit below {node} it would meet its own limit, \
-                         not its neighbours"
-                    ),
-                    patch: None,
-                };
-            }
-            Remedy {
-                text: format!(
-                    "{container} has no limit and held most, {held}: limits.memory {} ({held} × 1.5, rounded up) makes \
-                     it meet its own limit before the node's, and the equal request keeps that much free for it",
-                    quantity(new)
-                ),
-                patch: Some(Patch::new(container, Some(new), Some(new))),
-            }
-        }
     }
 }
 

@@ -32,7 +32,7 @@ pub fn text(verdict: &Verdict, style: Style) -> String {
         page.paragraph(fact.topic.label(), &fact.text);
     }
     for child in verdict.children.iter().take(CHILDREN_LISTED) {
-        page.paragraph("child", &child.text);
+        page.paragraph("child", &format!("killed: {}", child.text));
     }
     if let Some(more @ 1..) = verdict.children.len().checked_sub(CHILDREN_LISTED) {
         page.paragraph("", &format!("and {more} more"));
@@ -95,7 +95,7 @@ impl Page {
 }
 
 /// Process names are chosen by whoever runs the process: no control character of theirs reaches a terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

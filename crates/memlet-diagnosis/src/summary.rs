@@ -1,27 +1,34 @@
 //! One kill in one line, as an Event carries it.
 
+use std::fmt::Write as _;
+
 use crate::evidence::{KillRecord, Victim};
 use crate::facts::level_phrase;
+use crate::render::printable;
 
-/// `memory-eater: kernel killed pid 869 (memory-eater, the main process) at the Pod's limit 128Mi: usage 128Mi,
-/// anon 127.3Mi, file 572Ki`. What is not known is left out.
+/// `memory-eater: kernel killed pid 869 (memory-eater), the main process, at the Pod's limit 128Mi: usage 128Mi, anon
+/// 127.3Mi, file 572Ki`. What is not known is left out.
 pub fn summary(kill: &KillRecord) -> String {
+    format!("{}: kernel killed {}", kill.subject.container, whom_and_where(kill))
+}
+
+/// The line without the container's name: `pid 869 (memory-eater), the main process, at …`.
+pub(crate) fn whom_and_where(kill: &KillRecord) -> String {
     let report = kill.report.as_ref();
     let victim = report.and_then(|report| report.victims.first());
-    let role = match kill.victim {
-        Victim::Main => "the main process",
-        Victim::Child => "a child, the main process lives on",
-        Victim::Unknown => "which one is not known",
+    let mut line = match victim {
+        Some(victim) => format!("pid {} ({})", victim.pid, printable(&victim.comm)),
+        None => "a process".to_owned(),
     };
-    let whom = match victim {
-        Some(victim) => format!("pid {} ({}; {role})", victim.pid, victim.comm),
-        None => format!("a process ({role})"),
-    };
+    line.push_str(match kill.victim {
+        Victim::Main => ", the main process,",
+        Victim::Child => ", not the main process,",
+        Victim::Unknown => ", perhaps the main one,",
+    });
+    let _ = write!(line, " at {}", level_phrase(kill.level));
     let memory = report.and_then(|report| report.memory);
-    let mut line =
-        format!("{}: kernel killed {whom} at {}", kill.subject.container, level_phrase(kill.level));
     if let Some(limit) = memory.and_then(|memory| memory.limit.bytes()) {
-        line.push_str(&format!(" {limit}"));
+        let _ = write!(line, " {limit}");
     }
     let figures: Vec<_> = [
         ("usage", memory.map(|memory| memory.usage)),
@@ -33,7 +40,7 @@ pub fn summary(kill: &KillRecord) -> String {
     .filter_map(|(name, amount)| Some(format!("{name} {}", amount?)))
     .collect();
     if !figures.is_empty() {
-        line.push_str(&format!(": {}", figures.join(", ")));
+        let _ = write!(line, ": {}", figures.join(", "));
     }
     line
 }

@@ -1,9 +1,12 @@
 //! What a verdict holds. Its JSON is public: names stay, additions may come.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::Evidence;
 use crate::amount::quantity;
 use crate::evidence::{Level, Missing, Subject, Victim};
 
@@ -170,18 +173,20 @@ pub struct Patch {
     pub request: Option<Bytes>,
     /// `resources.limits.memory`; `None` leaves it as it is.
     pub limit: Option<Bytes>,
-    /// The same as YAML, to be merged into the container's entry in the manifest.
+    /// The same as YAML: to be merged into the manifest, and what `kubectl patch --patch-file` takes.
     pub yaml: String,
 }
 
 impl Patch {
-    pub(crate) fn new(container: &str, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
-        let mut yaml = format!("- name: {container}\n  resources:\n");
+    pub(crate) fn new(evidence: &Evidence, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
+        let container = &evidence.subject.container;
+        let list = if evidence.is_init { "initContainers" } else { "containers" };
+        let mut yaml = format!("spec:\n  {list}:\n  - name: {container}\n    resources:\n");
         for (key, amount) in [("requests", request), ("limits", limit)] {
             if let Some(amount) = amount {
-                yaml.push_str(&format!("    {key}: {{memory: {}}}\n", quantity(amount)));
+                let _ = writeln!(yaml, "      {key}: {{memory: {}}}", quantity(amount));
             }
         }
-        Self { container: container.to_owned(), request, limit, yaml }
+        Self { container: container.clone(), request, limit, yaml }
     }
 }

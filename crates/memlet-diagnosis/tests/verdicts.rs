@@ -8,6 +8,7 @@ use memlet_cgroup::Limit;
 use memlet_diagnosis::evidence::{Exit, KillRecord, Level, OomScoreAdj, Victim};
 use memlet_diagnosis::render::{self, Style};
 use memlet_diagnosis::{Evidence, Outcome, Topic, judge, summary};
+use memlet_oomlog::{Collector, Record};
 
 fn text(evidence: &Evidence) -> String {
     render::text(&judge(evidence), Style::default())
@@ -24,24 +25,23 @@ fn the_pod_limit_equals_the_containers() {
     insta::assert_snapshot!(text(&evidence), @r"
     memory-eater: OOMKilled (exit code 137: SIGKILL by the kernel's OOM killer)
       limit    the Pod's: usage 128Mi, limit 128Mi, failcnt 412 (cgroup
-               /kubepods/burstable/pod65a49b87-b4ca…). The container's own limit is the same, but the
-               pause process counts against the Pod's too, so that one is full first
+               /kubepods/burstable/pod65a49b87-b4ca…). The container's limit is the same, but pause
+               counts against the Pod's too, which is full first
       killed   pid 869 (memory-eater), the main process: 127.3Mi anonymous, 572Ki of files, 0 shared
       chosen   highest score of 2 processes, memory-eater 245.3Mi (128.0Mi held + 939‰ of 128Mi); next:
-               pause, which oom_score_adj -998 protects. oom_score_adj 939 by rule: Burstable, 1000 −
-               1000 × 123Mi requested / 2041888Ki of the node
-      charged  127.2Mi anonymous, 0 page cache, 0 tmpfs or shared, 720Ki kernel; page cache is dropped
-               before anyone is killed
-      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged when one is
-               first touched, and that page fault has no NULL to return (kernel stack:
-               do_anonymous_page)
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+               pause, which oom_score_adj -998 protects. oom_score_adj 939: Burstable, 1000 − 1000 ×
+               123Mi / 2041888Ki
+      charged  127.2Mi anonymous, 720Ki kernel, 0 tmpfs or shared, 0 page cache (always dropped first)
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault (do_anonymous_page), which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it
                is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak
-               - name: memory-eater
-                 resources:
-                   limits: {memory: 192Mi}
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     limits: {memory: 192Mi}
     ");
 }
 
@@ -51,6 +51,7 @@ fn the_containers_own_limit() {
         Kernel { oom_memcg: Some(&format!("{POD}/{CONTAINER}")), processes: &[EATER], ..Kernel::default() };
     let evidence = Evidence {
         request: Some(Bytes::from_mib(128)),
+        score: Some(burstable(Bytes::from_mib(128))),
         pod_limit: None,
         kills: vec![KillRecord {
             oom_score_adj: Some(OomScoreAdj { wanted: 936, actual: Some(939) }),
@@ -64,28 +65,27 @@ fn the_containers_own_limit() {
       limit    the container's own: usage 128Mi, limit 128Mi, failcnt 412 (cgroup
                /kubepods/burstable/pod65a49b87-b4ca…/59a7026fb18544e8…)
       killed   pid 869 (memory-eater), the main process: 127.3Mi anonymous, 572Ki of files, 0 shared
-      chosen   the only process there that the kernel may kill. oom_score_adj 939 where the rules give
-               936 (Burstable, 1000 − 1000 × 128Mi requested / 2041888Ki of the node): the kernel let
-               nobody lower it, because root here lacks CAP_SYS_RESOURCE
-      charged  127.2Mi anonymous, 0 page cache, 0 tmpfs or shared, 720Ki kernel; page cache is dropped
-               before anyone is killed
-      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged when one is
-               first touched, and that page fault has no NULL to return (kernel stack:
-               do_anonymous_page)
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      chosen   the only process there that the kernel may kill. oom_score_adj 939, where the rules give
+               936: Burstable, 1000 − 1000 × 128Mi / 2041888Ki (to lower it takes CAP_SYS_RESOURCE,
+               which root lacks here)
+      charged  127.2Mi anonymous, 720Ki kernel, 0 tmpfs or shared, 0 page cache (always dropped first)
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault (do_anonymous_page), which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it
                is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak
-               - name: memory-eater
-                 resources:
-                   requests: {memory: 192Mi}
-                   limits: {memory: 192Mi}
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     requests: {memory: 192Mi}
+                     limits: {memory: 192Mi}
     ");
 }
 
 #[test]
 fn a_sibling_filled_the_pods_limit() {
-    let hog = Process { pid: 901, anon: 40_000, file: 200, shmem: 0, adj: 900, name: "sidecar" };
+    let hog = Process { pid: 901, anon: 40_000, file: 200, shmem: 0, adj: 600, name: "sidecar" };
     let small = Process { anon: 20_000, adj: 999, ..EATER };
     let kernel = Kernel {
         limit: Bytes::from_mib(240),
@@ -101,25 +101,27 @@ fn a_sibling_filled_the_pods_limit() {
         oom_score_adj: Some(OomScoreAdj { wanted: 999, actual: Some(999) }),
         ..kill(Level::Pod, &kernel)
     };
-    let evidence =
-        Evidence { request: None, pod_limit: Some(Bytes::from_mib(240)), kills: vec![record], ..pod_2() };
+    let evidence = Evidence {
+        request: None,
+        score: None,
+        pod_limit: Some(Bytes::from_mib(240)),
+        kills: vec![record],
+        ..pod_2()
+    };
     assert_eq!(outcome(&evidence), Outcome::OomKilled { level: Some(Level::Pod) });
     insta::assert_snapshot!(text(&evidence), @r"
     memory-eater: OOMKilled (exit code 137: SIGKILL by the kernel's OOM killer)
       limit    the Pod's: usage 240Mi, limit 240Mi, failcnt 412 (cgroup
                /kubepods/burstable/pod65a49b87-b4ca…). It is shared by all containers of the Pod
       killed   pid 869 (memory-eater), the main process: 78.1Mi anonymous, 572Ki of files, 0 shared
-      chosen   though by the kernel's own table sidecar 371.6Mi (157.1Mi held + 900‰ of 240Mi) should
-               have been. oom_score_adj 999 by rule: Burstable without a request
+      chosen   highest score of 3 processes, memory-eater 316.8Mi (78.8Mi held + 999‰ of 240Mi); next:
+               sidecar 300.1Mi (157.1Mi held + 600‰ of 240Mi). oom_score_adj 999
       holders  157.0Mi by pid 901 (sidecar), which lives on; the one killed held 78.6Mi. This container
                never held more than 79Mi of its own 128Mi
-      charged  127.2Mi anonymous, 0 page cache, 0 tmpfs or shared, 720Ki kernel; page cache is dropped
-               before anyone is killed
-      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged when one is
-               first touched, and that page fault has no NULL to return (kernel stack:
-               do_anonymous_page)
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      charged  127.2Mi anonymous, 720Ki kernel, 0 tmpfs or shared, 0 page cache (always dropped first)
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault (do_anonymous_page), which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   the Pod's limit of 240Mi is shared: pid 901 (sidecar) held 157.0Mi, more than the process
                that was killed. Raise the limit of the container that it belongs to, and so the Pod's,
                or let it use less; memory-eater's own numbers are not the cause
@@ -149,7 +151,7 @@ fn the_node_was_full_and_this_was_the_hog() {
         oom_memcg: Some("/kubepods"),
         limit: Bytes::from_gib(1),
         failcnt: 2605,
-        kernel_memory: Bytes::from_kib(4060),
+        kmem: Bytes::from_kib(4060),
         charged: [Bytes::new(1_069_494_272), Bytes::new(90_112), Bytes::ZERO],
         processes: &[PAUSE, idle, hog],
         victim: hog,
@@ -161,6 +163,7 @@ fn the_node_was_full_and_this_was_the_hog() {
     };
     let evidence = Evidence {
         qos_class: "BestEffort".into(),
+        score: Some(best_effort()),
         request: None,
         limit: None,
         pod_limit: None,
@@ -175,15 +178,13 @@ fn the_node_was_full_and_this_was_the_hog() {
                No limit of this container's own was hit
       killed   pid 19344 (memhog2), the main process: 1019.1Mi anonymous, 188Ki of files, 0 shared
       chosen   highest score of 3 processes, memhog2 1.9Gi (1019.4Mi held + 1000‰ of 1Gi); next: sleep
-               1021.7Mi (408Ki held + 998‰ of 1Gi). oom_score_adj 1000 by rule: BestEffort
+               1021.7Mi (408Ki held + 998‰ of 1Gi). oom_score_adj 1000: the Pod is BestEffort
       holders  1019.3Mi by pid 19344 (memhog2), the one killed; next is pid 815 (pause) with 636Ki
-      charged  1019.9Mi anonymous, 88Ki page cache, 0 tmpfs or shared, 3.9Mi kernel; page cache is
-               dropped before anyone is killed
-      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged when one is
-               first touched, and that page fault has no NULL to return (kernel stack:
-               do_anonymous_page)
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      charged  1019.9Mi anonymous, 3.9Mi kernel, 0 tmpfs or shared, 88Ki page cache (always dropped
+               first)
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault (do_anonymous_page), which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   memory-eater has no limit and held 1019.3Mi of the 1Gi that this node has for all Pods:
                it needs a larger node, or to use less. With a limit below 1Gi it would meet its own
                limit, not its neighbours
@@ -202,7 +203,7 @@ fn the_node_was_full_and_this_was_the_hog() {
         ..evidence
     };
     let remedy = judge(&limited).remedy.unwrap();
-    insta::assert_snapshot!(remedy.text, @"limits on this node add up to more than its 4Gi: requests.memory 128Mi → 1Gi (it held 1019.3Mi), so that it is placed where that much is free; or lower its limit of 2Gi");
+    insta::assert_snapshot!(remedy.text, @"the limits on this node, or Pods without one, allow more than its 4Gi: requests.memory 128Mi → 1Gi (it held 1019.3Mi), so that it is placed where that much is free; or lower its limit of 2Gi");
     assert_eq!(remedy.patch.unwrap().request, Some(Bytes::from_mib(1024)));
 }
 
@@ -223,6 +224,7 @@ fn the_node_was_full_and_another_was_the_hog() {
     };
     let evidence = Evidence {
         qos_class: "BestEffort".into(),
+        score: Some(best_effort()),
         request: None,
         limit: None,
         pod_limit: None,
@@ -238,21 +240,20 @@ fn the_node_was_full_and_another_was_the_hog() {
                No limit of this container's own was hit
       killed   pid 869 (memory-eater), the main process: 78.1Mi anonymous, 572Ki of files, 0 shared
       chosen   highest score of 3 processes, memory-eater 1.0Gi (78.8Mi held + 1000‰ of 1Gi); next:
-               database 1004.6Mi (902.2Mi held + 100‰ of 1Gi). oom_score_adj 1000 by rule: BestEffort
+               database 1004.6Mi (902.2Mi held + 100‰ of 1Gi). oom_score_adj 1000: the Pod is BestEffort
       holders  902.1Mi by pid 19344 (database), which lives on; the one killed held 78.6Mi
-      charged  127.2Mi anonymous, 0 page cache, 0 tmpfs or shared, 720Ki kernel; page cache is dropped
-               before anyone is killed
-      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged when one is
-               first touched, and that page fault has no NULL to return (kernel stack:
-               do_anonymous_page)
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      charged  127.2Mi anonymous, 720Ki kernel, 0 tmpfs or shared, 0 page cache (always dropped first)
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault (do_anonymous_page), which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   pid 19344 (database) held 902.1Mi, and lives on: lower that one's limit, or give it one.
                For memory-eater, requests.memory none → 80Mi (it held 78.6Mi): the more is requested,
                the lower its oom_score_adj, and the later it is killed
-               - name: memory-eater
-                 resources:
-                   requests: {memory: 80Mi}
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     requests: {memory: 80Mi}
     ");
 }
 
@@ -267,22 +268,22 @@ fn the_whole_machine_was_full() {
       limit    none: the whole machine ran out of memory. No cgroup's limit was hit
       killed   pid 869 (memory-eater), the main process: 127.3Mi anonymous, 572Ki of files, 0 shared
       chosen   highest score of 2 processes, memory-eater 366.4Mi (128.0Mi held + 939‰ of 256Mi); next:
-               pause, which oom_score_adj -998 protects. oom_score_adj 939 by rule: Burstable, 1000 −
-               1000 × 123Mi requested / 2041888Ki of the node
+               pause, which oom_score_adj -998 protects. oom_score_adj 939: Burstable, 1000 − 1000 ×
+               123Mi / 2041888Ki
       holders  127.8Mi by pid 869 (memory-eater), the one killed; next is pid 815 (pause) with 636Ki
-      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged when one is
-               first touched, and that page fault has no NULL to return (kernel stack:
-               do_anonymous_page)
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault (do_anonymous_page), which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   memory-eater has no limit and held most, 127.8Mi: limits.memory 192Mi (127.8Mi × 1.5,
                rounded up) makes it meet its own limit before the node's, and the equal request keeps
                that much free for it. The node's limit for all Pods did not stop it before the machine
                was full: reserve more memory for what runs outside Pods
-               - name: memory-eater
-                 resources:
-                   requests: {memory: 192Mi}
-                   limits: {memory: 192Mi}
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     requests: {memory: 192Mi}
+                     limits: {memory: 192Mi}
     ");
 }
 
@@ -321,48 +322,53 @@ fn a_child_was_killed_and_the_main_process_went_on() {
         assert!(verdict.remedy.is_some(), "{name}: the child was short of memory");
         match name {
             "runs on" => insta::assert_snapshot!(text(&evidence), @r"
-            memory-eater: running; the OOM killer killed 1 other process of it
-              child    memory-eater: kernel killed pid 861 (worker; a child, the main process lives on) at the
-                       Pod's limit 128Mi: usage 128Mi, anon 124.6Mi, file 572Ki
+            memory-eater: running; the OOM killer killed 1 child process
+              child    killed: pid 861 (worker), not the main process, at the Pod's limit 128Mi: usage 128Mi,
+                       anon 124.6Mi, file 572Ki
               change   limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it
                        is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak
-                       - name: memory-eater
-                         resources:
-                           limits: {memory: 192Mi}
+                       spec:
+                         containers:
+                         - name: memory-eater
+                           resources:
+                             limits: {memory: 192Mi}
             "),
             "exit 0" => insta::assert_snapshot!(text(&evidence), @r"
-            memory-eater: Completed (exit code 0); the OOM killer killed 1 other process of it
+            memory-eater: Completed (exit code 0); the OOM killer killed 1 child process
               status   says OOMKilled, but the main process ended by itself with code 0; some runtimes say so of
                        every container near a kill
-              child    memory-eater: kernel killed pid 861 (worker; a child, the main process lives on) at the
-                       Pod's limit 128Mi: usage 128Mi, anon 124.6Mi, file 572Ki
+              child    killed: pid 861 (worker), not the main process, at the Pod's limit 128Mi: usage 128Mi,
+                       anon 124.6Mi, file 572Ki
               change   limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it
                        is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak
-                       - name: memory-eater
-                         resources:
-                           limits: {memory: 192Mi}
+                       spec:
+                         containers:
+                         - name: memory-eater
+                           resources:
+                             limits: {memory: 192Mi}
             "),
             "a shell passes it on" => {
-                insta::assert_snapshot!(verdict.facts[0].text, @"none: the main process ended by itself with code 137. Shells do so when their last child died by SIGKILL")
+                insta::assert_snapshot!(verdict.facts[0].text, @"none: the main process ended by itself with code 137. Shells do so when their last child died by SIGKILL");
             }
             "kill -9 later" => insta::assert_snapshot!(text(&evidence), @r"
-            memory-eater: Error (exit code 137: SIGKILL, not by the OOM killer); the OOM killer killed 1 other process of it
+            memory-eater: Error (exit code 137: SIGKILL, not by the OOM killer); the OOM killer killed 1 child process
               signal   SIGKILL, but not out of memory: the kernel counted 1 OOM kill in this container, and each
                        is accounted for below. Others send it at the end of a grace period (a Pod deleted or
                        evicted, a liveness probe that failed), by hand (kill -9), or from within the container;
                        the Pod's events may tell
-              logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-                       it still held died with the process
-              child    memory-eater: kernel killed pid 861 (worker; a child, the main process lives on) at the
-                       Pod's limit 128Mi: usage 128Mi, anon 124.6Mi, file 572Ki
+              logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
+              child    killed: pid 861 (worker), not the main process, at the Pod's limit 128Mi: usage 128Mi,
+                       anon 124.6Mi, file 572Ki
               change   limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it
                        is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak
-                       - name: memory-eater
-                         resources:
-                           limits: {memory: 192Mi}
+                       spec:
+                         containers:
+                         - name: memory-eater
+                           resources:
+                             limits: {memory: 192Mi}
             "),
             _ => {
-                insta::assert_snapshot!(verdict.headline, @"Error (exit code 3); the OOM killer killed 1 other process of it")
+                insta::assert_snapshot!(verdict.headline, @"Error (exit code 3); the OOM killer killed 1 child process");
             }
         }
     }
@@ -375,7 +381,7 @@ fn many_children_are_counted() {
     let verdict = judge(&evidence);
     assert_eq!(verdict.children.len(), 5);
     let text = text(&evidence);
-    assert_eq!(text.matches("kernel killed pid").count(), 3);
+    assert_eq!(text.matches("killed: pid").count(), 3);
     assert!(text.contains("and 2 more"), "{text}");
 }
 
@@ -398,14 +404,13 @@ fn sigkill_from_outside_is_not_out_of_memory() {
       signal   SIGKILL, but not out of memory: the kernel counted no OOM kill in this container. Others
                send it at the end of a grace period (a Pod deleted or evicted, a liveness probe that
                failed), by hand (kill -9), or from within the container; the Pod's events may tell
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
     ");
     // Whatever the runtime's reason claims.
     let claimed = Evidence { reason: Some("OOMKilled".into()), ..evidence };
     assert_eq!(outcome(&claimed), Outcome::KilledByOther { signal: 9 });
     let status = judge(&claimed).facts.into_iter().find(|fact| fact.topic == Topic::Status).unwrap();
-    insta::assert_snapshot!(status.text, @"says OOMKilled, but the kernel's counter does not bear it out");
+    insta::assert_snapshot!(status.text, @"says OOMKilled, but no kill that the kernel counted was of the main process");
 }
 
 #[test]
@@ -416,8 +421,7 @@ fn sigkill_without_counters_is_unknown() {
     insta::assert_snapshot!(text(&evidence), @r"
     memory-eater: Error (exit code 137: SIGKILL, by whom is not known)
       signal   SIGKILL, and whether the OOM killer sent it is not known: its counter could not be read
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       missing  the cgroup's counter of OOM kills: it was not read before the cgroup was removed, or this
                kernel has none (Linux 4.13)
     ");
@@ -437,22 +441,22 @@ fn without_the_kernels_log_the_counters_decide() {
     assert_eq!(outcome(&evidence), Outcome::OomKilled { level: Some(Level::Pod) });
     insta::assert_snapshot!(text(&evidence), @r"
     memory-eater: OOMKilled (exit code 137: SIGKILL by the kernel's OOM killer)
-      limit    the Pod's: peak 128Mi, limit 128Mi, failcnt 412, 0 kills counted (cgroup
-               /kubepods/burstable/pod65a49b87-b4ca…). The container's own limit is the same, but the
-               pause process counts against the Pod's too, so that one is full first
+      limit    the Pod's: peak 128Mi, limit 128Mi, failcnt 412 (cgroup
+               /kubepods/burstable/pod65a49b87-b4ca…). The container's limit is the same, but pause
+               counts against the Pod's too, which is full first
       killed   1 process in this container, and the main process died by SIGKILL; no more is known
                without the kernel's report
-      chosen   oom_score_adj 939 by rule: Burstable, 1000 − 1000 × 123Mi requested / 2041888Ki of the
-               node
-      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged when one is
-               first touched, and that page fault has no NULL to return
-      logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-               it still held died with the process
+      chosen   oom_score_adj 939: Burstable, 1000 − 1000 × 123Mi / 2041888Ki
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault, which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it
                is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak
-               - name: memory-eater
-                 resources:
-                   limits: {memory: 192Mi}
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     limits: {memory: 192Mi}
       missing  /dev/kmsg: permission denied; run as root, or with CAP_SYSLOG
     ");
 
@@ -508,22 +512,20 @@ fn ends_that_have_nothing_to_do_with_memory() {
         assert_eq!(verdict.remedy, None, "{exit:?}");
         match exit {
             Exit::Code(0) => {
-                insta::assert_snapshot!(text(&evidence), @"memory-eater: Completed (exit code 0)")
+                insta::assert_snapshot!(text(&evidence), @"memory-eater: Completed (exit code 0)");
             }
             Exit::Code(_) => insta::assert_snapshot!(text(&evidence), @"memory-eater: Error (exit code 1)"),
             Exit::Signal(11) => insta::assert_snapshot!(text(&evidence), @r"
             memory-eater: Error (exit code 139: SIGSEGV)
               signal   SIGSEGV: an access to an address it does not have: a fault in the program itself; the OOM
                        killer sends SIGKILL only
-              logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-                       it still held died with the process
+              logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
             "),
             Exit::Signal(_) => insta::assert_snapshot!(text(&evidence), @r"
             memory-eater: Error (exit code 143: SIGTERM)
               signal   SIGTERM: somebody asked it to stop, and it ended at once; the OOM killer sends SIGKILL
                        only
-              logs     the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what
-                       it still held died with the process
+              logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
             "),
         }
     }
@@ -548,12 +550,15 @@ fn too_small_to_start_anything() {
     insta::assert_snapshot!(text(&evidence), @r"
     memory-eater: did not start (StartError)
       start    the container's first process was killed before it could run the program
+      killed   1 process by the OOM killer before the program began
       change   limits.memory 64Ki → 16Mi: the kernel killed what was to become the container before its
                program began
-               - name: memory-eater
-                 resources:
-                   requests: {memory: 16Mi}
-                   limits: {memory: 16Mi}
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     requests: {memory: 16Mi}
+                     limits: {memory: 16Mi}
     ");
     // A start that failed for another reason gets no advice about memory.
     let image = Evidence {
@@ -582,8 +587,8 @@ fn shared_memory_points_to_the_volume() {
     let verdict = judge(&evidence);
     assert!(verdict.facts.iter().all(|fact| fact.topic != Topic::Malloc), "malloc had no part in it");
     let charged = verdict.facts.iter().find(|fact| fact.topic == Topic::Charged).unwrap();
-    insta::assert_snapshot!(charged.text, @"400Ki anonymous, 0 page cache, 126Mi tmpfs or shared, 720Ki kernel; shared memory and files on tmpfs stay until they are removed");
-    insta::assert_snapshot!(verdict.remedy.unwrap().text, @"most of it, 126Mi, is shared memory or files on tmpfs, such as an emptyDir with medium: Memory, which counts against this limit: give that volume a sizeLimit, or put it on disk. Otherwise limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak");
+    insta::assert_snapshot!(charged.text, @"400Ki anonymous, 720Ki kernel, 126Mi tmpfs or shared, 0 page cache; shared memory and files on tmpfs stay until they are removed");
+    insta::assert_snapshot!(verdict.remedy.unwrap().text, @"most of it, 126Mi, is shared memory or files on tmpfs, such as an emptyDir with medium: Memory, which counts against this limit and outlives a restart: give that volume a sizeLimit, or put it on disk. Otherwise limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak");
 }
 
 #[test]
@@ -596,7 +601,70 @@ fn a_score_that_nobody_may_lower() {
     };
     let verdict = judge(&Evidence { kills: vec![record], ..pod_2() });
     let chosen = verdict.facts.iter().find(|fact| fact.topic == Topic::Chosen).unwrap();
-    insta::assert_snapshot!(chosen.text, @"the only process there that the kernel may kill. oom_score_adj 1000 where the rules give 939 (Burstable, 1000 − 1000 × 123Mi requested / 2041888Ki of the node): the kernel let nobody lower it, because root here lacks CAP_SYS_RESOURCE");
+    insta::assert_snapshot!(chosen.text, @"the only process there that the kernel may kill. oom_score_adj 1000, where the rules give 939: Burstable, 1000 − 1000 × 123Mi / 2041888Ki (to lower it takes CAP_SYS_RESOURCE, which root lacks here)");
+}
+
+#[test]
+fn a_choice_that_the_table_does_not_bear_out() {
+    let larger = Process { pid: 901, anon: 40_000, name: "sidecar", ..EATER };
+    let kernel = Kernel { processes: &[larger, EATER], limit: Bytes::from_mib(300), ..Kernel::default() };
+    let verdict = judge(&Evidence { score: None, kills: vec![kill(Level::Pod, &kernel)], ..pod_2() });
+    let chosen = verdict.facts.iter().find(|fact| fact.topic == Topic::Chosen).unwrap();
+    insta::assert_snapshot!(chosen.text, @"though sidecar 435.7Mi (156.9Mi held + 939‰ of 300Mi) scores higher in the kernel's table. oom_score_adj 939");
+}
+
+#[test]
+fn the_patch_names_the_list_that_the_container_is_in() {
+    let evidence = Evidence { is_init: true, ..pod_2() };
+    insta::assert_snapshot!(judge(&evidence).remedy.unwrap().patch.unwrap().yaml, @r"
+    spec:
+      initContainers:
+      - name: memory-eater
+        resources:
+          limits: {memory: 192Mi}
+    ");
+}
+
+#[test]
+fn a_report_as_the_kernel_prints_it() {
+    let mut collector = Collector::default();
+    for line in include_str!("evidence/child.txt").lines() {
+        collector.push(&Record::of_text(line.split_once("] ").map_or(line, |(_, text)| text)));
+    }
+    let record = KillRecord {
+        report: collector.finish().pop(),
+        oom_score_adj: Some(OomScoreAdj { wanted: 998, actual: Some(998) }),
+        ..child(Level::Pod, &Kernel::default())
+    };
+    insta::assert_snapshot!(summary(&record), @"memory-eater: kernel killed pid 861 (memhog), not the main process, at the Pod's limit 64Mi: usage 64Mi, anon 63.3Mi, file 572Ki");
+    // The same kill, had it hit the main process.
+    let evidence = Evidence {
+        score: None,
+        limit: Some(Bytes::from_mib(64)),
+        pod_limit: Some(Bytes::from_mib(64)),
+        kills: vec![KillRecord { victim: Victim::Main, ..record }],
+        ..pod_2()
+    };
+    insta::assert_snapshot!(text(&evidence), @r"
+    memory-eater: OOMKilled (exit code 137: SIGKILL by the kernel's OOM killer)
+      limit    the Pod's: usage 64Mi, limit 64Mi, failcnt 423 (cgroup
+               /kubepods/burstable/podedd036eb-ce5b…). The container's limit is the same, but pause
+               counts against the Pod's too, which is full first
+      killed   pid 861 (memhog), the main process: 63.3Mi anonymous, 572Ki of files, 0 shared
+      chosen   highest score of 3 processes, memhog 126.4Mi (64.0Mi held + 998‰ of 64Mi); next: sh
+               63.2Mi (920Ki held + 998‰ of 64Mi). oom_score_adj 998
+      charged  63.4Mi anonymous, 520Ki kernel, 0 tmpfs or shared, 0 page cache (always dropped first)
+      malloc   did not fail: it only hands out addresses (overcommit). Memory is charged at the first
+               touch, in a page fault, which has no NULL to return
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
+      change   limits.memory 64Mi → 96Mi (× 1.5, rounded up). The true need is not known, only that it
+               is above 64Mi: it was still asking. If 96Mi runs out too, look for a leak
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     limits: {memory: 96Mi}
+    ");
 }
 
 #[test]
@@ -608,10 +676,10 @@ fn a_terminal_holds_no_lines_back() {
 #[test]
 fn one_line_for_an_event() {
     let record = kill(Level::Pod, &Kernel::default());
-    insta::assert_snapshot!(summary(&record), @"memory-eater: kernel killed pid 869 (memory-eater; the main process) at the Pod's limit 128Mi: usage 128Mi, anon 127.3Mi, file 572Ki");
-    insta::assert_snapshot!(summary(&child(Level::Container, &Kernel::default())), @"memory-eater: kernel killed pid 869 (memory-eater; a child, the main process lives on) at the container's limit 128Mi: usage 128Mi, anon 127.3Mi, file 572Ki");
+    insta::assert_snapshot!(summary(&record), @"memory-eater: kernel killed pid 869 (memory-eater), the main process, at the Pod's limit 128Mi: usage 128Mi, anon 127.3Mi, file 572Ki");
+    insta::assert_snapshot!(summary(&child(Level::Container, &Kernel::default())), @"memory-eater: kernel killed pid 869 (memory-eater), not the main process, at the container's limit 128Mi: usage 128Mi, anon 127.3Mi, file 572Ki");
     let bare = KillRecord { report: None, level: None, victim: Victim::Unknown, ..record };
-    insta::assert_snapshot!(summary(&bare), @"memory-eater: kernel killed a process (which one is not known) at a limit not known");
+    insta::assert_snapshot!(summary(&bare), @"memory-eater: kernel killed a process, perhaps the main one, at a limit not known");
 }
 
 #[test]

@@ -57,9 +57,9 @@ pub(super) fn fact(kill: Option<&KillRecord>) -> Option<Fact> {
     let composition = composition(kill?.report.as_ref()?)?;
     let parts: Vec<_> = [
         (composition.anonymous, "anonymous"),
-        (composition.page_cache, "page cache"),
-        (composition.shared, "tmpfs or shared"),
         (composition.kernel, "kernel"),
+        (composition.shared, "tmpfs or shared"),
+        (composition.page_cache, "page cache"),
     ]
     .into_iter()
     .filter_map(|(amount, kind)| Some(format!("{} {kind}", brief(amount?))))
@@ -69,7 +69,7 @@ pub(super) fn fact(kill: Option<&KillRecord>) -> Option<Fact> {
     } else if composition.is_mostly_page_cache() {
         "; page cache can be dropped, so this was being written or in use faster than it could be"
     } else if composition.page_cache.is_some() {
-        "; page cache is dropped before anyone is killed"
+        " (always dropped first)"
     } else {
         ""
     };
@@ -87,10 +87,10 @@ pub(super) fn malloc(kill: Option<&KillRecord>) -> Option<Fact> {
     }
     let frame =
         report.and_then(|report| report.call_trace.iter().find(|line| line.contains("do_anonymous_page")));
-    let seen = if frame.is_some() { " (kernel stack: do_anonymous_page)" } else { "" };
+    let seen = if frame.is_some() { " (do_anonymous_page)" } else { "" };
     let text = format!(
-        "did not fail: it only hands out addresses (overcommit). Memory is charged when one is first touched, and that \
-         page fault has no NULL to return{seen}"
+        "did not fail: it only hands out addresses (overcommit). Memory is charged at the first touch, in a page \
+         fault{seen}, which has no NULL to return"
     );
     Some(Fact::new(Topic::Malloc, text))
 }

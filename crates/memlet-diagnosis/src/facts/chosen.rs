@@ -4,8 +4,8 @@ use memlet_bytes::Bytes;
 use memlet_oomlog::{Choice, Ranked, Report};
 
 use crate::Evidence;
-use crate::amount::{counted, quantity};
-use crate::evidence::{KillRecord, OomScoreAdj};
+use crate::amount::counted;
+use crate::evidence::KillRecord;
 use crate::verdict::{Fact, Topic};
 
 pub(super) fn fact(evidence: &Evidence, kill: Option<&KillRecord>) -> Option<Fact> {
@@ -26,9 +26,7 @@ fn by_score(report: &Report) -> Option<String> {
         Choice::NotByScore => {
             Some("because it was the one that asked for memory (vm.oom_kill_allocating_task)".to_owned())
         }
-        Choice::Disagrees { .. } => {
-            Some(format!("though by the kernel's own table {} should have been", next?))
-        }
+        Choice::Disagrees { .. } => Some(format!("though {} scores higher in the kernel's table", next?)),
         Choice::Agrees => {
             let chosen = ranking.iter().find(|ranked| ranked.pid == victim.pid)?;
             let Some(next) = next else {
@@ -66,66 +64,23 @@ fn scored(report: &Report, ranked: Ranked) -> Option<String> {
 fn adjustment(evidence: &Evidence, kill: &KillRecord) -> Option<String> {
     let reported =
         kill.report.as_ref().and_then(|report| report.victims.first()?.oom_score_adj).map(i32::from);
-    let wanted = kill.oom_score_adj.map(|adj| adj.wanted);
-    let actual = reported.or_else(|| kill.oom_score_adj.and_then(|adj| adj.actual));
-    let value = actual.or(wanted)?;
-    let mut text = format!("oom_score_adj {value}");
-    match wanted {
-        Some(wanted) if wanted != value => {
-            text.push_str(&format!(
-                " where the rules give {}: {}",
-                with_reason(wanted, evidence),
-                refusal(OomScoreAdj { wanted, actual })
-            ));
+    let actual = reported.or_else(|| kill.oom_score_adj?.actual);
+    let wanted = kill.oom_score_adj.map(|adj| adj.wanted).or_else(|| evidence.score.map(|score| score.value));
+    // `939: Burstable, 1000 − 1000 × 123Mi / 2041888Ki`, or the number alone.
+    let explained = |value: i32| {
+        let score = evidence.score.filter(|score| score.value == value);
+        score.map_or_else(|| value.to_string(), |score| score.to_string())
+    };
+    match (actual, wanted) {
+        (Some(actual), Some(wanted)) if actual != wanted => {
+            let why = if actual > wanted {
+                "to lower it takes CAP_SYS_RESOURCE, which root lacks here"
+            } else {
+                "somebody lowered it"
+            };
+            Some(format!("oom_score_adj {actual}, where the rules give {} ({why})", explained(wanted)))
         }
-        _ => {
-            if let Some(rule) = rule(value, evidence) {
-                text.push_str(&format!(" by rule: {rule}"));
-            }
-        }
-    }
-    Some(text)
-}
-
-fn with_reason(wanted: i32, evidence: &Evidence) -> String {
-    rule(wanted, evidence).map_or_else(|| wanted.to_string(), |rule| format!("{wanted} ({rule})"))
-}
-
-fn refusal(adj: OomScoreAdj) -> &'static str {
-    if adj.actual.is_some_and(|actual| actual > adj.wanted) {
-        "the kernel let nobody lower it, because root here lacks CAP_SYS_RESOURCE"
-    } else {
-        "somebody changed it"
-    }
-}
-
-/// Kubelet's `GetContainerOOMScoreAdjust` in words, where it gives `value`.
-fn rule(value: i32, evidence: &Evidence) -> Option<String> {
-    match evidence.qos_class.as_str() {
-        "Guaranteed" => (value == -997).then(|| "Guaranteed".to_owned()),
-        "BestEffort" => (value == 1000).then(|| "BestEffort".to_owned()),
-        "Burstable" => {
-            let request = evidence.request.unwrap_or_default();
-            let node = evidence.node_memory;
-            let share = (u128::from(request.get()) * 1000).checked_div(u128::from(node.get()))?;
-            let computed = i32::try_from(1000_i128 - i128::try_from(share).ok()?).ok()?;
-            let clamped = computed.clamp(3, 999);
-            (clamped == value).then(|| match evidence.request {
-                None => "Burstable without a request".to_owned(),
-                Some(request) if clamped == computed => {
-                    format!(
-                        "Burstable, 1000 − 1000 × {} requested / {} of the node",
-                        quantity(request),
-                        quantity(node)
-                    )
-                }
-                Some(request) => format!(
-                    "Burstable, {} requested of {}, kept within 3 … 999",
-                    quantity(request),
-                    quantity(node)
-                ),
-            })
-        }
-        _ => None,
+        (Some(value), _) | (None, Some(value)) => Some(format!("oom_score_adj {}", explained(value))),
+        (None, None) => None,
     }
 }

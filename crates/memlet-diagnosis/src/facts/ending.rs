@@ -6,22 +6,24 @@ use crate::evidence::{ContainerEnd, Exit};
 use crate::signal;
 use crate::verdict::{Fact, Outcome, Topic};
 
-pub(super) fn start(evidence: &Evidence) -> Option<Fact> {
-    let message = evidence.message.as_deref().map(str::trim).filter(|message| !message.is_empty())?;
-    Some(Fact::new(Topic::Start, message))
+/// What the runtime said of a start that failed, and what the kernel counted meanwhile.
+pub(super) fn start(evidence: &Evidence) -> Vec<Fact> {
+    let message = evidence.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
+    let kills =
+        evidence.end.as_ref().and_then(|end| end.container.as_ref()?.oom_kills).filter(|kills| *kills > 0);
+    let killed = kills.map(|kills| {
+        format!("{} by the OOM killer before the program began", counted(kills, "process", "processes"))
+    });
+    message
+        .map(|message| Fact::new(Topic::Start, message))
+        .into_iter()
+        .chain(killed.map(|killed| Fact::new(Topic::Killed, killed)))
+        .collect()
 }
 
-pub(super) fn signal(
-    evidence: &Evidence,
-    end: &ContainerEnd,
-    signal: i32,
-    outcome: &Outcome,
-) -> Option<Fact> {
+pub(super) fn signal(evidence: &Evidence, end: &ContainerEnd, signal: i32, outcome: &Outcome) -> Fact {
     if !end.exit.is_sigkill() {
-        return Some(Fact::new(
-            Topic::Signal,
-            format!("{}: {}", signal::name(signal), signal::meaning(signal)),
-        ));
+        return Fact::new(Topic::Signal, format!("{}: {}", signal::name(signal), signal::meaning(signal)));
     }
     let kills = end.container.as_ref().and_then(|memory| memory.oom_kills);
     let text = match (outcome, kills) {
@@ -41,7 +43,7 @@ pub(super) fn signal(
                 .unwrap_or_default()
         ),
     };
-    Some(Fact::new(Topic::Signal, text))
+    Fact::new(Topic::Signal, text)
 }
 
 /// Who sends SIGKILL besides the OOM killer. Which of them it was leaves no trace with the kernel.
@@ -67,8 +69,11 @@ pub(super) fn status_says_otherwise(evidence: &Evidence, end: &ContainerEnd) -> 
             "says OOMKilled, but the main process ended by itself with code {code}; some runtimes say so of every \
              container near a kill"
         ),
-        Exit::Signal(_) if end.container.as_ref().is_some_and(|memory| memory.oom_kills.is_some()) => {
-            "says OOMKilled, but the kernel's counter does not bear it out".to_owned()
+        Exit::Signal(9) if end.container.as_ref().is_some_and(|memory| memory.oom_kills.is_some()) => {
+            "says OOMKilled, but no kill that the kernel counted was of the main process".to_owned()
+        }
+        Exit::Signal(signal) if signal != 9 => {
+            format!("says OOMKilled, but {} ended it", signal::name(signal))
         }
         Exit::Signal(_) => return None,
     };
@@ -82,7 +87,6 @@ pub(super) fn lost_lines(evidence: &Evidence) -> Option<Fact> {
     }
     Some(Fact::new(
         Topic::Logs,
-        "the last lines may be missing: into a pipe, C's stdio writes full buffers only, and what it still held died \
-         with the process",
+        "lines may be missing: what stdio still held back, as it does into a pipe, died with it",
     ))
 }

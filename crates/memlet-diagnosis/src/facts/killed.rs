@@ -1,5 +1,7 @@
 //! Which process was killed and what it held.
 
+use std::fmt::Write as _;
+
 use memlet_bytes::Bytes;
 use memlet_oomlog::Victim;
 
@@ -23,15 +25,16 @@ pub(super) fn fact(end: &ContainerEnd, kill: Option<&KillRecord>) -> Option<Fact
         text.push_str(", the main process");
     }
     if let Some(held) = held(first) {
-        text.push_str(&format!(": {held}"));
+        let _ = write!(text, ": {held}");
     }
     if group {
         // The kernel prints the first victim once more among the members of the group.
         let others = followers.iter().filter(|victim| victim.pid != first.pid).count() as u64;
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "; and with it the whole container ({}), as memory.oom.group asks",
             counted(others, "other process", "other processes")
-        ));
+        );
     }
     Some(Fact::new(Topic::Killed, text))
 }

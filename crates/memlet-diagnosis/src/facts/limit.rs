@@ -1,9 +1,10 @@
 //! Whose limit ran out, by the kernel's own counters.
 
+use std::fmt::Write as _;
+
 use memlet_oomlog::Report;
 
 use crate::Evidence;
-use crate::amount::counted;
 use crate::evidence::{ContainerEnd, KillRecord, Level};
 use crate::tasks;
 use crate::verdict::{Fact, Topic};
@@ -40,8 +41,7 @@ pub(super) fn fact(
     }
     let explanation = match level {
         Some(Level::Pod) if own_and_pod_limit_equal(evidence) => {
-            ". The container's own limit is the same, but the pause process counts against the Pod's too, so that \
-             one is full first"
+            ". The container's limit is the same, but pause counts against the Pod's too, which is full first"
         }
         Some(Level::Pod) => ". It is shared by all containers of the Pod",
         Some(Level::NodeAllocatable) => ". No limit of this container's own was hit",
@@ -90,7 +90,6 @@ fn counted_at_end(end: &ContainerEnd, kill: Option<&KillRecord>, level: Option<L
         snapshot.peak.map(|peak| format!("peak {peak}")),
         snapshot.limit.map(|limit| format!("limit {limit}")),
         snapshot.failcnt.map(|failcnt| format!("failcnt {failcnt}")),
-        snapshot.oom_kills.map(|kills| counted(kills, "kill counted", "kills counted")),
     ]
     .into_iter()
     .flatten()
@@ -124,16 +123,16 @@ pub(super) fn holders(kill: Option<&KillRecord>, level: Option<Level>, evidence:
     if largest.pid == victim {
         text.push_str(", the one killed");
         if let Some((next, held)) = by_size.get(1) {
-            text.push_str(&format!("; next is pid {} ({}) with {held}", next.pid, next.comm));
+            let _ = write!(text, "; next is pid {} ({}) with {held}", next.pid, next.comm);
         }
     } else if let Some((_, held)) = by_size.iter().find(|(task, _)| task.pid == victim) {
-        text.push_str(&format!(", which lives on; the one killed held {held}"));
+        let _ = write!(text, ", which lives on; the one killed held {held}");
     }
     let own = kill.container_memory.as_ref().and_then(|memory| memory.peak);
     if let (Some(peak), Some(limit), Some(Level::Pod)) = (own, evidence.limit, level)
         && peak < limit
     {
-        text.push_str(&format!(". This container never held more than {peak} of its own {limit}"));
+        let _ = write!(text, ". This container never held more than {peak} of its own {limit}");
     }
     Some(Fact::new(Topic::Holders, text))
 }

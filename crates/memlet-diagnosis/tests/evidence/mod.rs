@@ -1,4 +1,5 @@
 //! Evidence for tests: reports in the kernel's own words, read by the real parser, and what surrounds them.
+#![allow(clippy::format_push_string, reason = "a text of many lines, put together once")]
 
 use jiff::Timestamp;
 use memlet_bytes::Bytes;
@@ -8,6 +9,7 @@ use memlet_diagnosis::evidence::{
     ContainerEnd, Exit, KillRecord, Level, Missing, OomScoreAdj, Subject, Victim,
 };
 use memlet_oomlog::{Collector, Record, Report};
+use memlet_policy::oom_score_adj::{Burstable, Explanation, Rule};
 
 pub(crate) const POD: &str = "/kubepods/burstable/pod65a49b87-b4ca-46fd-8a90-1c3669d6427c";
 pub(crate) const CONTAINER: &str = "59a7026fb18544e8208b2a91190dd8fa5c6bd927bb2d4b0371c97f0a222f80e7";
@@ -34,7 +36,7 @@ pub(crate) struct Kernel<'a> {
     pub(crate) oom_memcg: Option<&'a str>,
     pub(crate) limit: Bytes,
     pub(crate) failcnt: u64,
-    pub(crate) kernel_memory: Bytes,
+    pub(crate) kmem: Bytes,
     /// Anonymous memory, cache (tmpfs included), tmpfs and shared memory.
     pub(crate) charged: [Bytes; 3],
     pub(crate) processes: &'a [Process],
@@ -50,7 +52,7 @@ impl Default for Kernel<'_> {
             oom_memcg: Some(POD),
             limit: Bytes::from_mib(128),
             failcnt: 412,
-            kernel_memory: Bytes::from_kib(720),
+            kmem: Bytes::from_kib(720),
             charged: [Bytes::from_kib(130_352), Bytes::ZERO, Bytes::ZERO],
             processes: &[PAUSE, EATER],
             victim: EATER,
@@ -88,7 +90,7 @@ impl Kernel<'_> {
                  Memory cgroup stats for {path}:\ncache 0\nrss 0\nshmem 0\n\
                  total_cache {cache}\ntotal_rss {anon}\ntotal_shmem {shmem}\n",
                 self.failcnt,
-                kib(self.kernel_memory)
+                kib(self.kmem)
             );
         } else {
             text += &format!(
@@ -206,6 +208,25 @@ pub(crate) fn child(level: Level, kernel: &Kernel) -> KillRecord {
     KillRecord { victim: Victim::Child, ..kill(level, kernel) }
 }
 
+/// The score of a Burstable container on the third article's node.
+pub(crate) fn burstable(request: Bytes) -> Explanation {
+    let capacity = Bytes::from_kib(2_041_888);
+    let formula = 1000 - i64::try_from(request.get() * 1000 / capacity.get()).expect("small");
+    let value = i32::try_from(formula).expect("small");
+    let rule = Rule::Burstable(Burstable {
+        request,
+        pod_level_share: Bytes::ZERO,
+        sidecar_raised_to: None,
+        capacity,
+        formula,
+    });
+    Explanation { value, rule }
+}
+
+pub(crate) fn best_effort() -> Explanation {
+    Explanation { value: 1000, rule: Rule::BestEffort }
+}
+
 pub(crate) fn no_kernel_log() -> Missing {
     Missing {
         source: "/dev/kmsg".into(),
@@ -217,7 +238,9 @@ pub(crate) fn no_kernel_log() -> Missing {
 pub(crate) fn pod_2() -> Evidence {
     Evidence {
         subject: subject(),
+        is_init: false,
         qos_class: "Burstable".into(),
+        score: Some(burstable(Bytes::from_mib(123))),
         request: Some(Bytes::from_mib(123)),
         limit: Some(Bytes::from_mib(128)),
         pod_limit: Some(Bytes::from_mib(128)),
