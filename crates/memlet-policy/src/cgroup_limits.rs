@@ -187,6 +187,8 @@ mod tests {
         ] {
             assert_eq!(limit(spec.clone()), expected, "{spec}");
         }
+        // Empty resources of the Pod's own make it BestEffort, whatever its containers say.
+        assert_eq!(limit(json!({"containers": [limited("a", "60Mi")], "resources": {}})), None);
         let two = pod(json!({"containers": [limited("a", "60Mi"), limited("b", "")]}));
         assert_eq!(containers_without_limit(two.spec.as_ref().unwrap()), ["b"]);
     }
@@ -223,6 +225,9 @@ mod tests {
         assert_eq!(swap_of(requesting("1Gi", "2Gi"), SwapBehavior::LimitedSwap), Bytes::from_mib(512));
         assert_eq!(swap_of(requesting("1Gi", "2Gi"), SwapBehavior::NoSwap), Bytes::ZERO);
         assert_eq!(swap_of(requesting("1Gi", "1Gi"), SwapBehavior::LimitedSwap), Bytes::ZERO);
+        let mut critical = requesting("1Gi", "2Gi");
+        critical["priority"] = json!(2_000_000_000);
+        assert_eq!(swap_of(critical, SwapBehavior::LimitedSwap), Bytes::ZERO);
         assert_eq!(swap_of(json!({"containers": [{"name": "a"}]}), SwapBehavior::LimitedSwap), Bytes::ZERO);
     }
 

@@ -61,7 +61,7 @@ pub fn misfits(memory: Bytes, node: &NodeRoom) -> Vec<Misfit> {
     if node.pods >= node.pod_capacity {
         misfits.push(Misfit::TooManyPods);
     }
-    if memory > Bytes::ZERO && memory > node.free() {
+    if memory > node.free() {
         misfits.push(Misfit::InsufficientMemory {
             requested: memory,
             free: node.free(),
@@ -153,10 +153,10 @@ mod tests {
             ),
             @"0/1 nodes are available: 1 Insufficient memory. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
         );
-        let reasons = ["Too many pods"; 2].into_iter().chain(["Insufficient memory"; 10]);
+        let reasons = ["Too many pods"; 10].into_iter().chain(["Insufficient memory"; 2]);
         insta::assert_snapshot!(
             unschedulable_message(11, reasons, ""),
-            @"0/11 nodes are available: 10 Insufficient memory, 2 Too many pods."
+            @"0/11 nodes are available: 10 Too many pods, 2 Insufficient memory."
         );
         insta::assert_snapshot!(unschedulable_message(0, [], ""), @"no nodes available to schedule pods");
         insta::assert_snapshot!(

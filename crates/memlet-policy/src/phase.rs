@@ -169,11 +169,11 @@ mod tests {
         .unwrap()
     }
 
-    /// A status from a word: `run`, `wait`, `loop1` (waits after exit 1), `exit0`, `none`.
+    /// A status from a word: `run`, `starting`, `wait`, `loop1` (waits after exit 1), `exit0`, `none`.
     fn status(name: &str, word: &str) -> Option<ContainerStatus> {
         let (state, last) = match word {
             "none" => return None,
-            "run" => (json!({"running": {}}), Value::Null),
+            "run" | "starting" => (json!({"running": {}}), Value::Null),
             "wait" => (json!({"waiting": {}}), Value::Null),
             _ if word.starts_with("loop") => (
                 json!({"waiting": {}}),
@@ -254,6 +254,10 @@ mod tests {
             ("wait", "wait", Progress::default(), "Pending"),
             ("run", "run", Progress::default(), "Running"),
             ("run", "exit0", done, "Running"),
+            // Up but not yet started, as after a restart of its own.
+            ("starting", "wait", Progress::default(), "Pending"),
+            ("starting", "run", Progress::default(), "Pending"),
+            ("starting", "run", done, "Running"),
             ("exit0", "exit0", done, "Succeeded"),
             ("exit1", "exit0", done, "Succeeded"),
             ("loop1", "run", done, "Running"),

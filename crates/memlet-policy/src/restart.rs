@@ -256,6 +256,14 @@ mod tests {
     }
 
     #[test]
+    fn rules_need_a_policy_beside_them() {
+        let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+        let pod = pod("Never", json!({"name": "c", "restartPolicyRules": rules}));
+        let spec = pod.spec.as_ref().unwrap();
+        assert_eq!(after_exit(spec, &spec.containers[0], 42), Decision::Stay);
+    }
+
+    #[test]
     fn init_containers_are_done_after_success() {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {},

@@ -125,6 +125,7 @@ fn decodes_paths_of_kernel_reports() {
         "/kubepods.slice/other.service",
         "/kubepodsx",
         "/kubepods/pod1234:",
+        "/kubepods.slice/kubepods-poda-b.slice",
         "/kubepods.slice/kubepods-burstable.slice/kubepods",
         "/my group,task=evil,pid=1",
     ] {

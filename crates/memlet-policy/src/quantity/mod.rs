@@ -181,8 +181,7 @@ impl Quantity {
 
     /// The format that this value can be printed in without loss.
     fn printable_format(&self) -> Format {
-        let small = self.digits.magnitude() < &1024_u32.into() && self.scale <= 0
-            || self.scaled_up(0).0.magnitude() < &1024_u32.into();
+        let small = self.scaled_up(0).0.magnitude() < &1024_u32.into();
         match self.format {
             Format::BinarySi if small || !self.is_integer() => Format::DecimalSi,
             format => format,

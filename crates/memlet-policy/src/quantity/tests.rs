@@ -68,6 +68,11 @@ fn canonical_forms() {
         ("1E3", "1E3"),
         ("1e+3", "1e+3"),
         ("5E-3", "5E-3"),
+        // Too long to be kept.
+        ("+12345678901Ki", "+12345678901Ki"),
+        ("+123456789013Ki", "123456789013Ki"),
+        ("+123456789012345678", "+123456789012345678"),
+        ("+1234567890123456789", "1234567890123456789"),
     ] {
         assert_eq!(q(input).to_string(), output, "{input}");
     }
@@ -168,6 +173,14 @@ fn sums_keep_the_left_format() {
         assert_eq!(q(left).plus(&q(right)).to_string(), sum, "{left} + {right}");
     }
     assert_eq!(q("1Gi").minus(&q("512Mi")).to_string(), "512Mi");
+}
+
+#[test]
+fn a_binary_part_of_one_counts_as_decimal() {
+    let half = q("0.00048828125Ki");
+    assert_eq!((half.format(), half.to_string().as_str()), (Format::DecimalSi, "500m"));
+    assert_eq!(half.plus(&q("2047.5")).to_string(), "2048");
+    assert_eq!(q("1.5Ki").format(), Format::BinarySi);
 }
 
 #[test]

@@ -97,6 +97,7 @@ fn defaulting_copies_limits_and_rounds() {
             {"name": "d"},
         ],
         "initContainers": [{"name": "i", "resources": {"limits": {"memory": "1Gi"}}}],
+        "overhead": {"memory": "1n"},
     }));
     default_resources(&mut pod);
     let resources = |container: &Container| serde_json::to_value(&container.resources).unwrap();
@@ -108,6 +109,7 @@ fn defaulting_copies_limits_and_rounds() {
     assert_eq!(resources(&pod.containers[2]), json!({"requests": {"memory": "64Mi"}}));
     assert_eq!(resources(&pod.containers[3]), Value::Null);
     assert_eq!(memory_request(&init_containers(&pod)[0]), Some(Bytes::from_gib(1)));
+    assert_eq!(pod.overhead.unwrap()[MEMORY].0, "1m");
 }
 
 #[test]
