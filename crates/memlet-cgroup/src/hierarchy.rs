@@ -101,7 +101,8 @@ impl Hierarchy {
     /// Removes `path` and all below it from every hierarchy, deepest first. What is missing is fine.
     ///
     /// Container runtimes on cgroup v1 create the same path in `cpu`, `pids` and so on. All hierarchies are tried
-    /// even where one is busy; no process is killed. Waits up to half a second for what is just ending.
+    /// even where one is busy; no process is killed. Waits as
+    /// [`Cgroup::remove`](crate::Cgroup::remove) does, once for all hierarchies.
     ///
     /// # Errors
     /// [`Error::Busy`] naming a process inside; [`Error::Refused`] for `/`.
@@ -110,7 +111,7 @@ impl Hierarchy {
             let reason = "it is the root of everything";
             return Err(Error::Refused { action: "remove", path: path.clone(), reason });
         }
-        let patience = remove::Patience::new(remove::PATIENCE);
+        let patience = remove::Patience::begin();
         let mut first_failure = Ok(());
         for mount_point in self.mount_points() {
             let removed = remove::tree(&path.below(mount_point), &patience);

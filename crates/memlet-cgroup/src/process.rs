@@ -273,14 +273,14 @@ fn below(dir: &OwnedFd, all: &mut Members) -> io::Result<()> {
     Ok(())
 }
 
-/// One process in the group at `dir`, or in one below it.
-pub(crate) fn inhabitant(dir: &Path) -> Option<Pid> {
-    let opened = file::open_dir(dir).ok()?;
+/// Who is in the group at `dir` and below it, as far as it can be listed.
+pub(crate) fn members_at(dir: &Path) -> Members {
+    let Ok(opened) = file::open_dir(dir) else { return Members::default() };
     let mut members = file::read(opened.as_fd(), "cgroup.procs")
         .ok()
         .and_then(|text| Members::parse(&text).ok())
         .unwrap_or_default();
-    // What could not be listed is not named; that it is busy is told all the same.
+    // What could not be listed is not named; that the group is busy is told all the same.
     let _ = below(&opened, &mut members);
-    members.pids.first().copied()
+    members
 }

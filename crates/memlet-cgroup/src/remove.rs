@@ -13,19 +13,33 @@ use rustix::io::Errno;
 
 use crate::{Cgroup, Error, Pid, Result, process};
 
-/// How long a removal waits for a busy group: a killed process leaves its group a little after its end is seen.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a removal waits for a group with a member: it may be about to end.
+const PATIENCE_WITH_THE_LIVING: Duration = Duration::from_millis(500);
 
-/// A moment after which a busy group is an error.
+/// How long a removal waits for a group that lists no member and is busy all the same: what is dying leaves
+/// `cgroup.procs` before the group itself, and on a loaded machine takes its time to finish (`do_exit`).
+const PATIENCE_WITH_THE_DYING: Duration = Duration::from_secs(5);
+
+/// How long one removal, of however many groups, may wait.
 pub(crate) struct Patience(Instant);
 
 impl Patience {
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self(Instant::now() + patience)
+    pub(crate) fn begin() -> Self {
+        Self(Instant::now())
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.0
+    /// Whether to try `dir` again; what to say of it where not.
+    fn is_left(&self, dir: &Path) -> Result<()> {
+        let waited = self.0.elapsed();
+        if waited < PATIENCE_WITH_THE_LIVING {
+            return Ok(());
+        }
+        let members = process::members_at(dir);
+        if members.is_empty() && waited < PATIENCE_WITH_THE_DYING {
+            return Ok(());
+        }
+        let pid = members.pids.first().copied();
+        Err(Error::Busy { dir: dir.to_path_buf(), pid, comm: pid.and_then(Pid::comm) })
     }
 }
 
@@ -43,7 +57,7 @@ impl Backoff {
 
 impl Cgroup {
     /// Removes this group, which must have neither processes nor groups below it; waits up to half a second for
-    /// what is just ending. A group that is gone already is fine; a later one of the same name is left alone.
+    /// a process that is just ending, and up to five for those of which only the kernel knows. A group that is gone already is fine; a later one of the same name is left alone.
     ///
     /// # Errors
     /// [`Error::Busy`] naming a process inside; [`Error::Refused`] for `/`.
@@ -52,16 +66,14 @@ impl Cgroup {
             let reason = "it is the root of the hierarchy";
             return Err(Error::Refused { action: "remove", path: self.path().clone(), reason });
         }
-        let (patience, mut pause) = (Patience::new(PATIENCE), Backoff::default());
+        let (patience, mut pause) = (Patience::begin(), Backoff::default());
         loop {
             match self.remove_once() {
                 Ok(()) | Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
-                Err(Errno::BUSY | Errno::NOTEMPTY) if patience.is_over() => {
-                    return Err(busy(self.dir_path()));
-                }
-                Err(Errno::BUSY | Errno::NOTEMPTY) => thread::sleep(pause.next()),
+                Err(Errno::BUSY | Errno::NOTEMPTY) => patience.is_left(self.dir_path())?,
                 Err(errno) => return Err(Error::system("remove cgroup", self.dir_path(), errno)),
             }
+            thread::sleep(pause.next());
         }
     }
 
@@ -89,9 +101,9 @@ pub(crate) fn tree(dir: &Path, patience: &Patience) -> Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) if !is_busy(&error) => return Err(Error::system("remove cgroup", dir, error)),
-            Err(_) if patience.is_over() => return Err(busy(dir)),
-            Err(_) => thread::sleep(pause.next()),
+            Err(_) => patience.is_left(dir)?,
         }
+        thread::sleep(pause.next());
     }
 }
 
@@ -108,11 +120,6 @@ fn tree_once(dir: &Path) -> io::Result<()> {
     }
     children?;
     fs::remove_dir(dir)
-}
-
-fn busy(dir: &Path) -> Error {
-    let pid = process::inhabitant(dir);
-    Error::Busy { dir: dir.to_path_buf(), pid, comm: pid.and_then(Pid::comm) }
 }
 
 /// The names of the groups directly below.

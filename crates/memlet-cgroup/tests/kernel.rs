@@ -104,6 +104,8 @@ impl Drop for Sandbox {
             group.kill_all().map_or_else(|error| eprintln!("left running: {error}"), drop);
         }
         if let Err(error) = self.hierarchy.remove_everywhere(&self.path) {
+            // A second panic would end the whole program before the other tests.
+            assert!(std::thread::panicking(), "left behind: {error}");
             eprintln!("left behind: {error}");
         }
     }
