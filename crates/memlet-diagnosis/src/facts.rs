@@ -11,7 +11,7 @@ use crate::evidence::{ContainerEnd, Exit, KillRecord, Level};
 use crate::verdict::{Fact, Outcome, Topic};
 
 pub(crate) use charged::{Composition, composition};
-pub(crate) use limit::{level_phrase, own_and_pod_limit_equal};
+pub(crate) use limit::{level_phrase, own_and_pod_limit_equal, peak_below_own_limit};
 
 impl Fact {
     fn new(topic: Topic, text: impl Into<String>) -> Self {

@@ -3,8 +3,11 @@
 //! 1. `wait(2)`: what did not die by SIGKILL was not ended by the OOM killer, whatever else was killed.
 //! 2. The kernel's report, joined by the node agent: it names the main process, or another.
 //! 3. The cgroup's own counter of OOM kills, less the kills known to be of children.
-//! 4. The runtime's reason, only where the kernel could not be asked.
+//!
+//! The reason in the Pod's status decides only that a container never started. A bare `OOMKilled` there proves
+//! nothing: runtimes write it on bystanders and on containers that lost a child.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::Evidence;
@@ -53,8 +56,16 @@ fn deadly_kill(evidence: &Evidence) -> Option<&KillRecord> {
 /// How many OOM kills the cgroup counted beyond those of children; `None` where it could not be read.
 fn unaccounted_kills(evidence: &Evidence, end: &ContainerEnd) -> Option<u64> {
     let counted = end.container.as_ref()?.oom_kills?;
-    let children = evidence.kills.iter().filter(|kill| kill.victim == Victim::Child).count();
-    Some(counted.saturating_sub(children as u64))
+    let children = evidence.kills.iter().filter(|kill| kill.victim == Victim::Child);
+    Some(counted.saturating_sub(children.map(processes_killed).sum()))
+}
+
+/// The kernel counts each process that it kills, also those that memory.oom.group takes along; the first of them is
+/// in the report twice.
+fn processes_killed(kill: &KillRecord) -> u64 {
+    let victims = kill.report.iter().flat_map(|report| &report.victims);
+    let pids: BTreeSet<_> = victims.map(|victim| victim.pid).collect();
+    pids.len().max(1) as u64
 }
 
 fn outcome(evidence: &Evidence, deadly: Option<&KillRecord>) -> Outcome {

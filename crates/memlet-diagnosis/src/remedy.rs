@@ -14,7 +14,7 @@ use memlet_oomlog::Report;
 use crate::Evidence;
 use crate::amount::quantity;
 use crate::evidence::{KillRecord, Level};
-use crate::facts::{Composition, composition, own_and_pod_limit_equal};
+use crate::facts::{Composition, composition, own_and_pod_limit_equal, peak_below_own_limit};
 use crate::tasks;
 use crate::verdict::{Outcome, Patch, Remedy};
 
@@ -46,7 +46,7 @@ pub(crate) fn of(evidence: &Evidence, outcome: &Outcome, kill: Option<&KillRecor
     match level {
         Some(Level::Container) => raise_own_limit(evidence, report),
         Some(Level::Pod) if own_and_pod_limit_equal(evidence) => raise_own_limit(evidence, report),
-        Some(Level::Pod) => Some(pod_limit(evidence, report)),
+        Some(Level::Pod) => Some(pod_limit(evidence, kill)),
         Some(Level::NodeAllocatable | Level::Machine) => Some(node::memory(evidence, report, level)),
         Some(Level::QosClass | Level::Other) => Some(foreign_limit(report)),
         None => if_own_limit(evidence),
@@ -106,16 +106,21 @@ fn volume(report: &Report) -> Option<String> {
 }
 
 /// The Pod's limit ran out, and this container is not alone below it.
-fn pod_limit(evidence: &Evidence, report: Option<&Report>) -> Remedy {
+fn pod_limit(evidence: &Evidence, kill: Option<&KillRecord>) -> Remedy {
+    let report = kill.and_then(|kill| kill.report.as_ref());
     let pod_limit = evidence.pod_limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
     let container = &evidence.subject.container;
     let volume = report.and_then(volume).unwrap_or_default();
     if let Some((task, held)) = report.and_then(tasks::larger_survivor) {
+        let not_this = match peak_below_own_limit(evidence, kill) {
+            Some(_) => format!("; {container} stayed below its own limit"),
+            None => String::new(),
+        };
         return Remedy {
             text: format!(
                 "{volume}the Pod's limit{pod_limit} is shared: pid {} ({}) held {held}, more than the process that was \
-                 killed. Raise the limit of the container that it belongs to, and so the Pod's, or let it use less; \
-                 {container}'s own numbers are not the cause",
+                 killed. Raise the limit of the container that it belongs to, and so the Pod's, or let it use less\
+                 {not_this}",
                 task.pid, task.comm
             ),
             patch: None,

@@ -124,7 +124,7 @@ fn a_sibling_filled_the_pods_limit() {
       logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
       change   the Pod's limit of 240Mi is shared: pid 901 (sidecar) held 157.0Mi, more than the process
                that was killed. Raise the limit of the container that it belongs to, and so the Pod's,
-               or let it use less; memory-eater's own numbers are not the cause
+               or let it use less; memory-eater stayed below its own limit
     ");
 }
 
@@ -560,6 +560,9 @@ fn too_small_to_start_anything() {
                      requests: {memory: 16Mi}
                      limits: {memory: 16Mi}
     ");
+    // However the runtime's first process ended, the container did not run, and no signal of its own ended it.
+    let killed = Evidence { end: Some(end(Exit::Signal(9), 1)), ..evidence.clone() };
+    assert_eq!(judge(&killed).facts, judge(&evidence).facts);
     // A start that failed for another reason gets no advice about memory.
     let image = Evidence {
         limit: Some(Bytes::from_mib(128)),

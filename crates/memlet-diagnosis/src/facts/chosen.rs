@@ -45,12 +45,12 @@ fn scored(report: &Report, ranked: Ranked) -> Option<String> {
     let page_size = report.page_size?;
     let score = Bytes::from_pages(u64::try_from(ranked.points).unwrap_or(0), page_size.get());
     let adj = task.oom_score_adj.unwrap_or(0);
-    // What the score consists of besides the adjustment: resident memory, swap and page tables.
     if ranked.points <= 0 {
         return Some(format!("{}, which oom_score_adj {adj} protects", task.comm));
     }
     let domain = report.domain_pages().unwrap_or(0);
     let adjustment = i64::from(adj) * i64::try_from(domain / 1000).ok()?;
+    // The rest of the score: resident memory, swap and page tables.
     let held = Bytes::from_pages(u64::try_from(ranked.points - adjustment).ok()?, page_size.get());
     let whole = Bytes::from_pages(domain, page_size.get());
     Some(match adj {

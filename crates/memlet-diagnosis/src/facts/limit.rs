@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use memlet_bytes::Bytes;
 use memlet_oomlog::Report;
 
 use crate::Evidence;
@@ -107,6 +108,14 @@ fn shortened(path: &str) -> String {
     path.split('/').map(piece).collect::<Vec<_>>().join("/")
 }
 
+/// The most that this container ever held and its own limit, where it stayed below.
+pub(crate) fn peak_below_own_limit(evidence: &Evidence, kill: Option<&KillRecord>) -> Option<(Bytes, Bytes)> {
+    let at_kill = kill.and_then(|kill| kill.container_memory.as_ref()?.peak);
+    let at_end = || evidence.end.as_ref()?.container.as_ref()?.peak;
+    let (peak, limit) = (at_kill.or_else(at_end)?, evidence.limit?);
+    (peak < limit).then_some((peak, limit))
+}
+
 /// Who held memory where several shared a limit.
 pub(super) fn holders(kill: Option<&KillRecord>, level: Option<Level>, evidence: &Evidence) -> Option<Fact> {
     let shared = match level? {
@@ -128,10 +137,7 @@ pub(super) fn holders(kill: Option<&KillRecord>, level: Option<Level>, evidence:
     } else if let Some((_, held)) = by_size.iter().find(|(task, _)| task.pid == victim) {
         let _ = write!(text, ", which lives on; the one killed held {held}");
     }
-    let own = kill.container_memory.as_ref().and_then(|memory| memory.peak);
-    if let (Some(peak), Some(limit), Some(Level::Pod)) = (own, evidence.limit, level)
-        && peak < limit
-    {
+    if let (Some((peak, limit)), Some(Level::Pod)) = (peak_below_own_limit(evidence, Some(kill)), level) {
         let _ = write!(text, ". This container never held more than {peak} of its own {limit}");
     }
     Some(Fact::new(Topic::Holders, text))
