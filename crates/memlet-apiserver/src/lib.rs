@@ -1,1 +1,53 @@
 //! The Kubernetes API, embedded: storage, watch, validation, defaulting.
+//!
+//! [`ApiServer`] answers the requests of any Kubernetes client as kube-apiserver would, within this process and
+//! without a socket: [`ApiServer::client`] gives a `kube::Client` over it. What it serves is upstream's: the same
+//! paths, the same objects, the same refusals in the same words.
+//!
+//! It stores and checks objects and tells of their changes. It runs nothing: that a Pod is placed and started is the
+//! doing of the scheduler and the node agent, which are ordinary clients.
+//!
+//! Not served yet: server-side apply (415), Tables and protobuf (406), discovery, `pods/log`, `exec`, `attach`,
+//! `eviction`, `resize`. Field ownership (`managedFields`) is not tracked.
+//!
+//! ```
+//! # use k8s_openapi::api::core::v1::Pod;
+//! # use kube::Api;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = memlet_apiserver::ApiServer::in_memory().client();
+//! let pods: Api<Pod> = Api::default_namespaced(client);
+//! let eater: Pod = serde_json::from_value(serde_json::json!({
+//!     "metadata": { "name": "eater" },
+//!     "spec": { "containers": [{
+//!         "name": "main", "image": "eater:1", "resources": { "limits": { "memory": "128Mi" } },
+//!     }] },
+//! }))?;
+//! let eater = pods.create(&Default::default(), &eater).await?;
+//! assert_eq!(eater.status.and_then(|status| status.qos_class).as_deref(), Some("Burstable"));
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod decode;
+mod error;
+mod field;
+mod handler;
+mod kind;
+mod names;
+mod patch;
+mod reply;
+mod request;
+mod resources;
+mod selector;
+mod server;
+mod service;
+mod storage;
+mod verbs;
+mod warning;
+
+pub use reply::ResponseBody;
+pub use server::ApiServer;
+pub use service::ApiService;
+pub use warning::warnings;

@@ -1,0 +1,133 @@
+//! From a request about a resource to the verb of its kind.
+
+use std::marker::PhantomData;
+
+use http::Method;
+
+use crate::error::ApiError;
+use crate::kind::ServedKind;
+use crate::reply::Reply;
+use crate::request::{ListOptions, ResourcePath, ResourceRequest};
+use crate::resources;
+use crate::verbs::{Core, Part};
+
+/// A subresource that is not simply a part of the object.
+pub(crate) type Subresource = fn(&Core, &ResourceRequest) -> Result<Reply, ApiError>;
+
+/// One served resource, its kind forgotten.
+pub(crate) trait Handler: Sync {
+    /// Whether the path is about this resource.
+    fn serves(&self, path: &ResourcePath) -> bool;
+    fn resource(&self) -> &'static str;
+    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
+    /// Deletes everything of this kind in a namespace; says how many objects are still there.
+    fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError>;
+}
+
+/// The handler of a kind, with its own subresources by name.
+pub(crate) struct Serve<K> {
+    subresources: &'static [(&'static str, Subresource)],
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: ServedKind> Serve<K> {
+    pub(crate) const fn new() -> Self {
+        Self { subresources: &[], kind: PhantomData }
+    }
+
+    pub(crate) const fn with(subresources: &'static [(&'static str, Subresource)]) -> Self {
+        Self { subresources, kind: PhantomData }
+    }
+
+    fn collection(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        if !K::NAMESPACED && request.path.namespace.is_some() {
+            return Err(ApiError::no_such_path());
+        }
+        let placed = !K::NAMESPACED || request.path.namespace.is_some();
+        match request.method {
+            Method::GET => Self::look(core, request),
+            Method::POST if placed => core.create::<K>(request),
+            Method::DELETE if placed => core.delete_collection::<K>(request),
+            _ => Err(Self::not_allowed(&request.method)),
+        }
+    }
+
+    fn look(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        let options = ListOptions::parse(&request.query)?;
+        match (options.watch, &request.path.name) {
+            (true, _) => core.watch::<K>(request, &options),
+            (false, Some(_)) => core.get::<K>(request),
+            (false, None) => core.list::<K>(request, &options),
+        }
+    }
+
+    fn object(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        match request.method {
+            Method::GET => Self::look(core, request),
+            Method::PUT => core.update::<K>(request, Part::Main),
+            Method::PATCH => core.patch::<K>(request, Part::Main),
+            Method::DELETE => core.delete::<K>(request),
+            _ => Err(Self::not_allowed(&request.method)),
+        }
+    }
+
+    fn status(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        match request.method {
+            Method::GET => core.get::<K>(request),
+            Method::PUT => core.update::<K>(request, Part::Status),
+            Method::PATCH => core.patch::<K>(request, Part::Status),
+            _ => Err(Self::not_allowed(&request.method)),
+        }
+    }
+
+    fn dispatch(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        match (&request.path.name, request.path.subresource.as_deref()) {
+            (None, _) => Self::collection(core, request),
+            (Some(_), None) => Self::object(core, request),
+            (Some(_), Some("status")) if K::HAS_STATUS => Self::status(core, request),
+            (Some(_), Some(other)) => {
+                let found = self.subresources.iter().find(|(name, _)| *name == other);
+                let (_, subresource) = found.ok_or_else(ApiError::no_such_path)?;
+                subresource(core, request)
+            }
+        }
+    }
+
+    fn not_allowed(method: &Method) -> ApiError {
+        let verb = match *method {
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            _ => "this method",
+        };
+        ApiError::method_not_allowed(verb, K::URL_PATH_SEGMENT)
+    }
+}
+
+impl<K: ServedKind> Handler for Serve<K> {
+    fn serves(&self, path: &ResourcePath) -> bool {
+        path.group == K::GROUP && path.version == K::VERSION && path.resource == K::URL_PATH_SEGMENT
+    }
+
+    fn resource(&self) -> &'static str {
+        K::URL_PATH_SEGMENT
+    }
+
+    fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
+        resources::empty::<K>(core, namespace)
+    }
+
+    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        request.check_accept()?;
+        let reply = self.dispatch(core, request)?;
+        // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for.
+        if request.method != Method::GET && request.method != Method::POST {
+            let namespace = if K::NAMESPACED { &request.path.namespace } else { &request.path.name };
+            if let Some(namespace) = namespace {
+                resources::settle_namespace(core, namespace)?;
+            }
+        }
+        Ok(reply)
+    }
+}

@@ -1,0 +1,113 @@
+//! What the server must know about a kind to serve it.
+//!
+//! The verbs (`verbs`) are written once, for any kind; a kind's own rules (what it gains at creation, what may not
+//! change, what selectors may ask) are here, as upstream's registry strategies hold them. To serve another kind,
+//! implement this trait and add it to `resources::SERVED`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{ListableResource, Metadata};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+use crate::field::FieldErrors;
+use crate::names;
+use crate::storage::Fields;
+
+/// Where a quantity stands in an object; `*` is every element of a list or map.
+pub(crate) type Place = &'static [&'static str];
+
+/// A kind that this server serves. The methods are called in the order in which they are listed.
+pub(crate) trait ServedKind:
+    Metadata<Ty = ObjectMeta>
+    + ListableResource
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + PartialEq
+    + Send
+    + 'static
+{
+    /// Whether its objects live in namespaces.
+    const NAMESPACED: bool;
+    /// Whether `…/status` is served.
+    const HAS_STATUS: bool = false;
+    /// Whether a deletion is answered with the object as it was, rather than with a Status.
+    const RETURNS_DELETED: bool = false;
+    /// Fields that selectors may ask about, besides the metadata's name and namespace.
+    const SELECTABLE: &'static [&'static str] = &[];
+
+    /// Where quantities may be given as bare numbers.
+    fn quantity_places() -> &'static [Place] {
+        &[]
+    }
+
+    /// Brings quantities into their canonical form; an unreadable one is a decoding error (400).
+    fn canonicalize(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Fills in what the manifest left out.
+    fn apply_defaults(&mut self) {}
+
+    /// Drops what a client may not set at creation, and sets what the server knows.
+    fn prepare_for_create(&mut self) {}
+
+    /// Mutating admission at creation.
+    fn admit(&mut self) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// The form of `metadata.name`.
+    fn check_name(name: &str) -> Vec<String> {
+        names::subdomain(name)
+    }
+
+    /// The rules for an object by itself, metadata apart.
+    fn validate(&self, _errors: &mut FieldErrors) {}
+
+    /// What is odd but legal; sent as Warning headers.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Keeps from `old` what a plain update may not touch (the status, for most kinds).
+    fn prepare_for_update(&mut self, _old: &Self) {}
+
+    /// The rules for a plain update, after [`ServedKind::validate`].
+    fn validate_update(&self, _old: &Self, _errors: &mut FieldErrors) {}
+
+    /// Keeps from `old` everything but the status.
+    fn prepare_for_status_update(&mut self, _old: &Self) {}
+
+    /// The rules for an update of the status.
+    fn validate_status_update(&self, _old: &Self, _errors: &mut FieldErrors) {}
+
+    /// Whether `metadata.generation` counts the change from `old` to this.
+    fn changes_generation(&self, _old: &Self) -> bool {
+        false
+    }
+
+    /// The seconds between a request to delete and the removal; 0 for kinds that go at once.
+    fn deletion_grace(&self, _asked: Option<i64>) -> i64 {
+        0
+    }
+
+    /// Whether something must still be done before the object can go.
+    fn is_held(&self) -> bool {
+        self.metadata().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
+    }
+
+    /// Refuses the deletion of what must stay.
+    fn check_deletion(&self) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Shows in the object that its deletion has begun.
+    fn mark_deleting(&mut self) {}
+
+    /// The values of [`ServedKind::SELECTABLE`].
+    fn fields(&self) -> Fields {
+        Fields::new()
+    }
+}

@@ -1,0 +1,54 @@
+//! What a request asks for: its path and its options, read and refused here, before any object is touched.
+
+mod options;
+mod path;
+
+pub(crate) use options::{DeleteOptions, ListOptions, Query, WriteOptions};
+pub(crate) use path::{ResourcePath, Target};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+
+use crate::error::ApiError;
+
+/// A request about a resource, its body read.
+pub(crate) struct ResourceRequest {
+    pub(crate) method: Method,
+    pub(crate) path: ResourcePath,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+const JSON: &str = "application/json";
+
+impl ResourceRequest {
+    /// The media type of the body, without parameters; JSON where none is given.
+    pub(crate) fn content_type(&self) -> &str {
+        let stated = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        stated
+            .and_then(|text| text.split(';').next())
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .unwrap_or(JSON)
+    }
+
+    /// Refuses a body that is not JSON.
+    pub(crate) fn expect_json(&self) -> Result<(), ApiError> {
+        if self.content_type() == JSON { Ok(()) } else { Err(ApiError::unsupported_media_type(JSON)) }
+    }
+
+    /// Refuses a client that would not understand plain JSON, the only form in which objects are sent.
+    pub(crate) fn check_accept(&self) -> Result<(), ApiError> {
+        let Some(accept) = self.headers.get(header::ACCEPT) else { return Ok(()) };
+        let plain = |range: &str| {
+            let mut parts = range.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default();
+            matches!(media, JSON | "application/*" | "*/*") && !parts.any(|part| part.starts_with("as="))
+        };
+        match accept.to_str() {
+            Ok(ranges) if ranges.trim().is_empty() || ranges.split(',').any(plain) => Ok(()),
+            _ => Err(ApiError::not_acceptable(JSON)),
+        }
+    }
+}

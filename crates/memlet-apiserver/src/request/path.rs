@@ -1,0 +1,125 @@
+//! The paths of the Kubernetes API.
+
+use percent_encoding::percent_decode_str;
+
+use crate::error::ApiError;
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `/healthz`, `/livez`, `/readyz`: answered `ok` for as long as the server answers at all.
+    Health,
+    /// `/version`.
+    Version,
+    Resource(ResourcePath),
+}
+
+/// `/api/v1/namespaces/{namespace}/{resource}/{name}/{subresource}` and its shorter forms.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ResourcePath {
+    /// Empty for the core group.
+    pub(crate) group: String,
+    pub(crate) version: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) resource: String,
+    pub(crate) name: Option<String>,
+    pub(crate) subresource: Option<String>,
+}
+
+impl Target {
+    pub(crate) fn parse(path: &str) -> Result<Self, ApiError> {
+        match path {
+            "/healthz" | "/livez" | "/readyz" => return Ok(Self::Health),
+            "/version" | "/version/" => return Ok(Self::Version),
+            _ => {}
+        }
+        let segments: Option<Vec<String>> = path
+            .trim_matches('/')
+            .split('/')
+            .map(|segment| percent_decode_str(segment).decode_utf8().ok().map(String::from))
+            .collect();
+        let segments = segments.ok_or_else(ApiError::no_such_path)?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let (group, version, rest) = match &segments[..] {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return Err(ApiError::no_such_path()),
+        };
+        let within =
+            ResourcePath { group: group.to_owned(), version: version.to_owned(), ..Default::default() };
+        within.complete(rest).map(Self::Resource).ok_or_else(ApiError::no_such_path)
+    }
+}
+
+impl ResourcePath {
+    fn complete(mut self, segments: &[&str]) -> Option<Self> {
+        let owned = |text: &&str| Some((*text).to_owned());
+        let rest = match segments {
+            // The namespace object itself, and its own subresources.
+            ["namespaces"] | ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => segments,
+            ["namespaces", namespace, rest @ ..] => {
+                self.namespace = owned(namespace);
+                rest
+            }
+            _ => segments,
+        };
+        let (resource, name, subresource) = match rest {
+            [resource] => (resource, None, None),
+            [resource, name] => (resource, owned(name), None),
+            [resource, name, subresource] => (resource, owned(name), owned(subresource)),
+            _ => return None,
+        };
+        (self.resource, self.name, self.subresource) = (owned(resource)?, name, subresource);
+        let empty = |part: &Option<String>| part.as_deref() == Some("");
+        let whole = !(self.resource.is_empty() || empty(&self.namespace) || empty(&self.name));
+        whole.then_some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_a_path() {
+        for (path, expected) in [
+            ("/api/v1/pods", ["", "v1", "-", "pods", "-", "-"]),
+            ("/api/v1/namespaces/a/pods", ["", "v1", "a", "pods", "-", "-"]),
+            ("/api/v1/namespaces/a/pods/b", ["", "v1", "a", "pods", "b", "-"]),
+            ("/api/v1/namespaces/a/pods/b/status", ["", "v1", "a", "pods", "b", "status"]),
+            ("/api/v1/namespaces", ["", "v1", "-", "namespaces", "-", "-"]),
+            ("/api/v1/namespaces/a", ["", "v1", "-", "namespaces", "a", "-"]),
+            ("/api/v1/namespaces/a/status", ["", "v1", "-", "namespaces", "a", "status"]),
+            ("/api/v1/nodes/n%31", ["", "v1", "-", "nodes", "n1", "-"]),
+            ("/apis/coordination.k8s.io/v1/leases", ["coordination.k8s.io", "v1", "-", "leases", "-", "-"]),
+        ] {
+            let Ok(Target::Resource(found)) = Target::parse(path) else { panic!("{path} is not a resource") };
+            let parts = [
+                Some(found.group),
+                Some(found.version),
+                found.namespace,
+                Some(found.resource),
+                found.name,
+                found.subresource,
+            ];
+            assert_eq!(parts.map(|part| part.unwrap_or("-".to_owned())), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_are_not_found() {
+        for path in [
+            "/",
+            "",
+            "/api",
+            "/api/v1",
+            "/apis/x",
+            "/api/v1/a/b/c/d",
+            "/api/v1/namespaces//pods",
+            "/x",
+            "/api/v1/nodes/%ff",
+        ] {
+            assert!(Target::parse(path).is_err(), "{path}");
+        }
+    }
+}

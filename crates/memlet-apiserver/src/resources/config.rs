@@ -1,0 +1,94 @@
+//! Config maps and secrets: data by key.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+
+use crate::field::{FieldErrors, FieldPath};
+use crate::kind::ServedKind;
+use crate::names;
+use crate::storage::Fields;
+
+/// Upstream's bound on all values of one object together.
+const LONGEST_DATA: usize = 1 << 20;
+
+const IMMUTABLE: &str = "field is immutable when `immutable` is set";
+
+fn check_keys<'a>(path: &FieldPath, keys: impl Iterator<Item = &'a String>, errors: &mut FieldErrors) {
+    for key in keys {
+        errors.each_invalid(&path.key(key), key, names::config_key(key));
+    }
+}
+
+fn length(binary: Option<&BTreeMap<String, ByteString>>) -> usize {
+    binary.into_iter().flat_map(BTreeMap::values).map(|value| value.0.len()).sum()
+}
+
+impl ServedKind for ConfigMap {
+    const NAMESPACED: bool = true;
+
+    fn validate(&self, errors: &mut FieldErrors) {
+        let (data, binary) = (FieldPath::new("data"), FieldPath::new("binaryData"));
+        check_keys(&data, self.data.iter().flat_map(BTreeMap::keys), errors);
+        check_keys(&binary, self.binary_data.iter().flat_map(BTreeMap::keys), errors);
+        for key in self.data.iter().flat_map(BTreeMap::keys) {
+            if self.binary_data.as_ref().is_some_and(|binary| binary.contains_key(key)) {
+                errors.invalid(&data.key(key), key, format!("duplicate of key present in binaryData: {key}"));
+            }
+        }
+        let text: usize = self.data.iter().flat_map(BTreeMap::values).map(String::len).sum();
+        if text + length(self.binary_data.as_ref()) > LONGEST_DATA {
+            errors.too_long(&FieldPath::default(), LONGEST_DATA);
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        if old.immutable != Some(true) {
+            return;
+        }
+        if self.immutable != Some(true) {
+            errors.forbidden(&FieldPath::new("immutable"), IMMUTABLE);
+        }
+        if self.data != old.data {
+            errors.forbidden(&FieldPath::new("data"), IMMUTABLE);
+        }
+        if self.binary_data != old.binary_data {
+            errors.forbidden(&FieldPath::new("binaryData"), IMMUTABLE);
+        }
+    }
+}
+
+impl ServedKind for Secret {
+    const NAMESPACED: bool = true;
+    const SELECTABLE: &'static [&'static str] = &["type"];
+
+    fn apply_defaults(&mut self) {
+        self.type_.get_or_insert_with(|| "Opaque".to_owned());
+        // `stringData` is only ever written: it goes into `data`.
+        for (key, text) in self.string_data.take().into_iter().flatten() {
+            self.data.get_or_insert_default().insert(key, ByteString(text.into_bytes()));
+        }
+    }
+
+    fn validate(&self, errors: &mut FieldErrors) {
+        let data = FieldPath::new("data");
+        check_keys(&data, self.data.iter().flat_map(BTreeMap::keys), errors);
+        if length(self.data.as_ref()) > LONGEST_DATA {
+            errors.too_long(&data, LONGEST_DATA);
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        if self.type_ != old.type_ {
+            errors.invalid(&FieldPath::new("type"), &self.type_, "field is immutable");
+        }
+        if old.immutable == Some(true) && (self.immutable != Some(true) || self.data != old.data) {
+            errors.forbidden(&FieldPath::new("data"), IMMUTABLE);
+        }
+    }
+
+    fn fields(&self) -> Fields {
+        vec![("type", self.type_.clone().unwrap_or_default())]
+    }
+}

@@ -1,0 +1,56 @@
+//! Events of core/v1. They are kept as they come; nothing is aggregated here (the recorder does that), and they do not
+//! expire yet.
+
+use k8s_openapi::api::core::v1::Event;
+
+use crate::field::{FieldErrors, FieldPath};
+use crate::kind::ServedKind;
+use crate::storage::Fields;
+
+impl ServedKind for Event {
+    const NAMESPACED: bool = true;
+    const SELECTABLE: &'static [&'static str] = &[
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ];
+
+    /// An event about a cluster-scoped object belongs in `default`; any other in its object's namespace.
+    fn validate(&self, errors: &mut FieldErrors) {
+        let own = self.metadata.namespace.as_deref().unwrap_or_default();
+        let path = FieldPath::new("involvedObject.namespace");
+        match self.involved_object.namespace.as_deref().unwrap_or_default() {
+            "" if matches!(own, "default" | "kube-system") => {}
+            involved if involved == own && !own.is_empty() => {}
+            involved => errors.invalid(&path, involved, "does not match event.namespace"),
+        }
+    }
+
+    fn fields(&self) -> Fields {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let object = &self.involved_object;
+        let component = self.source.as_ref().map(|source| text(&source.component)).unwrap_or_default();
+        let reporter = text(&self.reporting_component);
+        vec![
+            ("involvedObject.kind", text(&object.kind)),
+            ("involvedObject.namespace", text(&object.namespace)),
+            ("involvedObject.name", text(&object.name)),
+            ("involvedObject.uid", text(&object.uid)),
+            ("involvedObject.apiVersion", text(&object.api_version)),
+            ("involvedObject.resourceVersion", text(&object.resource_version)),
+            ("involvedObject.fieldPath", text(&object.field_path)),
+            ("reason", text(&self.reason)),
+            ("reportingComponent", reporter.clone()),
+            ("source", if component.is_empty() { reporter } else { component }),
+            ("type", text(&self.type_)),
+        ]
+    }
+}

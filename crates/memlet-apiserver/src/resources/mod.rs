@@ -1,0 +1,34 @@
+//! The kinds that are served, each with its own rules.
+
+mod config;
+mod event;
+mod namespace;
+mod node;
+mod pod;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret};
+
+use crate::handler::{Handler, Serve};
+use crate::request::ResourcePath;
+
+pub(crate) use namespace::{INITIAL_NAMESPACES, empty, settle_namespace};
+
+/// Everything that is served.
+static SERVED: &[&dyn Handler] = &[
+    &Serve::<Pod>::with(pod::SUBRESOURCES),
+    &Serve::<Node>::new(),
+    &Serve::<Event>::new(),
+    &Serve::<Namespace>::new(),
+    &Serve::<ConfigMap>::new(),
+    &Serve::<Secret>::new(),
+];
+
+/// The handler of a path; `None` for a resource that is not served.
+pub(crate) fn handler(path: &ResourcePath) -> Option<&'static dyn Handler> {
+    SERVED.iter().find(|handler| handler.serves(path)).copied()
+}
+
+/// All served resources.
+pub(crate) fn served() -> impl Iterator<Item = &'static dyn Handler> {
+    SERVED.iter().copied()
+}

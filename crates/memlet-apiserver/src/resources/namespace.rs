@@ -1,0 +1,130 @@
+//! Namespaces: the pre-made ones, and how one goes.
+
+use k8s_openapi::Resource as _;
+use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
+
+use crate::error::ApiError;
+use crate::kind::ServedKind;
+use crate::names;
+use crate::request::DeleteOptions;
+use crate::storage::{Fields, Key};
+use crate::verbs::{Core, Deletion};
+
+/// Namespaces that exist from the start and may not be deleted, but for the last.
+pub(crate) const INITIAL_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+const FINALIZER: &str = "kubernetes";
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+const TERMINATING: &str = "Terminating";
+
+impl ServedKind for Namespace {
+    const NAMESPACED: bool = false;
+    const HAS_STATUS: bool = true;
+    const RETURNS_DELETED: bool = true;
+    const SELECTABLE: &'static [&'static str] = &["status.phase"];
+
+    fn check_name(name: &str) -> Vec<String> {
+        names::label(name)
+    }
+
+    fn apply_defaults(&mut self) {
+        let phase = &mut self.status.get_or_insert_default().phase;
+        phase.get_or_insert_with(|| "Active".to_owned());
+        if let Some(name) = &self.metadata.name {
+            self.metadata.labels.get_or_insert_default().insert(NAME_LABEL.to_owned(), name.clone());
+        }
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.status = Some(NamespaceStatus { phase: Some("Active".to_owned()), conditions: None });
+        let finalizers = self.spec.get_or_insert_default().finalizers.get_or_insert_default();
+        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            finalizers.push(FINALIZER.to_owned());
+        }
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        self.spec.clone_from(&old.spec);
+        self.status.clone_from(&old.status);
+    }
+
+    fn prepare_for_status_update(&mut self, old: &Self) {
+        let status = self.status.take();
+        *self = old.clone();
+        self.status = status;
+    }
+
+    fn is_held(&self) -> bool {
+        let own = self.spec.as_ref().and_then(|spec| spec.finalizers.as_ref());
+        [own, self.metadata.finalizers.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|finalizers| !finalizers.is_empty())
+    }
+
+    fn check_deletion(&self) -> Result<(), ApiError> {
+        match self.metadata.name.as_deref() {
+            Some(name) if PERMANENT.contains(&name) => {
+                Err(ApiError::forbidden(Self::URL_PATH_SEGMENT, name, "this namespace may not be deleted"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn mark_deleting(&mut self) {
+        self.status.get_or_insert_default().phase = Some(TERMINATING.to_owned());
+    }
+
+    fn fields(&self) -> Fields {
+        let phase = self.status.as_ref().and_then(|status| status.phase.clone());
+        vec![("status.phase", phase.unwrap_or_default())]
+    }
+}
+
+/// Moves a namespace that is being deleted on: its contents are deleted, and when nothing is left it goes itself.
+/// Called after every deletion in it; does nothing for any other namespace.
+pub(crate) fn settle_namespace(core: &Core, name: &str) -> Result<(), ApiError> {
+    let key = Key::new("", name);
+    let Some(stored) = core.storage.get(Namespace::URL_PATH_SEGMENT, &key) else { return Ok(()) };
+    if !stored.fields.iter().any(|(field, value)| *field == "status.phase" && value == TERMINATING) {
+        return Ok(());
+    }
+    let mut left = 0;
+    for handler in super::served() {
+        left += handler.empty(core, name)?;
+    }
+    if left > 0 {
+        return Ok(());
+    }
+    let released = core.change::<Namespace>(&key, false, |_, old| {
+        let mut new = old.clone();
+        new.spec
+            .get_or_insert_default()
+            .finalizers
+            .get_or_insert_default()
+            .retain(|other| other != FINALIZER);
+        Ok(new)
+    });
+    match released {
+        Err(error) if error.code() != http::StatusCode::NOT_FOUND => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes all objects of a kind in a namespace; says how many are still there.
+pub(crate) fn empty<K: ServedKind>(core: &Core, namespace: &str) -> Result<usize, ApiError> {
+    if !K::NAMESPACED {
+        return Ok(0);
+    }
+    let mut left = 0;
+    for object in core.storage.list(K::URL_PATH_SEGMENT, Some(namespace), None).objects {
+        match core.delete_object::<K>(&object.key, &DeleteOptions::default()) {
+            Ok(Deletion::Removed(_)) => {}
+            Ok(Deletion::Begun(_)) => left += 1,
+            Err(error) if error.code() == http::StatusCode::NOT_FOUND => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(left)
+}

@@ -1,0 +1,150 @@
+//! Pods.
+
+mod admission;
+mod binding;
+mod defaults;
+mod validation;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use memlet_policy::qos::QosClass;
+use memlet_policy::resources;
+
+use crate::error::ApiError;
+use crate::field::{FieldErrors, FieldPath};
+use crate::handler::Subresource;
+use crate::kind::{Place, ServedKind};
+use crate::storage::Fields;
+
+/// Subresources beyond `status`.
+pub(super) const SUBRESOURCES: &[(&str, Subresource)] = &[("binding", binding::bind)];
+
+/// The grace period of a Pod that does not say.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+impl ServedKind for Pod {
+    const NAMESPACED: bool = true;
+    const HAS_STATUS: bool = true;
+    const RETURNS_DELETED: bool = true;
+    const SELECTABLE: &'static [&'static str] = &[
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.nominatedNodeName",
+    ];
+
+    fn quantity_places() -> &'static [Place] {
+        &[
+            &["spec", "containers", "*", "resources", "limits", "*"],
+            &["spec", "containers", "*", "resources", "requests", "*"],
+            &["spec", "initContainers", "*", "resources", "limits", "*"],
+            &["spec", "initContainers", "*", "resources", "requests", "*"],
+            &["spec", "resources", "limits", "*"],
+            &["spec", "resources", "requests", "*"],
+            &["spec", "overhead", "*"],
+            &["spec", "volumes", "*", "emptyDir", "sizeLimit"],
+            &["spec", "containers", "*", "env", "*", "valueFrom", "resourceFieldRef", "divisor"],
+            &["spec", "initContainers", "*", "env", "*", "valueFrom", "resourceFieldRef", "divisor"],
+        ]
+    }
+
+    fn canonicalize(&mut self) -> Result<(), String> {
+        let Some(spec) = &mut self.spec else { return Ok(()) };
+        // The API tells what is wrong with the quantity, not where it stands.
+        resources::check_quantities(spec).map_err(|error| error.source.to_string())?;
+        defaults::canonical_quantities(spec)
+    }
+
+    fn apply_defaults(&mut self) {
+        defaults::apply(self);
+    }
+
+    fn prepare_for_create(&mut self) {
+        self.metadata.generation = Some(1);
+        let qos_class = self.spec.as_ref().map_or(QosClass::BestEffort, QosClass::of_spec);
+        self.status = Some(PodStatus {
+            phase: Some("Pending".to_owned()),
+            qos_class: Some(qos_class.to_string()),
+            ..PodStatus::default()
+        });
+    }
+
+    fn admit(&mut self) -> Result<(), ApiError> {
+        admission::admit(self)
+    }
+
+    fn validate(&self, errors: &mut FieldErrors) {
+        validation::validate(self, errors);
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let spec = self.spec.iter();
+        spec.flat_map(resources::fractional_memory_warnings).map(|warning| warning.to_string()).collect()
+    }
+
+    fn prepare_for_update(&mut self, old: &Self) {
+        self.status.clone_from(&old.status);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        validation::validate_update(self, old, errors);
+    }
+
+    fn prepare_for_status_update(&mut self, old: &Self) {
+        let mut status = self.status.take().unwrap_or_default();
+        *self = old.clone();
+        let old = old.status.as_ref();
+        if status.qos_class.is_none() {
+            status.qos_class = old.and_then(|status| status.qos_class.clone());
+        }
+        self.status = Some(status);
+    }
+
+    fn validate_status_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let class = |pod: &Self| pod.status.as_ref().and_then(|status| status.qos_class.clone());
+        if class(self) != class(old) {
+            errors.invalid(&FieldPath::new("status.qosClass"), class(self), "field is immutable");
+        }
+    }
+
+    fn changes_generation(&self, old: &Self) -> bool {
+        self.spec != old.spec
+    }
+
+    /// A Pod that runs nowhere, or no longer, has nobody to end it gracefully: it goes at once
+    /// (`podStrategy.CheckGracefulDelete`).
+    fn deletion_grace(&self, asked: Option<i64>) -> i64 {
+        let own = self.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+        let mut grace = asked.or(own).unwrap_or(DEFAULT_GRACE_SECONDS);
+        let node = self.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
+        if node.is_empty() || matches!(phase, Some("Succeeded" | "Failed")) {
+            grace = 0;
+        }
+        if grace < 0 { 1 } else { grace }
+    }
+
+    fn fields(&self) -> Fields {
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        let (spec, status) = (self.spec.as_ref(), self.status.as_ref());
+        let of_spec = |field: fn(&k8s_openapi::api::core::v1::PodSpec) -> &Option<String>| {
+            text(spec.and_then(|spec| field(spec).as_ref()))
+        };
+        let of_status =
+            |field: fn(&PodStatus) -> &Option<String>| text(status.and_then(|status| field(status).as_ref()));
+        let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
+        vec![
+            ("spec.nodeName", of_spec(|spec| &spec.node_name)),
+            ("spec.restartPolicy", of_spec(|spec| &spec.restart_policy)),
+            ("spec.schedulerName", of_spec(|spec| &spec.scheduler_name)),
+            ("spec.serviceAccountName", of_spec(|spec| &spec.service_account_name)),
+            ("spec.hostNetwork", host_network.to_string()),
+            ("status.phase", of_status(|status| &status.phase)),
+            ("status.podIP", of_status(|status| &status.pod_ip)),
+            ("status.nominatedNodeName", of_status(|status| &status.nominated_node_name)),
+        ]
+    }
+}

@@ -1,0 +1,69 @@
+//! The server as a tower service: bytes in, bytes out.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tower::Service;
+
+use crate::error::ApiError;
+use crate::reply::{Reply, ResponseBody};
+use crate::server::ApiServer;
+
+/// Upstream's bound on a request's body.
+const LONGEST_BODY: usize = 3 << 20;
+
+/// Answers HTTP requests. Made by [`ApiServer::service`]; never fails: a refusal is an answer.
+#[derive(Clone)]
+pub struct ApiService {
+    server: ApiServer,
+}
+
+impl ApiService {
+    pub(crate) fn new(server: ApiServer) -> Self {
+        Self { server }
+    }
+}
+
+impl<B> Service<Request<B>> for ApiService
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let server = self.server.clone();
+        Box::pin(async move {
+            let answer = match read(request).await {
+                Ok(request) => server.answer(request),
+                Err(error) => Err(error),
+            };
+            Ok(answer.map_or_else(ApiError::into_response, Reply::into_response))
+        })
+    }
+}
+
+async fn read<B>(request: Request<B>) -> Result<Request<bytes::Bytes>, ApiError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (parts, body) = request.into_parts();
+    match Limited::new(body, LONGEST_BODY).collect().await {
+        Ok(body) => Ok(Request::from_parts(parts, body.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large()),
+        Err(error) => Err(ApiError::bad_request(format!("the request's body cannot be read: {error}"))),
+    }
+}

@@ -1,0 +1,39 @@
+//! One stored version of an object: its bytes as they are sent, and what selectors ask about it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::Revision;
+
+/// Which object, within its resource. Cluster-scoped objects have the empty namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Key {
+    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// A key that sorts before every object of the namespace (no object has an empty name).
+    pub(crate) fn first_of(namespace: &str) -> Self {
+        Self::new(namespace, "")
+    }
+}
+
+/// The values that field selectors may ask about, by field path.
+pub(crate) type Fields = Vec<(&'static str, String)>;
+
+/// One version of one object. Immutable: a change makes another.
+#[derive(Debug)]
+pub(crate) struct StoredObject {
+    pub(crate) key: Key,
+    pub(crate) revision: Revision,
+    /// The object as JSON, `metadata.resourceVersion` included.
+    pub(crate) encoded: Bytes,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) fields: Fields,
+}

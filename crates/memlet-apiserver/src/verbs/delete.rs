@@ -1,0 +1,150 @@
+//! DELETE: at once, after a grace period, or when the last finalizer is gone.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusDetails, Time};
+
+use super::update::check_uid;
+use super::{Core, key, metadata, refusal, stored_form, typed};
+use crate::error::{ApiError, success};
+use crate::kind::ServedKind;
+use crate::reply::Reply;
+use crate::request::{DeleteOptions, ListOptions, ResourceRequest};
+use crate::selector::Selection;
+use crate::storage::{Expect, Key, Revision, StoredObject, Unmet};
+
+/// What became of a request to delete.
+pub(crate) enum Deletion {
+    Removed(Arc<StoredObject>),
+    /// It goes later; this is how it stands.
+    Begun(Arc<StoredObject>),
+}
+
+impl Core {
+    pub(crate) fn delete<K: ServedKind>(&self, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        let options = DeleteOptions::parse(&request.query, &request.body)?;
+        let key = key::<K>(request)?;
+        match self.delete_object::<K>(&key, &options)? {
+            Deletion::Removed(object) if !K::RETURNS_DELETED => {
+                let uid = typed::<K>(&object)?.metadata().uid.clone();
+                Reply::status(&success(
+                    StatusCode::OK,
+                    Some(StatusDetails {
+                        name: Some(key.name),
+                        kind: Some(K::URL_PATH_SEGMENT.to_owned()),
+                        uid,
+                        ..StatusDetails::default()
+                    }),
+                ))
+            }
+            Deletion::Removed(object) | Deletion::Begun(object) => {
+                Ok(Reply::document(StatusCode::OK, object.encoded.clone()))
+            }
+        }
+    }
+
+    pub(crate) fn delete_object<K: ServedKind>(
+        &self,
+        key: &Key,
+        options: &DeleteOptions,
+    ) -> Result<Deletion, ApiError> {
+        loop {
+            let current = self.stored::<K>(key)?;
+            let mut object = typed::<K>(&current)?;
+            check_preconditions(&object, options, key)?;
+            object.check_deletion()?;
+            let grace = object.deletion_grace(options.grace_period_seconds).max(0);
+            let done = if grace == 0 && !object.is_held() {
+                if options.dry_run {
+                    return Ok(Deletion::Removed(current));
+                }
+                self.remove(&mut object, key, current.revision).map(Deletion::Removed)
+            } else {
+                if options.dry_run || !begin(&mut object, grace) {
+                    return Ok(Deletion::Begun(current));
+                }
+                let expect = Expect::At(current.revision);
+                let form = |revision| stored_form(&mut object, revision);
+                self.storage.put(K::URL_PATH_SEGMENT, key, expect, form).map(Deletion::Begun)
+            };
+            match done {
+                // Somebody changed it since it was read: look again.
+                Err(Unmet::Changed) => {}
+                done => return done.map_err(|unmet| refusal::<K>(unmet, &key.name)),
+            }
+        }
+    }
+
+    /// Takes an object away. The watchers see its last state.
+    pub(super) fn remove<K: ServedKind>(
+        &self,
+        object: &mut K,
+        key: &Key,
+        revision: Revision,
+    ) -> Result<Arc<StoredObject>, Unmet> {
+        self.storage.remove(K::URL_PATH_SEGMENT, key, revision, |revision| stored_form(object, revision))
+    }
+
+    /// DELETE of a collection: each object by its own rules.
+    pub(crate) fn delete_collection<K: ServedKind>(
+        &self,
+        request: &ResourceRequest,
+    ) -> Result<Reply, ApiError> {
+        let options = DeleteOptions::parse(&request.query, &request.body)?;
+        let list = ListOptions::parse(&request.query)?;
+        let namespace = request.path.namespace.as_deref();
+        let (labels, fields) = (list.labels.as_deref(), list.fields.as_deref());
+        let selection = Selection::parse(namespace, None, labels, fields, K::SELECTABLE)?;
+        for object in self.storage.list(K::URL_PATH_SEGMENT, namespace, None).objects {
+            if selection.matches(&object) {
+                match self.delete_object::<K>(&object.key, &options) {
+                    Err(error) if error.code() != StatusCode::NOT_FOUND => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Reply::status(&success(StatusCode::OK, None))
+    }
+}
+
+fn check_preconditions<K: ServedKind>(
+    object: &K,
+    options: &DeleteOptions,
+    key: &Key,
+) -> Result<(), ApiError> {
+    let (asked, metadata) = (&options.preconditions, object.metadata());
+    check_uid::<K>(asked.uid.as_ref(), metadata, &key.name)?;
+    match &asked.resource_version {
+        Some(revision) if Some(revision) != metadata.resource_version.as_ref() => {
+            let real = metadata.resource_version.as_deref().unwrap_or_default();
+            let why = format!(
+                "Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: {real}"
+            );
+            Err(ApiError::conflict(K::URL_PATH_SEGMENT, &key.name, &why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Marks the object as going, or shortens the time that it has left; false where nothing changes (a later deletion
+/// never gives more time).
+fn begin<K: ServedKind>(object: &mut K, grace: i64) -> bool {
+    let metadata = object.metadata_mut();
+    let from = match (&metadata.deletion_timestamp, metadata.deletion_grace_period_seconds) {
+        (Some(_), left) if left.unwrap_or(0) <= grace => return false,
+        (Some(Time(end)), left) => {
+            end.checked_sub(SignedDuration::from_secs(left.unwrap_or(0))).unwrap_or(*end)
+        }
+        (None, _) => metadata::now().0,
+    };
+    metadata.deletion_timestamp =
+        Some(Time(from.checked_add(SignedDuration::from_secs(grace)).unwrap_or(from)));
+    metadata.deletion_grace_period_seconds = Some(grace);
+    if let Some(generation) = &mut metadata.generation {
+        *generation += 1;
+    }
+    object.mark_deleting();
+    true
+}

@@ -1,0 +1,235 @@
+//! WATCH: the changes of a collection as a stream of JSON lines.
+//!
+//! A watch holds a position in the history, not a queue (see `storage::Subscription`): a client that reads slowly
+//! costs nothing, and if it falls too far behind it is sent `410 Expired` and must list again.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, Stream};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Core;
+use crate::error::ApiError;
+use crate::kind::ServedKind;
+use crate::reply::Reply;
+use crate::request::{ListOptions, ResourceRequest};
+use crate::selector::Selection;
+use crate::storage::{Change, ChangeKind, Expired, Revision, StoredObject, Subscription};
+
+/// Upstream's `--min-request-timeout`: a watch without a timeout of its own ends after this, up to twice this.
+const SHORTEST_WATCH: u64 = 1800;
+/// Between bookmarks.
+const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
+/// The client sees a bookmark this long before its watch ends, so that it can resume from a recent revision.
+const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+
+/// The chunks of a watch's body; each is one or more whole lines.
+pub(crate) struct WatchEvents(BoxStream<'static, Bytes>);
+
+impl WatchEvents {
+    pub(crate) fn stream(self) -> impl Stream<Item = Bytes> + Send + 'static {
+        self.0
+    }
+}
+
+struct Watch<K> {
+    selection: Selection,
+    subscription: Subscription,
+    /// Lines that are due before any change.
+    first: VecDeque<Bytes>,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    last_bookmark: bool,
+    end: Instant,
+    over: bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl Core {
+    pub(crate) fn watch<K: ServedKind>(
+        &self,
+        request: &ResourceRequest,
+        options: &ListOptions,
+    ) -> Result<Reply, ApiError> {
+        let path = &request.path;
+        let selection = Selection::parse(
+            path.namespace.as_deref(),
+            path.name.as_deref(),
+            options.labels.as_deref(),
+            options.fields.as_deref(),
+            K::SELECTABLE,
+        )?;
+        let present = self.storage.revision();
+        let from = options.revision.unwrap_or(0);
+        if from > present {
+            return Err(ApiError::revision_in_the_future(from, present));
+        }
+        let (first, from) = if from == 0 || options.initial_events {
+            self.initial_events::<K>(path.namespace.as_deref(), &selection, options)
+        } else {
+            (VecDeque::new(), from)
+        };
+        let subscription = match self.storage.subscribe(K::URL_PATH_SEGMENT, from) {
+            Ok(subscription) => subscription,
+            Err(expired) => return Ok(Reply::events(WatchEvents::expired(from, expired))),
+        };
+        let seconds = options.timeout_seconds.unwrap_or(SHORTEST_WATCH + present * 7919 % SHORTEST_WATCH);
+        let now = Instant::now();
+        let watch = Watch::<K> {
+            selection,
+            subscription,
+            first,
+            bookmarks: options.bookmarks,
+            next_bookmark: now + BOOKMARK_INTERVAL,
+            last_bookmark: false,
+            // A client's timeout may be absurd; a day is as good as for ever.
+            end: now + Duration::from_secs(seconds.min(86_400)),
+            over: false,
+            kind: PhantomData,
+        };
+        Ok(Reply::events(WatchEvents::new(stream::unfold(watch, Watch::step))))
+    }
+
+    /// The present objects as if they had just been added.
+    fn initial_events<K: ServedKind>(
+        &self,
+        namespace: Option<&str>,
+        selection: &Selection,
+        options: &ListOptions,
+    ) -> (VecDeque<Bytes>, Revision) {
+        let snapshot = self.storage.list(K::URL_PATH_SEGMENT, namespace, None);
+        let matching = snapshot.objects.iter().filter(|object| selection.matches(object));
+        let mut first: VecDeque<_> = matching.map(|object| line("ADDED", &object.encoded)).collect();
+        if options.initial_events && options.bookmarks {
+            first.push_back(bookmark::<K>(snapshot.revision, true));
+        }
+        (first, snapshot.revision)
+    }
+}
+
+impl WatchEvents {
+    fn new(lines: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self(Box::pin(lines))
+    }
+
+    fn expired(from: Revision, expired: Expired) -> Self {
+        Self::new(stream::iter([expired_line(from, expired)]))
+    }
+}
+
+impl<K: ServedKind> Watch<K> {
+    /// The next chunk, and the watch after it.
+    async fn step(mut self) -> Option<(Bytes, Self)> {
+        if !self.first.is_empty() {
+            let chunk = join(self.first.drain(..));
+            return Some((chunk, self));
+        }
+        while !self.over {
+            let until = self.next_deadline();
+            let position = self.subscription.position();
+            tokio::select! {
+                changes = self.subscription.next() => match changes {
+                    Ok(changes) => {
+                        let lines: Vec<_> = changes.iter().filter_map(|change| self.line_of(change)).collect();
+                        if !lines.is_empty() {
+                            return Some((join(lines), self));
+                        }
+                    }
+                    Err(expired) => {
+                        self.over = true;
+                        return Some((expired_line(position, expired), self));
+                    }
+                },
+                () = tokio::time::sleep_until(until) => {
+                    if Instant::now() >= self.end {
+                        self.over = true;
+                    } else {
+                        self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
+                        self.last_bookmark |= Instant::now() + LAST_BOOKMARK_BEFORE_END >= self.end;
+                        let revision = self.subscription.caught_up_to();
+                        return Some((bookmark::<K>(revision, false), self));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn next_deadline(&self) -> Instant {
+        if !self.bookmarks || self.last_bookmark {
+            return self.end;
+        }
+        let last = self.end.checked_sub(LAST_BOOKMARK_BEFORE_END).unwrap_or(self.end);
+        self.next_bookmark.min(last)
+    }
+
+    /// A change as this watch sees it: an object that enters the selection is added, one that leaves it is deleted.
+    fn line_of(&self, change: &Change) -> Option<Bytes> {
+        let is = self.selection.matches(&change.object);
+        let was = change.previous.as_ref().is_some_and(|previous| self.selection.matches(previous));
+        let object = &change.object;
+        match (change.kind, was, is) {
+            (ChangeKind::Added, _, true) | (ChangeKind::Modified, false, true) => {
+                Some(line("ADDED", &object.encoded))
+            }
+            (ChangeKind::Modified, true, true) => Some(line("MODIFIED", &object.encoded)),
+            (ChangeKind::Modified, true, false) => {
+                let previous = change.previous.as_ref()?;
+                Some(line("DELETED", &at_revision(previous, object.revision)))
+            }
+            (ChangeKind::Deleted, true, _) => Some(line("DELETED", &object.encoded)),
+            _ => None,
+        }
+    }
+}
+
+/// An earlier state of an object, dated to a later revision.
+fn at_revision(object: &Arc<StoredObject>, revision: Revision) -> Bytes {
+    let Ok(mut value) = serde_json::from_slice::<Value>(&object.encoded) else {
+        return object.encoded.clone();
+    };
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), revision.to_string().into());
+    }
+    value.to_string().into()
+}
+
+fn line(kind: &str, object: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(object.len() + 40);
+    line.extend_from_slice(br#"{"type":""#);
+    line.extend_from_slice(kind.as_bytes());
+    line.extend_from_slice(br#"","object":"#);
+    line.extend_from_slice(object);
+    line.extend_from_slice(b"}\n");
+    line.into()
+}
+
+fn bookmark<K: ServedKind>(revision: Revision, ends_initial_events: bool) -> Bytes {
+    let mut metadata = serde_json::json!({ "resourceVersion": revision.to_string() });
+    if ends_initial_events {
+        metadata["annotations"] = serde_json::json!({ "k8s.io/initial-events-end": "true" });
+    }
+    let object = serde_json::json!({ "kind": K::KIND, "apiVersion": K::API_VERSION, "metadata": metadata });
+    line("BOOKMARK", object.to_string().as_bytes())
+}
+
+fn expired_line(from: Revision, expired: Expired) -> Bytes {
+    let error = ApiError::expired(format!("too old resource version: {from} ({})", expired.oldest));
+    // A Status is strings and numbers: it always has a JSON form.
+    line("ERROR", &serde_json::to_vec(error.status()).unwrap_or_default())
+}
+
+fn join(lines: impl IntoIterator<Item = Bytes>) -> Bytes {
+    let mut lines = lines.into_iter();
+    let (first, second) = (lines.next().unwrap_or_default(), lines.next());
+    let Some(second) = second else { return first };
+    let mut all = first.to_vec();
+    all.extend_from_slice(&second);
+    lines.for_each(|line| all.extend_from_slice(&line));
+    all.into()
+}

@@ -1,0 +1,54 @@
+//! What the tests of this crate share.
+#![allow(dead_code, reason = "not every test file uses all of it")]
+
+use http::{Request, StatusCode};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
+use kube::core::Status;
+use kube::{Client, Error};
+use serde_json::{Value, json};
+
+/// The Pods of the default namespace.
+pub fn pods(client: &Client) -> Api<Pod> {
+    Api::default_namespaced(client.clone())
+}
+
+/// A small Pod.
+pub fn pod(name: &str) -> Pod {
+    let pod =
+        json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "main", "image": "eater:1"}]}});
+    serde_json::from_value(pod).unwrap()
+}
+
+/// Binds a Pod to a node, as the scheduler does.
+pub async fn bind(client: &Client, namespace: &str, name: &str, node: &str) -> Result<Value, Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": name},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    });
+    pods.create_subresource("binding", name, &PostParams::default(), &binding).await
+}
+
+/// The Status of a refusal.
+pub fn status_of(error: Error) -> Status {
+    match error {
+        Error::Api(status) => *status,
+        other => panic!("not a refusal of the API: {other}"),
+    }
+}
+
+/// Sends a request as it is; gives the code, the warnings and the body.
+pub async fn send(
+    client: &Client,
+    method: &str,
+    path: &str,
+    body: impl Into<Vec<u8>>,
+) -> (StatusCode, Vec<String>, Value) {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let response = client.send(request.body(body.into().into()).unwrap()).await.unwrap();
+    let (code, warnings) = (response.status(), memlet_apiserver::warnings(response.headers()));
+    let body = response.into_body().collect_bytes().await.unwrap();
+    (code, warnings, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
