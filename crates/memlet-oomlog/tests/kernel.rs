@@ -246,6 +246,7 @@ impl Group {
             if swap.exists() {
                 fs::write(swap, "0")?;
             }
+            fs::write(group.path.join("cgroup.subtree_control"), "+memory")?;
         }
         fs::create_dir(group.path.join("inner"))?;
         Ok(group)

@@ -245,6 +245,28 @@ fn a_torn_line_is_mended() {
 }
 
 #[test]
+fn a_piece_of_another_callers_line_is_not_joined() {
+    let of = |sequence, caller: &str, continuation, text: &str| Record {
+        caller: Some(caller.to_owned()),
+        continuation: Some(continuation),
+        ..kernel(sequence, text)
+    };
+    let opening = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=";
+    let mut records = vec![
+        of(1, "T7", false, opening),
+        of(2, "T8", true, "/evil,task_memcg=/evil,task=x,pid=1,uid=0"),
+        of(3, "T7", true, "/a,task_memcg=/a,task=hog,pid=42,uid=0"),
+    ];
+    let [report] = &reports(&records)[..] else { panic!("one report") };
+    assert_eq!((report.oom_memcg.as_deref(), report.victims[0].pid), (Some("/a"), 42));
+    // The rest never comes: nothing is made up.
+    records.truncate(2);
+    let [report] = &reports(&records)[..] else { panic!("one report") };
+    assert_eq!((report.constraint.as_ref(), report.oom_memcg.as_ref()), (Some(&Constraint::Memcg), None));
+    assert_eq!((report.scope, report.victims.len()), (Some(Scope::Memcg), 0));
+}
+
+#[test]
 fn torn_statistics_and_group_lines_are_mended() {
     let piece = |sequence, text: &str| Record { continuation: Some(true), ..kernel(sequence, text) };
     let group = "Tasks in /pod/c are going to be killed due to memory.oom.group set";
@@ -301,6 +323,54 @@ fn other_cpus_messages_do_not_break_a_report() {
             Report { raw: expected.raw, call_trace, ..report.clone() },
             Report { kernel, ..expected.clone() }
         );
+    }
+}
+
+#[test]
+fn a_kill_of_another_report_does_not_end_this_one() {
+    let mut records = records(POD_LIMIT);
+    let kill = records.len() - 1;
+    // The number of a thread of the victim: its address space tells that it belongs here.
+    records[kill].text = records[kill].text.replace("process 861 (memhog)", "process 863 (thread)");
+    let [report] = &reports(&records)[..] else { panic!("one report") };
+    assert_eq!(
+        (report.complete, report.victims[0].pid, report.chosen.as_ref().unwrap().pid),
+        (true, 863, 861)
+    );
+    assert_eq!(report.choice(), Choice::Agrees);
+    // Another process: the end of this report is lost, and all but the end of the next.
+    records[kill].text = records[kill].text.replace("total-vm:308232kB", "total-vm:1639432kB");
+    let [cut, next] = &reports(&records)[..] else { panic!("two reports") };
+    assert_eq!((cut.complete, cut.victims[0].pid, cut.victims[0].anon_rss), (false, 861, None));
+    assert_eq!((next.complete, next.victims[0].pid, next.oom_memcg.as_deref()), (false, 863, None));
+    // Nor does it when the numbers of the records tell that the choice is lost.
+    records.drain(50..kill);
+    let [cut, next] = &reports(&records)[..] else { panic!("two reports") };
+    assert_eq!((cut.victims.len(), next.victims[0].pid, next.oom_memcg.as_deref()), (0, 863, None));
+}
+
+#[test]
+fn a_lost_head_does_not_give_its_report_to_the_one_before() {
+    // The first is cut in its table; the second begins with its statistics, or its table.
+    let cut = |text: &str, from: &str, to: Option<&str>| -> Vec<Record> {
+        let all = records(text);
+        let find = |word: &str| all.iter().position(|record| record.text.starts_with(word)).unwrap();
+        all[find(from)..to.map_or(all.len(), find)]
+            .iter()
+            .map(|record| Record { sequence: None, ..record.clone() })
+            .collect()
+    };
+    let head = cut(POD_LIMIT, "memhog invoked", Some("oom-kill:"));
+    for (from, stats_for) in [("Memory cgroup stats", Some("/kubepods")), ("Tasks state", None)] {
+        let tail = cut(NODE_LIMIT, from, None);
+        let [first, second] = &reports(&[&head[..], &tail].concat())[..] else { panic!("two reports") };
+        assert_eq!((first.tasks.len(), first.victims.len()), (3, 0));
+        assert!(first.stats_for.as_deref().is_some_and(|path| path.starts_with("/kubepods/burstable/")));
+        assert_eq!(
+            (second.stats_for.as_deref(), second.tasks.len(), second.victims[0].pid),
+            (stats_for, 14, 19344)
+        );
+        assert!(!first.complete && !second.complete);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use memlet_bytes::Bytes;
 
 use super::Bounds;
+use crate::amount::Pages;
 use crate::line::{Columns, Counter, Killed, Line, Machine, Message, OomKill};
 use crate::report::{Chosen, Constraint, Ending, GfpMask, InvokedBy, Report, Scope, Victim};
 
@@ -82,12 +83,25 @@ impl Draft {
         }
     }
 
-    /// Whether this kill can be the end of this report. The names may differ: the kernel may print a thread.
+    /// Whether this kill can be the end of this report, rather than of one whose other lines were lost. The numbers
+    /// may differ: when the chosen process's first thread is gone, the kernel prints another thread of it.
     pub(super) fn may_kill(&self, killed: &Killed<'_>) -> bool {
-        let chosen = self.report.chosen.as_ref();
-        self.report.dropped.records == 0
-            || chosen.is_none_or(|chosen| chosen.pid == killed.pid)
-            || self.report.task(killed.pid).is_some()
+        let report = &self.report;
+        if report.task(killed.pid).is_some() {
+            return true;
+        }
+        let Some(chosen) = &report.chosen else {
+            // Nothing tells, unless it is that lines were lost, the choice among them.
+            return report.dropped.records == 0;
+        };
+        if chosen.pid == killed.pid {
+            return true;
+        }
+        match report.task(chosen.pid).and_then(|row| row.total_vm) {
+            // Threads share their address space.
+            Some(pages) => page_size_by(pages, killed.total_vm).is_some(),
+            None => report.dropped.records == 0,
+        }
     }
 
     pub(super) fn ending_of(killed: &Killed<'_>) -> Ending {
@@ -314,15 +328,21 @@ fn fill_from_row(victim: &mut Victim, row: Option<&crate::report::Task>) {
     }
 }
 
-/// The page size by a victim's address space, which the table tells in pages and the kill line in kB. It may have
-/// grown in between, so the nearest size that any kernel uses is taken, if it is near.
+/// The page size by a victim's address space, which the table tells in pages and the kill line in kB.
 fn page_size(report: &Report) -> Option<Bytes> {
     report.victims.iter().find_map(|victim| {
-        let pages = report.task(victim.pid)?.total_vm?.0;
-        let bytes = victim.total_vm?.get();
-        [4_u64, 8, 16, 64].into_iter().map(|kib| kib << 10).find_map(|size| {
-            let expected = pages.checked_mul(size).filter(|expected| *expected > 0)?;
-            (expected.abs_diff(bytes) <= expected / 8).then_some(Bytes::new(size))
-        })
+        // The kill line may name a thread, which has no row of its own.
+        let chosen = report.chosen.as_ref().map_or(victim.pid, |chosen| chosen.pid);
+        let row = report.task(victim.pid).or_else(|| report.task(chosen))?;
+        page_size_by(row.total_vm?, victim.total_vm?)
+    })
+}
+
+/// The size that a page has if both are the same address space. It may have grown in between, so the nearest size that
+/// any kernel uses is taken, if it is near.
+fn page_size_by(pages: Pages, bytes: Bytes) -> Option<Bytes> {
+    [4, 8, 16, 64].into_iter().map(Bytes::from_kib).find(|size| {
+        let expected = pages.bytes(*size).get();
+        expected > 0 && expected.abs_diff(bytes.get()) <= expected / 8
     })
 }
