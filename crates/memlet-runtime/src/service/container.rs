@@ -1,0 +1,333 @@
+//! Containers: prepared by the daemon, run by the sandbox's supervisor.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use k8s_cri::v1::{self as cri, ContainerEventType};
+use memlet_bytes::Bytes;
+use memlet_cgroup::Version;
+use memlet_diagnosis::evidence::ContainerStatement;
+use tonic::Status;
+
+use super::sandbox::internal;
+use super::table::{Container, ContainerState, Sandbox, SandboxState};
+use super::{Runtime, nanoseconds_now, new_id};
+use crate::images::Image;
+use crate::shim::protocol::{Launch, Request};
+use crate::spec::{self, Surroundings};
+use crate::state::{self, ContainerFolder};
+use crate::workload::Workload;
+
+/// An image as a container needs it.
+enum Root {
+    BuiltIn(Workload),
+    Stored(Box<Image>),
+}
+
+impl Runtime {
+    pub(super) async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: cri::ContainerConfig,
+    ) -> Result<String, Status> {
+        let sandbox = self.0.tables.look().sandboxes.get(sandbox_id).cloned();
+        let sandbox = sandbox.ok_or_else(|| Status::not_found(format!("no sandbox {sandbox_id}")))?;
+        let SandboxState::Ready { pause } = sandbox.state else {
+            return Err(Status::failed_precondition(format!("sandbox {sandbox_id} does not run")));
+        };
+        let image = config.image.clone().unwrap_or_default();
+        let root = self.find_root(&image.image).await?;
+        let id = new_id().map_err(|error| internal("no id can be drawn", &error))?;
+        let folder = sandbox.folder.container(&id);
+        match self.prepare(&sandbox, pause, &folder, &id, config, image, root).await {
+            Ok(container) => {
+                self.0.tables.change(|rows| rows.containers.insert(id.clone(), container));
+                self.announce(&id, ContainerEventType::ContainerCreatedEvent);
+                Ok(id)
+            }
+            Err(error) => {
+                if let Ok(images) = self.images().await {
+                    let _ = images.unmount(folder.path());
+                }
+                let _ = fs::remove_dir_all(folder.path());
+                Err(error)
+            }
+        }
+    }
+
+    async fn find_root(&self, name: &str) -> Result<Root, Status> {
+        if let Some(workload) = Workload::from_image(name) {
+            return Ok(Root::BuiltIn(workload));
+        }
+        let images = self.images().await.map_err(|error| Status::internal(error.to_string()))?;
+        match images.find(name).map_err(|error| Status::internal(error.to_string()))? {
+            Some(image) => Ok(Root::Stored(Box::new(image))),
+            None => Err(Status::not_found(format!("image {name:?} is not in the store"))),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing and used once")]
+    async fn prepare(
+        &self,
+        sandbox: &Sandbox,
+        pause: i32,
+        folder: &ContainerFolder,
+        id: &str,
+        config: cri::ContainerConfig,
+        image: cri::ImageSpec,
+        root: Root,
+    ) -> Result<Container, Status> {
+        state::make_private_folder(folder.path())
+            .map_err(|error| internal("the container's folder cannot be made", &error))?;
+        let resources = config.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
+        let cgroup = sandbox.cgroup.parent().unwrap_or_else(memlet_cgroup::CgroupPath::root);
+        let cgroup =
+            cgroup.join(id).map_err(|error| internal("the container's cgroup has no name", &error))?;
+        let log = (!config.log_path.is_empty())
+            .then(|| Path::new(&sandbox.config.log_directory).join(&config.log_path));
+        let mut around = Surroundings {
+            cgroup: cgroup.to_string(),
+            pause,
+            grantable_capabilities: self.0.grantable_capabilities,
+            ..Default::default()
+        };
+        let (builtin, image_id, stop_signal, mounted) =
+            self.surround(sandbox, folder, &config, &root, &mut around).await?;
+        let spec = spec::build(&config, &around).map_err(|error| invalid(&error))?;
+        state::write_json(&folder.spec(), &spec)
+            .map_err(|error| internal("the container's spec cannot be written", &error))?;
+        let launch = Launch {
+            cgroup,
+            memory_limit: u64::try_from(resources.memory_limit_in_bytes)
+                .ok()
+                .filter(|limit| *limit > 0)
+                .map(Bytes::new),
+            oom_group: self.0.settings.hierarchy.version() == Version::V2
+                && resources.unified.get("memory.oom.group").is_some_and(|value| value == "1"),
+            log: log.clone(),
+            oom_score_adj: i32::try_from(resources.oom_score_adj).unwrap_or(0),
+            tty: config.tty,
+            stdin: config.stdin,
+            builtin,
+        };
+        state::write_json(&folder.launch(), &launch)
+            .map_err(|error| internal("how to start the container cannot be written", &error))?;
+        Ok(Container {
+            sandbox: sandbox_id(sandbox),
+            config,
+            image,
+            image_id,
+            launch,
+            log,
+            stop_signal,
+            mounted,
+            created_at: nanoseconds_now(),
+            state: ContainerState::Created,
+        })
+    }
+
+    /// Fills in what image and user give: the root filesystem, the program, its environment, who runs it.
+    async fn surround(
+        &self,
+        sandbox: &Sandbox,
+        folder: &ContainerFolder,
+        config: &cri::ContainerConfig,
+        root: &Root,
+        around: &mut Surroundings,
+    ) -> Result<(Option<String>, String, i32, Option<PathBuf>), Status> {
+        let hostname = (!sandbox.config.hostname.is_empty()).then_some(sandbox.config.hostname.as_str());
+        let security = spec::security_context(config);
+        let asked_user = asked_user(&security);
+        let asked_folder = (!config.working_dir.is_empty()).then(|| PathBuf::from(&config.working_dir));
+        match root {
+            Root::BuiltIn(workload) => {
+                around.rootfs = folder.rootfs();
+                state::make_private_folder(&around.rootfs)
+                    .and_then(|()| {
+                        fs::set_permissions(
+                            &around.rootfs,
+                            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+                        )
+                    })
+                    .map_err(|error| internal("the container's root cannot be made", &error))?;
+                let entrypoint = [workload.name().to_owned()];
+                around.arguments = spec::arguments(config, &entrypoint, &[]);
+                around.environment = spec::environment(config, &[], hostname);
+                around.working_folder = asked_folder.unwrap_or_else(|| PathBuf::from("/"));
+                around.user = resolve_user(&around.rootfs, asked_user.as_deref().unwrap_or("0"), &security)?;
+                Ok((Some(workload.name().to_owned()), workload.image(), libc::SIGTERM, None))
+            }
+            Root::Stored(image) => {
+                let images = self.images().await.map_err(|error| Status::internal(error.to_string()))?;
+                around.rootfs = images
+                    .mount(image, folder.path())
+                    .map_err(|error| Status::internal(error.to_string()))?;
+                let defaults = &image.config;
+                around.arguments = spec::arguments(config, &defaults.entrypoint, &defaults.cmd);
+                if around.arguments.is_empty() {
+                    return Err(Status::invalid_argument("no command specified"));
+                }
+                around.environment = spec::environment(config, &defaults.env, hostname);
+                around.working_folder = asked_folder
+                    .or_else(|| defaults.working_dir.as_ref().map(PathBuf::from))
+                    .unwrap_or_else(|| PathBuf::from("/"));
+                let user = asked_user.or_else(|| defaults.user.clone()).unwrap_or_else(|| "0".to_owned());
+                around.user = resolve_user(&around.rootfs, &user, &security)?;
+                let stop_signal = defaults.stop_signal.as_deref().and_then(signal_number);
+                let folder = Some(folder.path().to_owned());
+                Ok((None, image.id.to_string(), stop_signal.unwrap_or(libc::SIGTERM), folder))
+            }
+        }
+    }
+
+    pub(super) async fn start_container(&self, id: &str) -> Result<(), Status> {
+        let supervisor = {
+            let rows = self.0.tables.look();
+            let container = rows.containers.get(id).ok_or_else(|| not_found(id))?;
+            if container.state != ContainerState::Created {
+                return Err(Status::failed_precondition(format!("container {id} was started before")));
+            }
+            let sandbox = rows.sandboxes.get(&container.sandbox);
+            sandbox.ok_or_else(|| Status::failed_precondition("its sandbox is gone"))?.supervisor.clone()
+        };
+        supervisor
+            .ask(&Request::Start { container: id.to_owned() })
+            .await
+            .map_err(|error| internal("the sandbox's supervisor does not listen", &error))?;
+        let state = self.0.tables.wait_for(|rows| match rows.containers.get(id) {
+            Some(row) if row.state == ContainerState::Created => {
+                // A supervisor that died will never tell.
+                let gone = rows.sandboxes.get(&row.sandbox).is_none_or(|it| it.state == SandboxState::Gone);
+                gone.then_some(None)
+            }
+            row => Some(row.map(|row| row.state.clone())),
+        });
+        match state.await {
+            Some(ContainerState::StartFailed { reason, .. }) => Err(Status::unknown(reason)),
+            Some(_) => Ok(()),
+            None => Err(Status::unknown("the sandbox's supervisor died")),
+        }
+    }
+
+    /// Asks a container to end and waits until it has; kills it when `grace_seconds` are over.
+    pub(super) async fn stop_container(&self, id: &str, grace_seconds: i64) -> Result<(), Status> {
+        let (supervisor, signal) = {
+            let rows = self.0.tables.look();
+            let Some(container) = rows.containers.get(id) else { return Ok(()) };
+            if container.state.is_over() || container.state == ContainerState::Created {
+                return Ok(());
+            }
+            let Some(sandbox) = rows.sandboxes.get(&container.sandbox) else { return Ok(()) };
+            (sandbox.supervisor.clone(), container.stop_signal)
+        };
+        let grace_ms = u64::try_from(grace_seconds).unwrap_or(0).saturating_mul(1000);
+        let request = Request::Stop { container: id.to_owned(), signal, grace_ms };
+        supervisor
+            .ask(&request)
+            .await
+            .map_err(|error| internal("the sandbox's supervisor does not listen", &error))?;
+        self.0
+            .tables
+            .wait_for(|rows| rows.containers.get(id).is_none_or(|row| row.state.is_over()).then_some(()))
+            .await;
+        Ok(())
+    }
+
+    /// Removes a container with its cgroup, mounts and folder; kills it first if it runs. Its log stays.
+    pub(super) async fn remove_container(&self, id: &str) -> Result<(), Status> {
+        self.stop_container(id, 0).await?;
+        let Some(container) = self.0.tables.look().containers.get(id).cloned() else { return Ok(()) };
+        self.remove_cgroup(container.launch.cgroup.clone()).await?;
+        if let Some(mounted) = &container.mounted {
+            let images = self.images().await.map_err(|error| Status::internal(error.to_string()))?;
+            images.unmount(mounted).map_err(|error| Status::internal(error.to_string()))?;
+        }
+        let folder = SandboxFolderOf(self, &container.sandbox).container(id);
+        match fs::remove_dir_all(folder.path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(internal("the container's folder cannot be removed", &error));
+            }
+            _ => {}
+        }
+        self.0.tables.change(|rows| rows.containers.remove(id));
+        self.announce(id, ContainerEventType::ContainerDeletedEvent);
+        Ok(())
+    }
+}
+
+struct SandboxFolderOf<'a>(&'a Runtime, &'a str);
+
+impl SandboxFolderOf<'_> {
+    fn container(&self, id: &str) -> ContainerFolder {
+        state::SandboxFolder::new(&self.0.0.settings.state, self.1).container(id)
+    }
+}
+
+/// What the runtime says of a container beyond CRI's own fields.
+pub(super) fn statement(container: &Container) -> ContainerStatement {
+    let started = container.state.started();
+    ContainerStatement {
+        pid: started.map(|(pid, ..)| pid),
+        cgroup_path: container.launch.cgroup.to_string(),
+        oom_score_adj: started.map(|(.., oom_score_adj)| oom_score_adj),
+        end: match &container.state {
+            ContainerState::Ended { end, .. } => Some(end.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn sandbox_id(sandbox: &Sandbox) -> String {
+    sandbox.cgroup.name().to_owned()
+}
+
+pub(super) fn not_found(id: &str) -> Status {
+    Status::not_found(format!("no container {id}"))
+}
+
+fn invalid(error: &dyn std::error::Error) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// The user as the Pod asks for it, in the image's way of writing: `uid[:gid]`.
+fn asked_user(security: &cri::LinuxContainerSecurityContext) -> Option<String> {
+    let group = security.run_as_group.as_ref().map(|group| format!(":{}", group.value)).unwrap_or_default();
+    match &security.run_as_user {
+        Some(user) => Some(format!("{}{group}", user.value)),
+        None if !security.run_as_username.is_empty() => Some(format!("{}{group}", security.run_as_username)),
+        None => None,
+    }
+}
+
+fn resolve_user(
+    rootfs: &Path,
+    user: &str,
+    security: &cri::LinuxContainerSecurityContext,
+) -> Result<(u32, u32, Vec<u32>), Status> {
+    let resolved = crate::images::users::resolve(rootfs, user).map_err(|error| invalid(&error))?;
+    let mut groups = resolved.groups;
+    groups.extend(security.supplemental_groups.iter().filter_map(|group| u32::try_from(*group).ok()));
+    groups.sort_unstable();
+    groups.dedup();
+    Ok((resolved.uid, resolved.gid, groups))
+}
+
+/// A signal as images write it: `SIGQUIT`, `QUIT` or `3`.
+fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let known = [
+        ("HUP", libc::SIGHUP),
+        ("INT", libc::SIGINT),
+        ("QUIT", libc::SIGQUIT),
+        ("KILL", libc::SIGKILL),
+        ("USR1", libc::SIGUSR1),
+        ("USR2", libc::SIGUSR2),
+        ("TERM", libc::SIGTERM),
+        ("WINCH", libc::SIGWINCH),
+        ("RTMIN+3", libc::SIGRTMIN() + 3),
+    ];
+    known.into_iter().find(|(known, _)| *known == name).map(|(_, number)| number)
+}

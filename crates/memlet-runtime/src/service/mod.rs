@@ -1,0 +1,152 @@
+//! CRI served on top of supervisors: what exists, in memory; what must survive, in the state folder.
+//!
+//! [`Runtime`] owns the two tables (sandboxes, containers). [`sandbox`] and [`container`] change them;
+//! [`runtime_service`] and [`image_service`] are CRI's words for it.
+
+mod container;
+mod image_service;
+mod runtime_service;
+mod sandbox;
+pub mod sweep;
+mod table;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use k8s_cri::v1::image_service_server::ImageServiceServer;
+use k8s_cri::v1::runtime_service_server::RuntimeServiceServer;
+use k8s_cri::v1::{ContainerEventResponse, ContainerEventType};
+use memlet_cgroup::Hierarchy;
+use tokio::sync::{OnceCell, broadcast};
+use tonic::transport::{Channel, Endpoint, Server};
+
+use crate::images::ImageStore;
+use crate::program::Program;
+use table::Tables;
+
+/// Events that a slow CRI client may fall behind by before it misses some.
+const EVENT_BACKLOG: usize = 1024;
+
+/// Where the runtime keeps things.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Sandboxes and containers: on a filesystem that need not survive a reboot.
+    pub state: PathBuf,
+    /// Images: on one that does.
+    pub images: PathBuf,
+    /// The memory cgroups.
+    pub hierarchy: Hierarchy,
+}
+
+/// The embedded container runtime.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    program: OnceCell<Program>,
+    images: OnceCell<ImageStore>,
+    tables: Tables,
+    events: broadcast::Sender<ContainerEventResponse>,
+    grantable_capabilities: u64,
+}
+
+impl Runtime {
+    /// A runtime with nothing in it. Leftovers of one that died are [`sweep`]'s.
+    ///
+    /// # Errors
+    /// The state folder cannot be made.
+    pub fn new(settings: Settings) -> io::Result<Self> {
+        crate::state::make_private_folder(&settings.state.join("sandboxes"))?;
+        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let inner = Inner {
+            settings,
+            program: OnceCell::new(),
+            images: OnceCell::new(),
+            tables: Tables::default(),
+            events,
+            grantable_capabilities: grantable_capabilities(),
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Makes the sealed copy of this program now, so that the first sandbox need not wait for it.
+    pub async fn warm_up(&self) {
+        if let Err(error) = self.program().await {
+            tracing::warn!(%error, "no sealed copy of this program can be made");
+        }
+    }
+
+    /// Serves CRI on an in-memory connection.
+    ///
+    /// # Errors
+    /// The connection cannot be set up.
+    pub async fn channel(&self) -> Result<Channel, tonic::transport::Error> {
+        let (client, server) = tokio::io::duplex(256 * 1024);
+        let services = Server::builder()
+            .add_service(RuntimeServiceServer::new(self.clone()))
+            .add_service(ImageServiceServer::new(self.clone()));
+        tokio::spawn(async move {
+            let incoming = tokio_stream::once(Ok::<_, io::Error>(server));
+            if let Err(error) = services.serve_with_incoming(incoming).await {
+                tracing::error!(%error, "the container runtime's in-memory service ended");
+            }
+        });
+        let mut client = Some(client);
+        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+            let client = client.take().map(hyper_util::rt::TokioIo::new);
+            async move { client.ok_or_else(|| io::Error::other("the in-memory connection is gone")) }
+        });
+        Endpoint::from_static("http://memlet.invalid").connect_with_connector(connector).await
+    }
+
+    async fn program(&self) -> io::Result<&Program> {
+        self.0
+            .program
+            .get_or_try_init(|| async {
+                tokio::task::spawn_blocking(Program::seal).await.map_err(io::Error::other)?
+            })
+            .await
+    }
+
+    /// The image store, opened on first need: a Pod of built-in images never asks for it.
+    async fn images(&self) -> Result<&ImageStore, crate::images::Error> {
+        self.0.images.get_or_try_init(|| async { ImageStore::open(&self.0.settings.images) }).await
+    }
+
+    fn announce(&self, container: &str, kind: ContainerEventType) {
+        // Nobody listening is no fault.
+        let _ = self.0.events.send(ContainerEventResponse {
+            container_id: container.to_owned(),
+            container_event_type: kind as i32,
+            created_at: nanoseconds_now(),
+            ..Default::default()
+        });
+    }
+}
+
+/// CRI's clock: nanoseconds since 1970.
+fn nanoseconds_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn nanoseconds(at: jiff::Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+/// 64 hexadecimal digits, as container runtimes name things.
+fn new_id() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// `CapBnd` of this process; nothing where `/proc` does not say.
+fn grantable_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,218 @@
+//! Sandboxes: made by starting a supervisor, ended by telling it to end.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_cri::v1::{self as cri, ContainerEventType, NamespaceMode};
+use memlet_cgroup::CgroupPath;
+use tonic::Status;
+
+use super::table::{Container, ContainerState, Sandbox, SandboxState};
+use super::{Runtime, nanoseconds_now, new_id};
+use crate::shim::protocol::{self, Event, Request};
+use crate::state::{self, SandboxFolder};
+use crate::supervisor::{self, Hearing};
+
+/// `oom_score_adj` of pause, set by the runtime as containerd does: below every container's, so that it
+/// outlives them.
+const PAUSE_OOM_SCORE_ADJ: i32 = -998;
+
+/// A supervisor that has killed everything it had ends well within this.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Runtime {
+    pub(super) async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Result<String, Status> {
+        let id = new_id().map_err(|error| internal("no id can be drawn", &error))?;
+        let folder = SandboxFolder::new(&self.0.settings.state, &id);
+        let made = self.start_supervisor(&id, &folder, config).await;
+        if let Err(error) = made {
+            let _ = fs::remove_dir_all(folder.path());
+            return Err(internal("the sandbox's supervisor cannot be started", &error));
+        }
+        let state = self
+            .0
+            .tables
+            .wait_for(|rows| match &rows.sandboxes.get(&id)?.state {
+                SandboxState::Starting => None,
+                state => Some(state.clone()),
+            })
+            .await;
+        match state {
+            SandboxState::Ready { .. } => Ok(id),
+            SandboxState::Failed { reason } => {
+                self.remove_sandbox(&id).await?;
+                Err(Status::unknown(reason))
+            }
+            SandboxState::Starting | SandboxState::Gone => {
+                let complaints = fs::read_to_string(folder.complaints()).unwrap_or_default();
+                self.remove_sandbox(&id).await?;
+                Err(Status::unknown(format!("the sandbox's supervisor died: {}", complaints.trim())))
+            }
+        }
+    }
+
+    async fn start_supervisor(
+        &self,
+        id: &str,
+        folder: &SandboxFolder,
+        config: cri::PodSandboxConfig,
+    ) -> io::Result<()> {
+        let linux = config.linux.clone().unwrap_or_default();
+        let parent: CgroupPath = linux.cgroup_parent.parse().map_err(io::Error::other)?;
+        let cgroup = parent.join(id).map_err(io::Error::other)?;
+        let options = linux.security_context.unwrap_or_default().namespace_options.unwrap_or_default();
+        let own = |mode: i32| mode != NamespaceMode::Node as i32;
+        let description = protocol::Sandbox {
+            cgroup: cgroup.clone(),
+            pod_cgroup: (!parent.is_root()).then_some(parent),
+            hostname: own(options.network).then(|| config.hostname.clone()),
+            own_network: own(options.network),
+            own_ipc: own(options.ipc),
+            shared_pids: options.pid == NamespaceMode::Pod as i32,
+            oom_score_adj: PAUSE_OOM_SCORE_ADJ,
+        };
+        state::make_private_folder(folder.path())?;
+        state::write_json(&folder.description(), &description)?;
+        let (asking, hearing, mut child) = supervisor::start(self.program().await?, folder)?;
+        tokio::spawn(async move { child.wait().await });
+        let sandbox = Sandbox {
+            config,
+            created_at: nanoseconds_now(),
+            folder: folder.clone(),
+            cgroup,
+            supervisor: Arc::new(asking),
+            state: SandboxState::Starting,
+        };
+        self.0.tables.change(|rows| rows.sandboxes.insert(id.to_owned(), sandbox));
+        let (runtime, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move { runtime.hear(&id, hearing).await });
+        Ok(())
+    }
+
+    /// Takes in what a supervisor tells, until it ends.
+    async fn hear(&self, id: &str, mut hearing: Hearing) {
+        while let Some(event) = hearing.next().await {
+            self.take_in(id, event);
+        }
+        let now = Timestamp::now();
+        let lost = self.0.tables.change(|rows| {
+            if let Some(sandbox) = rows.sandboxes.get_mut(id)
+                && !matches!(sandbox.state, SandboxState::Failed { .. })
+            {
+                sandbox.state = SandboxState::Gone;
+            }
+            let mut lost = Vec::new();
+            for (container, row) in rows.containers.iter_mut().filter(|(_, row)| row.sandbox == id) {
+                if !row.state.is_over() && row.state != ContainerState::Created {
+                    row.state = ContainerState::Lost { started: row.state.started(), at: now };
+                    lost.push(container.clone());
+                }
+            }
+            lost
+        });
+        for container in lost {
+            self.announce(&container, ContainerEventType::ContainerStoppedEvent);
+        }
+    }
+
+    fn take_in(&self, sandbox: &str, event: Event) {
+        let set_sandbox = |state| {
+            self.0.tables.change(|rows| {
+                if let Some(row) = rows.sandboxes.get_mut(sandbox) {
+                    row.state = state;
+                }
+            });
+        };
+        match event {
+            Event::SandboxReady { pause, oom_score_adj } => {
+                tracing::debug!(sandbox, pause, ?oom_score_adj, "sandbox ready");
+                set_sandbox(SandboxState::Ready { pause });
+            }
+            Event::SandboxFailed { reason } => set_sandbox(SandboxState::Failed { reason }),
+            Event::Started { container, pid, at, oom_score_adj } => {
+                self.set_container(&container, |_| ContainerState::Running { pid, at, oom_score_adj });
+                self.announce(&container, ContainerEventType::ContainerStartedEvent);
+            }
+            Event::StartFailed { container, reason, at } => {
+                self.set_container(&container, |_| ContainerState::StartFailed { reason, at });
+                self.announce(&container, ContainerEventType::ContainerStoppedEvent);
+            }
+            Event::Ended { container, end } => {
+                self.set_container(&container, |row| ContainerState::Ended {
+                    started: row.state.started(),
+                    end,
+                });
+                self.announce(&container, ContainerEventType::ContainerStoppedEvent);
+            }
+        }
+    }
+
+    fn set_container(&self, id: &str, state: impl FnOnce(&Container) -> ContainerState) {
+        self.0.tables.change(|rows| {
+            if let Some(row) = rows.containers.get_mut(id) {
+                row.state = state(row);
+            }
+        });
+    }
+
+    /// Kills what runs in it and ends its supervisor. Nothing to do is no error.
+    pub(super) async fn stop_sandbox(&self, id: &str) -> Result<(), Status> {
+        let Some(sandbox) = self.0.tables.look().sandboxes.get(id).cloned() else { return Ok(()) };
+        if sandbox.state == SandboxState::Gone {
+            return Ok(());
+        }
+        let _ = sandbox.supervisor.ask(&Request::Shutdown).await;
+        let ended = self.0.tables.wait_for(|rows| match rows.sandboxes.get(id) {
+            Some(row) if row.state != SandboxState::Gone => match row.state {
+                SandboxState::Failed { .. } => Some(()),
+                _ => None,
+            },
+            _ => Some(()),
+        });
+        if tokio::time::timeout(LAST_PATIENCE, ended).await.is_err() {
+            return Err(Status::deadline_exceeded(format!("the supervisor of sandbox {id} does not end")));
+        }
+        Ok(())
+    }
+
+    /// Removes the sandbox and its containers, with folders and cgroups.
+    pub(super) async fn remove_sandbox(&self, id: &str) -> Result<(), Status> {
+        self.stop_sandbox(id).await?;
+        let Some(sandbox) = self.0.tables.look().sandboxes.get(id).cloned() else { return Ok(()) };
+        let containers: Vec<_> = {
+            let rows = self.0.tables.look();
+            rows.containers.iter().filter(|(_, row)| row.sandbox == id).map(|(id, _)| id.clone()).collect()
+        };
+        for container in containers {
+            self.remove_container(&container).await?;
+        }
+        self.remove_cgroup(sandbox.cgroup.clone()).await?;
+        fs::remove_dir_all(sandbox.folder.path())
+            .map_err(|error| internal("the sandbox's folder cannot be removed", &error))?;
+        self.0.tables.change(|rows| rows.sandboxes.remove(id));
+        Ok(())
+    }
+
+    /// Removes a cgroup in every hierarchy, killing what is still inside.
+    pub(super) async fn remove_cgroup(&self, path: CgroupPath) -> Result<(), Status> {
+        let hierarchy = self.0.settings.hierarchy.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            if let Ok(cgroup) = memlet_cgroup::Cgroup::open(&hierarchy, &path) {
+                cgroup.kill_all()?;
+            }
+            hierarchy.remove_everywhere(&path)
+        });
+        match removed.await {
+            Ok(removed) => removed.map_err(|error| Status::internal(error.to_string())),
+            Err(error) => Err(Status::internal(error.to_string())),
+        }
+    }
+}
+
+/// An error that is nobody's fault but this machine's.
+pub(super) fn internal(what: &str, cause: &dyn std::error::Error) -> Status {
+    Status::internal(format!("{what}: {cause}"))
+}

@@ -1,0 +1,140 @@
+//! What exists: sandboxes and containers by id, and a way to wait for a change.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use k8s_cri::v1 as cri;
+use memlet_cgroup::CgroupPath;
+use memlet_diagnosis::evidence::{ContainerEnd, OomScoreAdj};
+use tokio::sync::watch;
+
+use crate::shim::protocol::Launch;
+use crate::state::SandboxFolder;
+use crate::supervisor::Supervisor;
+
+/// A sandbox.
+#[derive(Clone)]
+pub(super) struct Sandbox {
+    pub(super) config: cri::PodSandboxConfig,
+    pub(super) created_at: i64,
+    pub(super) folder: SandboxFolder,
+    pub(super) cgroup: CgroupPath,
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) state: SandboxState,
+}
+
+/// Where a sandbox is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SandboxState {
+    Starting,
+    Ready {
+        pause: i32,
+    },
+    Failed {
+        reason: String,
+    },
+    /// Its supervisor has ended.
+    Gone,
+}
+
+/// A container.
+#[derive(Clone)]
+pub(super) struct Container {
+    pub(super) sandbox: String,
+    pub(super) config: cri::ContainerConfig,
+    pub(super) image: cri::ImageSpec,
+    pub(super) image_id: String,
+    pub(super) launch: Launch,
+    pub(super) log: Option<PathBuf>,
+    pub(super) stop_signal: i32,
+    /// The folder of a mounted image, to be unmounted; built-in workloads have none.
+    pub(super) mounted: Option<PathBuf>,
+    pub(super) created_at: i64,
+    pub(super) state: ContainerState,
+}
+
+/// Where a container is in its life.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ContainerState {
+    Created,
+    Running {
+        pid: i32,
+        at: Timestamp,
+        oom_score_adj: OomScoreAdj,
+    },
+    Ended {
+        started: Option<(i32, Timestamp, OomScoreAdj)>,
+        end: ContainerEnd,
+    },
+    StartFailed {
+        reason: String,
+        at: Timestamp,
+    },
+    /// Its supervisor ended without saying how the container did.
+    Lost {
+        started: Option<(i32, Timestamp, OomScoreAdj)>,
+        at: Timestamp,
+    },
+}
+
+impl ContainerState {
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::StartFailed { .. } | Self::Lost { .. })
+    }
+
+    /// The main process, when it started and with which score adjustment, if it ever ran.
+    pub(super) fn started(&self) -> Option<(i32, Timestamp, OomScoreAdj)> {
+        match self {
+            Self::Running { pid, at, oom_score_adj } => Some((*pid, *at, *oom_score_adj)),
+            Self::Ended { started, .. } | Self::Lost { started, .. } => *started,
+            Self::Created | Self::StartFailed { .. } => None,
+        }
+    }
+}
+
+/// Both tables behind one lock, never held across an await.
+pub(super) struct Tables {
+    rows: Mutex<Rows>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) sandboxes: HashMap<String, Sandbox>,
+    pub(super) containers: HashMap<String, Container>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self { rows: Mutex::default(), changed: watch::channel(0).0 }
+    }
+}
+
+impl Tables {
+    /// Looks, without changing anything.
+    pub(super) fn look(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something and wakes whoever waits.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Rows) -> T) -> T {
+        let result = change(&mut self.look());
+        self.changed.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// Waits until `ready` finds what it looks for.
+    pub(super) async fn wait_for<T>(&self, mut ready: impl FnMut(&Rows) -> Option<T>) -> T {
+        let mut changes = self.changed.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if let Some(found) = ready(&self.look()) {
+                return found;
+            }
+            // The sender lives in `self`, so this only ends with a change.
+            let _ = changes.changed().await;
+        }
+    }
+}

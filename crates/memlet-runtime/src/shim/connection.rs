@@ -1,0 +1,90 @@
+//! One daemon's connection to the supervisor: lines in, lines out, never blocking.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::protocol::{Event, Request};
+
+/// A daemon that reads nothing while this much waits for it is given up; it may connect again.
+const MOST_WAITING: usize = 1 << 20;
+
+/// A connection, with what has been half read and half written.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: UnixStream,
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+    broken: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, incoming: Vec::new(), outgoing: Vec::new(), broken: false })
+    }
+
+    /// Whether the daemon has gone or stopped reading.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether something waits for the daemon to read on.
+    pub(crate) fn has_more_to_say(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Tells an event.
+    pub(crate) fn tell(&mut self, event: &Event) {
+        match serde_json::to_vec(event) {
+            Ok(line) => {
+                self.outgoing.extend_from_slice(&line);
+                self.outgoing.push(b'\n');
+            }
+            Err(_) => self.broken = true,
+        }
+        self.write_on();
+        self.broken |= self.outgoing.len() > MOST_WAITING;
+    }
+
+    /// Writes as much of what waits as the socket takes.
+    pub(crate) fn write_on(&mut self) {
+        while !self.outgoing.is_empty() && !self.broken {
+            match self.stream.write(&self.outgoing) {
+                Ok(0) => self.broken = true,
+                Ok(written) => drop(self.outgoing.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.broken = true,
+            }
+        }
+    }
+
+    /// The requests that have arrived whole. A line that is no request breaks the connection.
+    pub(crate) fn requests(&mut self) -> Vec<Request> {
+        let mut space = [0; 4096];
+        loop {
+            match self.stream.read(&mut space) {
+                Ok(0) => {
+                    self.broken = true;
+                    break;
+                }
+                Ok(count) => self.incoming.extend_from_slice(&space[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        let mut requests = Vec::new();
+        while let Some(end) = self.incoming.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.incoming.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(request) => requests.push(request),
+                Err(_) => self.broken = true,
+            }
+        }
+        requests
+    }
+}

@@ -1,0 +1,325 @@
+//! One container as its supervisor holds it: from launch to end, with its output.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use memlet_cgroup::{Cgroup, Hierarchy, Limit};
+use memlet_diagnosis::evidence::{ContainerEnd, Exit, OomScoreAdj};
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
+
+use super::launch::{self, Launcher, Outcome, Stdio};
+use super::log::{Lines, LogFile, Stream};
+use super::process;
+use super::protocol::Launch;
+use super::socket;
+use crate::state::{self, ContainerFolder, SandboxFolder};
+
+/// Where a container is in its life.
+#[derive(Debug)]
+enum Life {
+    /// The launcher works on it.
+    Launching { launcher: i32, outcome: OwnedFd, said: Vec<u8> },
+    /// Its main process runs.
+    Running { pid: i32, at: Timestamp, oom_score_adj: OomScoreAdj },
+    /// It ended.
+    Ended(ContainerEnd),
+    /// It never ran.
+    Failed { reason: String, at: Timestamp },
+}
+
+/// An output of the container that is still open.
+#[derive(Debug)]
+struct Output {
+    source: OwnedFd,
+    lines: Lines,
+}
+
+/// A container under supervision.
+#[derive(Debug)]
+pub(crate) struct Container {
+    id: String,
+    folder: ContainerFolder,
+    launch: Launch,
+    cgroup: Cgroup,
+    life: Life,
+    outputs: Vec<Output>,
+    /// The writing end of standard input, kept so that `stdin: true` without an attached client waits
+    /// instead of seeing its end.
+    stdin: Option<OwnedFd>,
+    console: Option<UnixListener>,
+    log: Option<LogFile>,
+    kill_at: Option<Instant>,
+}
+
+/// What a launch came to.
+pub(crate) enum Launched {
+    Started { pid: i32, at: Timestamp, oom_score_adj: OomScoreAdj },
+    Failed { reason: String, at: Timestamp },
+}
+
+impl Container {
+    /// Makes the container's cgroup and limits it, opens its log and begins its launch.
+    pub(crate) fn begin(sandbox: &SandboxFolder, id: &str, hierarchy: &Hierarchy) -> io::Result<Self> {
+        let folder = sandbox.container(id);
+        let launch: Launch = state::read_json(&folder.launch())?;
+        let cgroup = Cgroup::create(hierarchy, &launch.cgroup).map_err(io::Error::other)?;
+        if let Some(limit) = launch.memory_limit {
+            // Before any process is inside, so nothing escapes the limit. Without swap, as kubelet's NoSwap.
+            cgroup
+                .set_limits(Limit::Bytes(limit), Limit::Bytes(memlet_bytes::Bytes::ZERO))
+                .map_err(io::Error::other)?;
+        }
+        cgroup.set_oom_group(launch.oom_group).map_err(io::Error::other)?;
+        let log = launch.log.as_deref().map(LogFile::open).transpose()?;
+        let console = launch.tty.then(|| socket::listen(&folder.console_socket())).transpose()?;
+        let (stdio, outputs, stdin) = stdio(&launch)?;
+        let Launcher { pid, outcome } = launch::launch(sandbox, id, &launch, stdio)?;
+        let life = Life::Launching { launcher: pid, outcome, said: Vec::new() };
+        Ok(Self {
+            id: id.to_owned(),
+            folder,
+            launch,
+            cgroup,
+            life,
+            outputs,
+            stdin,
+            console,
+            log,
+            kill_at: None,
+        })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// The main process, while it runs.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        match self.life {
+            Life::Running { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// What a daemon that has just connected should know.
+    pub(crate) fn present(&self) -> Option<super::protocol::Event> {
+        use super::protocol::Event;
+        let container = self.id.clone();
+        match &self.life {
+            Life::Launching { .. } => None,
+            Life::Running { pid, at, oom_score_adj } => {
+                Some(Event::Started { container, pid: *pid, at: *at, oom_score_adj: *oom_score_adj })
+            }
+            Life::Ended(end) => Some(Event::Ended { container, end: end.clone() }),
+            Life::Failed { reason, at } => {
+                Some(Event::StartFailed { container, reason: reason.clone(), at: *at })
+            }
+        }
+    }
+
+    /// Every descriptor to wait for.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let outcome = match &self.life {
+            Life::Launching { outcome, .. } => Some(outcome.as_fd()),
+            _ => None,
+        };
+        outcome.into_iter().chain(self.outputs.iter().map(|output| output.source.as_fd()))
+    }
+
+    /// Reads the launcher's outcome as far as it has come; tells once how the launch went.
+    pub(crate) fn launched(&mut self, now: Timestamp) -> Option<Launched> {
+        let Life::Launching { outcome, said, .. } = &mut self.life else { return None };
+        if !read_available(outcome, said) {
+            return None;
+        }
+        let outcome = serde_json::from_slice(said).unwrap_or_else(|_| {
+            let reason = "the process that was to start it died without a word".to_owned();
+            Outcome::Failed { reason, killed: false }
+        });
+        match outcome {
+            Outcome::Started(pid) => {
+                let oom_score_adj = process::oom_score_adj_of(pid, self.launch.oom_score_adj);
+                if let Some(listener) = self.console.take() {
+                    self.open_terminal(&listener);
+                }
+                self.life = Life::Running { pid, at: now, oom_score_adj };
+                Some(Launched::Started { pid, at: now, oom_score_adj })
+            }
+            Outcome::Failed { reason, killed } => Some(self.fail(reason, killed, now)),
+        }
+    }
+
+    fn open_terminal(&mut self, listener: &UnixListener) {
+        let terminal = launch::receive_terminal(listener).and_then(|terminal| {
+            rustix::io::ioctl_fionbio(&terminal, true)?;
+            Ok(terminal)
+        });
+        match terminal {
+            Ok(source) => self.outputs.push(Output { source, lines: Lines::new(Stream::Stdout) }),
+            Err(error) => complain(&format!("container {}: its terminal is lost: {error}", self.id)),
+        }
+    }
+
+    /// The container could not be started; a limit that was too low for that is named.
+    fn fail(&mut self, reason: String, killed: bool, now: Timestamp) -> Launched {
+        let reason = match self.launch.memory_limit {
+            Some(limit) if killed => format!(
+                "container init was OOM-killed (memory limit too low?): with a limit of {limit} it did not live to \
+                 start its program ({reason})"
+            ),
+            _ if killed => format!("container init was killed before its program began ({reason})"),
+            _ => reason,
+        };
+        self.life = Life::Failed { reason: reason.clone(), at: now };
+        self.outputs.clear();
+        Launched::Failed { reason, at: now }
+    }
+
+    /// The launcher that is still at work, to tell its end from the container's.
+    pub(crate) fn launcher(&self) -> Option<i32> {
+        match self.life {
+            Life::Launching { launcher, .. } => Some(launcher),
+            _ => None,
+        }
+    }
+
+    /// Reads and logs what the container has written.
+    pub(crate) fn log_output(&mut self, now: Timestamp) {
+        let mut space = [0; 16 * 1024];
+        let (mut outputs, mut log) = (std::mem::take(&mut self.outputs), self.log.take());
+        outputs.retain_mut(|output| {
+            loop {
+                match rustix::io::read(&output.source, &mut space) {
+                    Ok(count) if count > 0 => {
+                        if let Some(log) = &mut log {
+                            self.note(output.lines.take(&space[..count], now, log));
+                            if output.lines.is_long() {
+                                self.note(output.lines.flush_long(now, log));
+                            }
+                        }
+                    }
+                    Err(rustix::io::Errno::AGAIN) => return true,
+                    Err(rustix::io::Errno::INTR) => {}
+                    // The end of a pipe is 0, of a terminal EIO.
+                    Ok(_) | Err(_) => {
+                        if let Some(log) = &mut log {
+                            self.note(output.lines.close(now, log));
+                        }
+                        return false;
+                    }
+                }
+            }
+        });
+        (self.outputs, self.log) = (outputs, log);
+    }
+
+    fn note(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            complain(&format!("container {}: a log line is lost: {error}", self.id));
+        }
+    }
+
+    /// Asks the main process to end, and sets the time at which it is killed.
+    pub(crate) fn stop(&mut self, signal: i32, grace: Duration) {
+        let Some(pid) = self.pid() else { return };
+        process::signal(pid, if grace.is_zero() { libc::SIGKILL } else { signal });
+        let kill_at = Instant::now() + grace;
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+    }
+
+    /// When its grace ends.
+    pub(crate) fn kill_at(&self) -> Option<Instant> {
+        self.pid().and(self.kill_at)
+    }
+
+    /// Kills it if its grace is over.
+    pub(crate) fn kill_if_due(&mut self, now: Instant) {
+        if let (Some(pid), Some(at)) = (self.pid(), self.kill_at)
+            && now >= at
+        {
+            process::signal(pid, libc::SIGKILL);
+            self.kill_at = None;
+        }
+    }
+
+    /// Its main process has been reaped: reads the cgroups before anything is removed, kills what the main
+    /// process left behind, and logs the rest of the output.
+    pub(crate) fn ended(&mut self, exit: Exit, pod: Option<&Cgroup>, now: Timestamp) -> ContainerEnd {
+        let end = ContainerEnd {
+            exit,
+            at: now,
+            container: Some(self.cgroup.snapshot()),
+            pod: pod.map(Cgroup::snapshot),
+        };
+        if let Err(error) = self.cgroup.kill_all() {
+            complain(&format!("container {}: {error}", self.id));
+        }
+        self.log_output(now);
+        // Whoever still holds an end of a pipe now is not of this container.
+        self.close_outputs(now);
+        self.stdin = None;
+        launch::forget(&self.folder);
+        if let Err(error) = state::write_json(&self.folder.end(), &end) {
+            complain(&format!("container {}: its end cannot be recorded: {error}", self.id));
+        }
+        self.life = Life::Ended(end.clone());
+        end
+    }
+
+    fn close_outputs(&mut self, now: Timestamp) {
+        for mut output in std::mem::take(&mut self.outputs) {
+            if let Some(mut log) = self.log.take() {
+                self.note(output.lines.close(now, &mut log));
+                self.log = Some(log);
+            }
+        }
+    }
+}
+
+/// What the container gets, what is read of it, and what keeps its input open.
+fn stdio(launch: &Launch) -> io::Result<(Stdio, Vec<Output>, Option<OwnedFd>)> {
+    if launch.tty {
+        return Ok((Stdio::Terminal, Vec::new(), None));
+    }
+    let output = |stream| -> io::Result<(OwnedFd, Output)> {
+        let (source, sink) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&source, true)?;
+        Ok((sink, Output { source, lines: Lines::new(stream) }))
+    };
+    let (stdout, from_stdout) = output(Stream::Stdout)?;
+    let (stderr, from_stderr) = output(Stream::Stderr)?;
+    let (stdin, kept) = if launch.stdin {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        (read, Some(write))
+    } else {
+        (rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None)
+    };
+    Ok((Stdio::Pipes { stdin, stdout, stderr }, vec![from_stdout, from_stderr], kept))
+}
+
+/// Reads what is there; true when the other end has closed.
+fn read_available(source: &OwnedFd, into: &mut Vec<u8>) -> bool {
+    let mut space = [0; 4096];
+    loop {
+        match rustix::io::read(source, &mut space) {
+            Ok(0) => return true,
+            Ok(count) => into.extend_from_slice(&space[..count]),
+            Err(rustix::io::Errno::AGAIN) => return false,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Says something in the supervisor's own file; it has no other reader.
+pub(crate) fn complain(text: &str) {
+    let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("{} {text}\n", Timestamp::now()));
+}

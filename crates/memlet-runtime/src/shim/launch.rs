@@ -1,0 +1,176 @@
+//! Starts one container through libcontainer, in a forked child of the supervisor.
+//!
+//! Why a child: libcontainer changes the process that calls it (score adjustment, dumpability) and needs
+//! memory that a supervisor would keep for the life of the Pod. The child creates and starts the container,
+//! says how that went, and ends; the container's main process then belongs to the supervisor, which is its
+//! subreaper.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::workload::default::DefaultExecutor;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use serde::{Deserialize, Serialize};
+
+use super::process::{self, Forked};
+use super::protocol::Launch;
+use crate::state::{ContainerFolder, SandboxFolder};
+use crate::workload::Workload;
+
+/// How a launch went, said by the launcher through its pipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The main process, started.
+    Started(i32),
+    /// Why there is none.
+    Failed {
+        /// What libcontainer says.
+        reason: String,
+        /// SIGKILL ended a process that was setting the container up.
+        killed: bool,
+    },
+}
+
+/// What a container's process gets as its standard streams.
+pub(crate) enum Stdio {
+    /// Pipes, or `/dev/null` for input.
+    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    /// A terminal, whose other end comes to the container's console socket.
+    Terminal,
+}
+
+/// A launch under way: the launcher's pid, and the pipe on which its [`Outcome`] comes.
+pub(crate) struct Launcher {
+    pub(crate) pid: i32,
+    pub(crate) outcome: OwnedFd,
+}
+
+/// Forks the launcher.
+pub(crate) fn launch(
+    sandbox: &SandboxFolder,
+    id: &str,
+    launch: &Launch,
+    stdio: Stdio,
+) -> io::Result<Launcher> {
+    let (outcome, said) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // SAFETY: the supervisor has a single thread.
+    match unsafe { process::fork(0) }? {
+        Forked::Parent { child } => {
+            rustix::io::ioctl_fionbio(&outcome, true)?;
+            Ok(Launcher { pid: child, outcome })
+        }
+        Forked::Child => {
+            process::reset_signals();
+            process::wish_oom_score_adj(launch.oom_score_adj);
+            let result = create_and_start(sandbox, id, launch, stdio);
+            let outcome = match result {
+                Ok(pid) => Outcome::Started(pid),
+                Err(error) => Outcome::Failed { reason: chain(error.as_ref()), killed: a_child_was_killed() },
+            };
+            let text = serde_json::to_vec(&outcome).unwrap_or_default();
+            let _ = rustix::io::write(&said, &text);
+            process::exit_child(0)
+        }
+    }
+}
+
+fn create_and_start(
+    sandbox: &SandboxFolder,
+    id: &str,
+    launch: &Launch,
+    stdio: Stdio,
+) -> Result<i32, Box<dyn Error>> {
+    let folder = sandbox.container(id);
+    let workload = match &launch.builtin {
+        Some(name) => Some(Workload::find(name).ok_or("there is no such built-in image")?),
+        None => None,
+    };
+    // libcontainer asks for a folder that does not hold the bundle.
+    let root = folder.path().join("libcontainer");
+    fs::create_dir_all(&root)?;
+    let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_root_path(&root)?
+        .with_executor(Payload { workload });
+    match stdio {
+        Stdio::Pipes { stdin, stdout, stderr } => {
+            builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
+        }
+        Stdio::Terminal => builder = builder.with_console_socket(Some(folder.console_socket())),
+    }
+    let mut container = builder.as_init(folder.path()).with_systemd(false).with_detach(true).build()?;
+    container.start()?;
+    let pid = container.pid().ok_or("the container has no process")?;
+    Ok(pid.as_raw())
+}
+
+/// Whether SIGKILL ended one of this launcher's children. libcontainer only sees that they fell silent, and
+/// has removed the cgroup with its counters by now.
+fn a_child_was_killed() -> bool {
+    std::iter::from_fn(|| process::reap().ok().flatten()).any(|(_, exit)| exit.is_sigkill())
+}
+
+/// The causes of an error, each once: libcontainer's messages repeat their causes in part.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What runs as the container's main process.
+#[derive(Clone)]
+struct Payload {
+    workload: Option<Workload>,
+}
+
+impl Executor for Payload {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let Some(workload) = self.workload else {
+            return DefaultExecutor {}.exec(spec);
+        };
+        // No exec follows that would close what came from the supervisor.
+        // SAFETY: no owner of a descriptor above 2 is used again in this process.
+        unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+        let arguments = spec.process().as_ref().and_then(|process| process.args().clone());
+        process::exit_child(workload.run(&arguments.unwrap_or_default()))
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        if self.workload.is_some() { Ok(()) } else { DefaultExecutor {}.validate(spec) }
+    }
+}
+
+/// Receives the terminal's other end from the console socket, to which the container connected by now.
+pub(crate) fn receive_terminal(listener: &std::os::unix::net::UnixListener) -> io::Result<OwnedFd> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+    let (socket, _) = listener.accept()?;
+    let mut bytes = [0; 256];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(socket.as_fd(), &mut [io::IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    ancillary
+        .drain()
+        .find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        })
+        .ok_or_else(|| io::Error::other("the container sent no terminal"))
+}
+
+/// Removes what libcontainer left in the bundle's folder; the cgroups are the caller's.
+pub(crate) fn forget(folder: &ContainerFolder) {
+    let _ = fs::remove_dir_all(folder.path().join("libcontainer"));
+}

@@ -1,0 +1,118 @@
+//! What the daemon and a supervisor say to each other: one JSON value per line over a unix socket.
+//!
+//! The daemon asks ([`Request`]), the supervisor tells ([`Event`]). There are no replies: every request has
+//! an event as its visible effect, so a daemon that reconnects misses nothing. On connecting, the supervisor
+//! repeats the events that describe its present state.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use memlet_bytes::Bytes;
+use memlet_cgroup::CgroupPath;
+use memlet_diagnosis::evidence::{ContainerEnd, OomScoreAdj};
+use serde::{Deserialize, Serialize};
+
+/// What a supervisor makes first: the namespaces that a Pod's containers share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// The memory cgroup of the pause process.
+    pub cgroup: CgroupPath,
+    /// The Pod's memory cgroup, read when a container ends.
+    pub pod_cgroup: Option<CgroupPath>,
+    /// The Pod's host name, in the sandbox's own UTS namespace; `None` with the host's network.
+    pub hostname: Option<String>,
+    /// A network namespace of its own, with loopback up.
+    pub own_network: bool,
+    /// System V IPC and POSIX queues of its own.
+    pub own_ipc: bool,
+    /// One pid namespace for all containers, with pause as process 1.
+    pub shared_pids: bool,
+    /// The score adjustment that pause should have (−998).
+    pub oom_score_adj: i32,
+}
+
+/// How to start one container; its OCI spec lies beside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The container's memory cgroup.
+    pub cgroup: CgroupPath,
+    /// Its memory limit, set before any process enters.
+    pub memory_limit: Option<Bytes>,
+    /// One OOM kill takes all its processes (cgroup v2's `memory.oom.group`).
+    pub oom_group: bool,
+    /// The file its output goes to, in CRI's log format.
+    pub log: Option<PathBuf>,
+    /// The score adjustment it should have.
+    pub oom_score_adj: i32,
+    /// Its output is a terminal.
+    pub tty: bool,
+    /// Its standard input stays open instead of being `/dev/null`.
+    pub stdin: bool,
+    /// A built-in workload instead of a program from its root filesystem.
+    pub builtin: Option<String>,
+}
+
+/// Asked by the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Create and start the container whose launch file lies in its folder.
+    Start {
+        /// The container's id.
+        container: String,
+    },
+    /// Send the stop signal, and SIGKILL when the grace is over.
+    Stop {
+        /// The container's id.
+        container: String,
+        /// The signal that asks it to end.
+        signal: i32,
+        /// Milliseconds between the two; 0 kills at once.
+        grace_ms: u64,
+    },
+    /// Kill whatever still runs, pause included, and end.
+    Shutdown,
+}
+
+/// Told by the supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The pause process runs and holds the namespaces.
+    SandboxReady {
+        /// The pause process.
+        pause: i32,
+        /// Wanted and had.
+        oom_score_adj: OomScoreAdj,
+    },
+    /// The sandbox could not be made, or pause died; the supervisor ends.
+    SandboxFailed {
+        /// Why.
+        reason: String,
+    },
+    /// The container's main process runs.
+    Started {
+        /// The container's id.
+        container: String,
+        /// Its main process.
+        pid: i32,
+        /// When.
+        at: Timestamp,
+        /// Wanted and had.
+        oom_score_adj: OomScoreAdj,
+    },
+    /// The container could not be started.
+    StartFailed {
+        /// The container's id.
+        container: String,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The container's main process ended, and all it wrote is in the log.
+    Ended {
+        /// The container's id.
+        container: String,
+        /// How.
+        end: ContainerEnd,
+    },
+}

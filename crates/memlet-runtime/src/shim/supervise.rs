@@ -1,0 +1,262 @@
+//! The supervisor's one loop: wait for children, output, daemons and the end of a grace; act; tell.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use memlet_cgroup::{Cgroup, Hierarchy};
+use memlet_diagnosis::evidence::Exit;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::connection::Connection;
+use super::container::{Container, Launched, complain};
+use super::pause;
+use super::process;
+use super::protocol::{Event, Request, Sandbox};
+use crate::state::{self, SandboxFolder};
+
+/// Supervises the sandbox described in `folder` until it is told to end.
+pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
+    // SAFETY: the daemon hands its listening socket over as standard input; std never touches it here.
+    let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(0) });
+    listener.set_nonblocking(true)?;
+    let _ = rustix::process::setsid();
+    let _ = rustix::thread::set_name(c"memlet-shim");
+    process::adopt_orphans()?;
+    let child_ends = process::child_ends()?;
+    let mut supervisor = Supervisor {
+        folder,
+        hierarchy: None,
+        pod: None,
+        pause: None,
+        sandbox: None,
+        containers: BTreeMap::new(),
+        connections: Vec::new(),
+        strangers: BTreeMap::new(),
+        ending: false,
+    };
+    if let Err(error) = supervisor.make_sandbox() {
+        supervisor.sandbox = Some(Event::SandboxFailed { reason: error.to_string() });
+        supervisor.ending = true;
+    }
+    supervisor.serve(&listener, &child_ends)
+}
+
+struct Supervisor {
+    folder: SandboxFolder,
+    hierarchy: Option<Hierarchy>,
+    pod: Option<Cgroup>,
+    pause: Option<i32>,
+    /// Ready or failed, repeated to every daemon that connects.
+    sandbox: Option<Event>,
+    containers: BTreeMap<String, Container>,
+    connections: Vec<Connection>,
+    /// Children that ended before their launcher said whose they are.
+    strangers: BTreeMap<i32, Exit>,
+    ending: bool,
+}
+
+impl Supervisor {
+    fn make_sandbox(&mut self) -> io::Result<()> {
+        let description: Sandbox = state::read_json(&self.folder.description())?;
+        let hierarchy = Hierarchy::detect().map_err(io::Error::other)?;
+        let cgroup = Cgroup::create(&hierarchy, &description.cgroup).map_err(io::Error::other)?;
+        let pause = pause::start(&self.folder, &description, &cgroup)?;
+        self.pause = Some(pause);
+        self.pod = match &description.pod_cgroup {
+            Some(path) => Some(Cgroup::open(&hierarchy, path).map_err(io::Error::other)?),
+            None => None,
+        };
+        let oom_score_adj = process::oom_score_adj_of(pause, description.oom_score_adj);
+        self.sandbox = Some(Event::SandboxReady { pause, oom_score_adj });
+        self.hierarchy = Some(hierarchy);
+        Ok(())
+    }
+
+    fn serve(&mut self, listener: &UnixListener, child_ends: &OwnedFd) -> io::Result<()> {
+        // Ending without anybody who listens: the daemon is about to connect, so give it its moment.
+        let mut farewell = None;
+        loop {
+            if self.ending {
+                let until = *farewell.get_or_insert_with(|| Instant::now() + Duration::from_secs(5));
+                let all_told =
+                    !self.connections.is_empty() && !self.connections.iter().any(Connection::has_more_to_say);
+                if (self.all_reaped() && all_told) || Instant::now() >= until {
+                    return Ok(());
+                }
+            }
+            self.wait(listener, child_ends, farewell)?;
+            self.accept(listener);
+            drain(child_ends);
+            for container in self.containers.values_mut() {
+                container.log_output(Timestamp::now());
+            }
+            self.note_launches();
+            self.reap()?;
+            self.answer();
+            for container in self.containers.values_mut() {
+                container.kill_if_due(Instant::now());
+            }
+            self.connections.retain_mut(|connection| {
+                connection.write_on();
+                !connection.is_broken()
+            });
+        }
+    }
+
+    fn wait(
+        &self,
+        listener: &UnixListener,
+        child_ends: &OwnedFd,
+        farewell: Option<Instant>,
+    ) -> io::Result<()> {
+        let next = self.containers.values().filter_map(Container::kill_at).chain(farewell).min();
+        let timeout = next.map(|at| {
+            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
+        });
+        let mut awaited = vec![PollFd::new(listener, PollFlags::IN), PollFd::new(child_ends, PollFlags::IN)];
+        for connection in &self.connections {
+            let more = if connection.has_more_to_say() { PollFlags::OUT } else { PollFlags::empty() };
+            awaited.push(PollFd::from_borrowed_fd(connection.stream.as_fd(), PollFlags::IN | more));
+        }
+        for container in self.containers.values() {
+            awaited.extend(
+                container.descriptors().map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)),
+            );
+        }
+        match poll(&mut awaited, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn accept(&mut self, listener: &UnixListener) {
+        while let Ok((stream, _)) = listener.accept() {
+            let Ok(mut connection) = Connection::new(stream) else { continue };
+            let present = self.containers.values().filter_map(Container::present);
+            for event in self.sandbox.iter().cloned().chain(present) {
+                connection.tell(&event);
+            }
+            self.connections.push(connection);
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        for connection in &mut self.connections {
+            connection.tell(event);
+        }
+    }
+
+    fn note_launches(&mut self) {
+        let now = Timestamp::now();
+        let launched: Vec<_> = self
+            .containers
+            .values_mut()
+            .filter_map(|container| Some((container.id().to_owned(), container.launched(now)?)))
+            .collect();
+        for (container, launched) in launched {
+            match launched {
+                Launched::Started { pid, at, oom_score_adj } => {
+                    self.tell(&Event::Started { container, pid, at, oom_score_adj });
+                    if let Some(exit) = self.strangers.remove(&pid) {
+                        self.note_end(pid, exit);
+                    }
+                }
+                Launched::Failed { reason, at } => self.tell(&Event::StartFailed { container, reason, at }),
+            }
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        while let Some((pid, exit)) = process::reap()? {
+            if self.pause == Some(pid) {
+                self.pause = None;
+                if !self.ending {
+                    let reason = format!("the pause process ended ({exit:?})");
+                    self.sandbox = Some(Event::SandboxFailed { reason: reason.clone() });
+                    self.tell(&Event::SandboxFailed { reason });
+                    self.kill_everything();
+                }
+            } else {
+                self.note_end(pid, exit);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_end(&mut self, pid: i32, exit: Exit) {
+        let now = Timestamp::now();
+        if let Some(container) = self.containers.values_mut().find(|container| container.pid() == Some(pid)) {
+            let end = container.ended(exit, self.pod.as_ref(), now);
+            let container = container.id().to_owned();
+            self.tell(&Event::Ended { container, end });
+        } else if self.containers.values().any(|container| container.launcher() == Some(pid)) {
+            // The launcher's outcome comes through its pipe.
+        } else if self.containers.values().any(|container| container.launcher().is_some()) {
+            self.strangers.insert(pid, exit);
+        }
+    }
+
+    fn answer(&mut self) {
+        let requests: Vec<_> = self.connections.iter_mut().flat_map(Connection::requests).collect();
+        for request in requests {
+            match request {
+                Request::Start { container } => self.start(&container),
+                Request::Stop { container, signal, grace_ms } => {
+                    if let Some(container) = self.containers.get_mut(&container) {
+                        container.stop(signal, Duration::from_millis(grace_ms));
+                    }
+                }
+                Request::Shutdown => {
+                    self.ending = true;
+                    self.kill_everything();
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: &str) {
+        if self.containers.contains_key(id) {
+            return;
+        }
+        let begun = match &self.hierarchy {
+            Some(hierarchy) => Container::begin(&self.folder, id, hierarchy),
+            None => Err(io::Error::other("its sandbox could not be made")),
+        };
+        match begun {
+            Ok(container) => drop(self.containers.insert(id.to_owned(), container)),
+            Err(error) => {
+                let at = Timestamp::now();
+                self.tell(&Event::StartFailed { container: id.to_owned(), reason: error.to_string(), at });
+            }
+        }
+    }
+
+    /// Whether none of its children is left, not even unreaped.
+    fn all_reaped(&self) -> bool {
+        let over = |container: &Container| container.pid().is_none() && container.launcher().is_none();
+        self.pause.is_none() && self.containers.values().all(over)
+    }
+
+    /// Kills pause and every container, each by its cgroup.
+    fn kill_everything(&mut self) {
+        for container in self.containers.values() {
+            if let Err(error) = container.cgroup().kill_all() {
+                complain(&format!("container {}: {error}", container.id()));
+            }
+        }
+        if let Some(pause) = self.pause {
+            process::signal(pause, libc::SIGKILL);
+        }
+    }
+}
+
+/// Empties the descriptor that says a child has ended; `reap` asks which.
+fn drain(child_ends: &OwnedFd) {
+    let mut space = [0; 1024];
+    while matches!(rustix::io::read(child_ends, &mut space), Ok(count) if count > 0) {}
+}

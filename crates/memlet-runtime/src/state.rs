@@ -1,0 +1,134 @@
+//! Where the runtime keeps what must outlive the daemon: one folder per sandbox, one per container.
+//!
+//! ```text
+//! <state>/sandboxes/<sandbox>/sandbox.json     what the supervisor is to make
+//!                             shim.sock        its socket
+//!                             shim.log         its complaints
+//!                             pause/           the empty root of the pause process
+//!                             <container>/launch.json   how to start it
+//!                                         config.json   its OCI spec
+//!                                         rootfs/       its root, or the overlay's mount point
+//!                                         end.json      how it ended
+//! ```
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The folder of one sandbox.
+#[derive(Clone, Debug)]
+pub struct SandboxFolder(PathBuf);
+
+/// The folder of one container.
+#[derive(Clone, Debug)]
+pub struct ContainerFolder(PathBuf);
+
+impl SandboxFolder {
+    /// The folder of the sandbox `id` under the runtime's `state` folder.
+    pub fn new(state: &Path, id: &str) -> Self {
+        Self(state.join("sandboxes").join(id))
+    }
+
+    /// An existing folder, as the supervisor is handed it.
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the supervisor is to make.
+    pub fn description(&self) -> PathBuf {
+        self.0.join("sandbox.json")
+    }
+
+    /// The supervisor's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("shim.sock")
+    }
+
+    /// The supervisor's complaints.
+    pub fn complaints(&self) -> PathBuf {
+        self.0.join("shim.log")
+    }
+
+    /// The empty root of the pause process.
+    pub fn pause_root(&self) -> PathBuf {
+        self.0.join("pause")
+    }
+
+    /// The folder of one of its containers.
+    pub fn container(&self, id: &str) -> ContainerFolder {
+        ContainerFolder(self.0.join(id))
+    }
+}
+
+impl ContainerFolder {
+    /// Its path: also the OCI bundle.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// How to start the container.
+    pub fn launch(&self) -> PathBuf {
+        self.0.join("launch.json")
+    }
+
+    /// The OCI runtime spec.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("config.json")
+    }
+
+    /// The root filesystem.
+    pub fn rootfs(&self) -> PathBuf {
+        self.0.join("rootfs")
+    }
+
+    /// How the container ended.
+    pub fn end(&self) -> PathBuf {
+        self.0.join("end.json")
+    }
+
+    /// Where a terminal's other end is received.
+    pub fn console_socket(&self) -> PathBuf {
+        self.0.join("console.sock")
+    }
+}
+
+/// Makes a folder that only root may look into, with its parents.
+///
+/// # Errors
+/// The folder cannot be made.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes `value` as JSON so that a reader sees the old file or the new one, never half of it.
+///
+/// # Errors
+/// The file cannot be written, for example because the disk is full.
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    let mut file = fs::File::create(&draft)?;
+    let written = serde_json::to_vec(value).map_err(io::Error::from).and_then(|text| file.write_all(&text));
+    match written.and_then(|()| fs::rename(&draft, path)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let _ = fs::remove_file(&draft);
+            Err(error)
+        }
+    }
+}
+
+/// Reads what [`write_json`] wrote.
+///
+/// # Errors
+/// The file cannot be read or holds something else.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}

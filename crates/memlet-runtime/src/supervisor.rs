@@ -1,0 +1,77 @@
+//! The daemon's side of a supervisor: starts it, asks it, hears it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+
+use crate::program::Program;
+use crate::shim::protocol::{Event, Request};
+use crate::shim::{self, socket};
+use crate::state::SandboxFolder;
+
+/// The asking half of a conversation with a supervisor.
+#[derive(Debug)]
+pub(crate) struct Supervisor(Mutex<OwnedWriteHalf>);
+
+/// The hearing half.
+#[derive(Debug)]
+pub(crate) struct Hearing(Lines<BufReader<OwnedReadHalf>>);
+
+/// Starts a supervisor for the sandbox described in `folder` and connects to it.
+///
+/// The socket listens before the supervisor exists, so there is no moment at which connecting fails.
+pub(crate) fn start(program: &Program, folder: &SandboxFolder) -> io::Result<(Supervisor, Hearing, Child)> {
+    let listener = socket::listen(&folder.socket())?;
+    let complaints = std::fs::File::create(folder.complaints())?;
+    let mut command = program.command();
+    command
+        .arg(shim::COMMAND)
+        .arg(folder.path())
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(complaints))
+        .current_dir("/");
+    // A Ctrl-C at the terminal is for the daemon, which then ends its Pods in order.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let child = Command::from(command).spawn()?;
+    let (supervisor, hearing) = connect(folder)?;
+    Ok((supervisor, hearing, child))
+}
+
+/// Connects to a supervisor that runs already.
+pub(crate) fn connect(folder: &SandboxFolder) -> io::Result<(Supervisor, Hearing)> {
+    let stream = socket::connect(&folder.socket())?;
+    stream.set_nonblocking(true)?;
+    let (read, write) = UnixStream::from_std(stream)?.into_split();
+    Ok((Supervisor(Mutex::new(write)), Hearing(BufReader::new(read).lines())))
+}
+
+impl Supervisor {
+    /// Asks; the effect comes as an event.
+    pub(crate) async fn ask(&self, request: &Request) -> io::Result<()> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.0.lock().await.write_all(&line).await
+    }
+}
+
+impl Hearing {
+    /// The next event; `None` when the supervisor has ended.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        let line = self.0.next_line().await.ok()??;
+        match serde_json::from_str(&line) {
+            Ok(event) => Some(event),
+            Err(error) => {
+                tracing::error!(%error, line, "a supervisor says what this program does not understand");
+                None
+            }
+        }
+    }
+}
