@@ -144,10 +144,6 @@ impl FieldErrors {
         self.push(path, Fault::TooLong, format!("may not be more than {most} bytes"));
     }
 
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.0.append(&mut other.0);
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
