@@ -3,6 +3,13 @@
 //! Unpacking changes owners and makes devices, so all of it needs root; without, each test says that it was
 //! not run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests panic when something is wrong, and speak"
+)]
+
 #[path = "images/attacks.rs"]
 mod attacks;
 #[path = "images/broken.rs"]

@@ -27,12 +27,15 @@ const DOCKER_LAYERS: [&str; 5] = [
 ];
 /// An index of indexes is already rare; a deeper nest is an attack or a loop.
 const DEEPEST_INDEX: usize = 4;
-/// containerd's and BuildKit's annotation with the whole name.
+/// containerd's and buildx's annotation with the whole name.
 const FULL_NAME: &str = "io.containerd.image.name";
 /// OCI's annotation: a whole name from some tools, a bare tag from others.
 const REFERENCE: &str = "org.opencontainers.image.ref.name";
-/// BuildKit's mark on attestations.
+/// Docker's builder's mark on attestations.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// Entries of the top-level index under one name.
+type Group<'a> = (Option<ImageName>, Vec<&'a Descriptor>);
 
 /// A manifest that might be the one for this machine.
 struct Candidate {
@@ -63,8 +66,8 @@ pub(super) fn plan(source: &Source) -> Result<Vec<PlannedImage>, Error> {
 }
 
 /// The top-level entries in groups of one name each; all nameless ones are one group.
-fn by_name(descriptors: &[Descriptor]) -> Result<Vec<(Option<ImageName>, Vec<&Descriptor>)>, Error> {
-    let mut groups: Vec<(Option<ImageName>, Vec<&Descriptor>)> = Vec::new();
+fn by_name(descriptors: &[Descriptor]) -> Result<Vec<Group<'_>>, Error> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for descriptor in descriptors.iter().filter(|descriptor| !is_attestation(descriptor)) {
         let name = name_of(descriptor)?;
         match groups.iter_mut().find(|(known, _)| *known == name) {
@@ -136,16 +139,15 @@ fn collect_manifest(
     descriptor: &Descriptor,
     found: &mut Vec<Candidate>,
 ) -> Result<(), Error> {
-    let platform = match descriptor.platform() {
-        Some(platform) => platform_of(platform),
-        None => {
-            let (_, manifest): (_, ImageManifest) = read_document(source, descriptor)?;
-            check_config_type(source, &manifest)?;
-            let (bytes, _): (_, serde_json::Value) = read_document(source, manifest.config())?;
-            let part = manifest.config().digest().to_string();
-            let configuration = plan::configuration(source, &part, &bytes)?;
-            Image::platform_in(&configuration)
-        }
+    let platform = if let Some(platform) = descriptor.platform() {
+        platform_of(platform)
+    } else {
+        let (_, manifest): (_, ImageManifest) = read_document(source, descriptor)?;
+        check_config_type(source, &manifest)?;
+        let (bytes, _): (_, serde_json::Value) = read_document(source, manifest.config())?;
+        let part = manifest.config().digest().to_string();
+        let configuration = plan::configuration(source, &part, &bytes)?;
+        Image::platform_in(&configuration)
     };
     found.push(Candidate { descriptor: descriptor.clone(), platform });
     Ok(())
@@ -178,7 +180,7 @@ fn read_image(
     let (_, manifest): (_, ImageManifest) = read_document(source, &candidate.descriptor)?;
     check_config_type(source, &manifest)?;
     let config = read_verified(source, manifest.config())?;
-    let configuration = plan::configuration(source, &manifest.config().digest().to_string(), &config)?;
+    let configuration = plan::configuration(source, manifest.config().digest().as_ref(), &config)?;
     let mut stored = Vec::with_capacity(manifest.layers().len());
     for layer in manifest.layers() {
         check_layer_type(source, layer)?;
@@ -241,7 +243,7 @@ fn read_document<T: serde::de::DeserializeOwned>(
 ) -> Result<(Vec<u8>, T), Error> {
     let bytes = read_verified(source, descriptor)?;
     let document = serde_json::from_slice(&bytes)
-        .map_err(|error| source.damaged(&descriptor.digest().to_string(), error))?;
+        .map_err(|error| source.damaged(descriptor.digest().as_ref(), error))?;
     Ok((bytes, document))
 }
 

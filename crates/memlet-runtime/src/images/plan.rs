@@ -31,7 +31,7 @@ pub(super) struct PlannedLayer {
     pub(super) blob: Option<Digest>,
     /// The digest of the plain tar.
     pub(super) diff_id: Digest,
-    /// The digest of this layer's diff id and those below it (image spec, "Layer ChainID").
+    /// The digest of this layer's diff id and those below it (image spec, "chain id").
     pub(super) chain_id: Digest,
 }
 

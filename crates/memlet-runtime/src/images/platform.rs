@@ -56,7 +56,7 @@ impl Platform {
         ours.checked_sub(theirs)
     }
 
-    /// BuildKit files attestations as manifests of the platform `unknown/unknown`; they hold no image.
+    /// Docker's builder files attestations as manifests of the platform `unknown/unknown`; they hold no image.
     pub(super) fn is_attestation(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
     }

@@ -160,14 +160,13 @@ fn copy_plain(
     copied: &mut dyn FnMut(Bytes),
 ) -> Result<File, Error> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let copy = match rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(copy) => File::from(copy),
+    let copy = if let Ok(copy) = rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR) {
+        File::from(copy)
+    } else {
         // Not every filesystem has unnamed files; the scratch folder is removed anyway.
-        Err(_) => {
-            let name = scratch.join("archive");
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(true).open(&name).naming("create", &name)?
-        }
+        let name = scratch.join("archive");
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true).open(&name).naming("create", &name)?
     };
     let damaged =
         |source| Error::Damaged { path: path.to_owned(), part: "its compressed content".into(), source };

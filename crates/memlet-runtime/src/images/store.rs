@@ -120,7 +120,8 @@ impl ImageStore {
         let last = taken.len() == before.len();
         let trash = Scratch::create(&self.tmp(), &lock)?;
         // Names first: a nameless image is whole, a name without its image is not.
-        self.write_names(&names, &trash)?;
+        Self::prepare_names(&names, &trash)?;
+        self.replace_names(&trash)?;
         if last {
             let path = self.image_folder(id);
             fs::rename(&path, trash.path().join("image")).naming("delete", &path)?;
@@ -156,11 +157,15 @@ impl ImageStore {
         Ok(read_if_there(&self.folder.join("names.json"))?.unwrap_or_default())
     }
 
-    fn write_names(&self, names: &Names, scratch: &Scratch) -> Result<(), Error> {
-        let new = scratch.path().join("names.json");
-        record::write_durably(&new, names)?;
+    /// Writes the new table aside, which may fail for want of space; call with the store's lock held.
+    fn prepare_names(names: &Names, scratch: &Scratch) -> Result<(), Error> {
+        record::write_durably(&scratch.path().join("names.json"), names)
+    }
+
+    /// Puts the table of [`prepare_names`](Self::prepare_names) in place.
+    fn replace_names(&self, scratch: &Scratch) -> Result<(), Error> {
         let path = self.folder.join("names.json");
-        fs::rename(&new, &path).naming("replace", &path)?;
+        fs::rename(scratch.path().join("names.json"), &path).naming("replace", &path)?;
         record::sync_folder(&self.folder)
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 
-use memlet_runtime::images::{Digest, Image, Progress};
+use memlet_runtime::images::{Digest, Image, ImageName, Progress};
 use serde_json::json;
 
 use crate::build::{
@@ -29,7 +29,7 @@ fn check(bench: &Bench, images: &[Image]) {
     assert_eq!(bench.store.list().unwrap(), images);
     for (tar, _) in recipe().layers {
         let folder = bench.path("store/layers").join(Digest::of(&tar).hex()).join("fs");
-        let [name] = &names(&folder)[..] else { panic!("{folder:?} has not one file") };
+        let [name] = &names(&folder)[..] else { panic!("{} has not one file", folder.display()) };
         assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), *name);
     }
     assert_eq!(names(&bench.path("store/tmp")), Vec::<String>::new());
@@ -102,9 +102,10 @@ pub(crate) fn pipe() {
     let mut copied = 0;
     let images = bench
         .store
-        .import(&path, None, &mut |progress| match progress {
-            Progress::Copying { copied: now } => copied = now.get(),
-            _ => (),
+        .import(&path, None, &mut |progress| {
+            if let Progress::Copying { copied: now } = progress {
+                copied = now.get();
+            }
         })
         .unwrap();
     writing.join().unwrap();
@@ -122,7 +123,7 @@ pub(crate) fn several_images() {
     let files = layout(files, &descriptors);
     let images = bench.import(&files).unwrap();
     let found: Vec<Vec<String>> =
-        images.iter().map(|image| image.names.iter().map(|name| name.familiar()).collect()).collect();
+        images.iter().map(|image| image.names.iter().map(ImageName::familiar).collect()).collect();
     assert_eq!(found, [vec!["one"], vec!["again:3", "two:2"]]);
 
     let tag = "mine".parse().unwrap();
@@ -175,7 +176,7 @@ pub(crate) fn names_from_annotations() {
     for (annotation, expected) in table {
         let bench = Bench::new();
         let image = bench.import(&Recipe { name: annotation, ..recipe() }.oci()).unwrap().remove(0);
-        let names: Vec<String> = image.names.iter().map(|name| name.familiar()).collect();
+        let names: Vec<String> = image.names.iter().map(ImageName::familiar).collect();
         assert_eq!(names, expected, "{annotation:?}");
         assert_eq!(bench.store.find(&image.id.short()).unwrap(), Some(image));
     }

@@ -50,9 +50,11 @@ pub(crate) fn leaves_nothing() {
     let disk = SmallDisk::new("size=4m");
     let folder = disk.mount.join("store");
     let store = ImageStore::open(&folder).unwrap();
-    let small = image([Layer::new().file("small", &[1; 100_000])]);
-    let large =
-        image([Layer::new().file("first", &[2; 1_000_000]), Layer::new().file("large", &vec![3; 8_000_000])]);
+    let small = image([Layer::new().file("small", &vec![1; 100_000])]);
+    let large = image([
+        Layer::new().file("first", &vec![2; 1_000_000]),
+        Layer::new().file("large", &vec![3; 8_000_000]),
+    ]);
     let error = store.import(&disk.archive(&archive(&large.oci())), None, &mut |_| ()).unwrap_err();
     let Error::DiskFull { folder: named, needed, free } = &error else { panic!("{error:?}") };
     assert_eq!(*named, folder);

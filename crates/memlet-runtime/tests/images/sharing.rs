@@ -58,7 +58,7 @@ pub(crate) fn remove_keeps_shared_layers() {
     let removed = bench.store.remove("one").unwrap();
     assert_eq!((removed.names, removed.deleted), (one.names, Some(one.id)));
     assert_eq!(names(&bench.path("store/layers")).len(), 2);
-    assert_eq!(bench.store.list().unwrap(), [two.clone()]);
+    assert_eq!(bench.store.list().unwrap(), std::slice::from_ref(&two));
     assert!(matches!(bench.store.remove("one"), Err(Error::NoSuchImage { .. })));
     bench.store.remove(&two.id.short()).unwrap();
     bench.assert_empty();
@@ -159,7 +159,7 @@ pub(crate) fn be_killed((store, archive): &(PathBuf, PathBuf)) -> ! {
     let _ = store.import(archive, None, &mut |progress| {
         if matches!(progress, Progress::Unpacking { number: 2, .. }) {
             println!("half way");
-            thread::sleep(Duration::from_secs(60));
+            thread::sleep(Duration::from_mins(1));
         }
     });
     panic!("nobody killed this import");
@@ -178,7 +178,7 @@ fn start_victim(store: &Path, archive: &Path) -> Child {
 fn half_way() -> (Bench, Child) {
     let bench = Bench::new();
     let archive_path = bench.path("image.tar");
-    fs::write(&archive_path, archive(&image([base(), Layer::new().file("big", &[1; 100_000])]).oci()))
+    fs::write(&archive_path, archive(&image([base(), Layer::new().file("big", &vec![1; 100_000])]).oci()))
         .unwrap();
     let child = start_victim(&bench.path("store"), &archive_path);
     assert_eq!(names(&bench.path("store/tmp")).len(), 1, "the import is not under way");

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::whiteout::is_reserved_attribute;
 
-/// In pax headers of star, GNU tar, Go and BuildKit, an extended attribute's name follows this.
+/// In pax headers of star, GNU tar, Go and Docker's builder, an extended attribute's name follows this.
 const PAX_ATTRIBUTE: &str = "SCHILY.xattr.";
 
 #[derive(Clone, Debug)]
@@ -135,9 +135,9 @@ fn pax_time(text: &str) -> Option<Timespec> {
     let nanoseconds: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
     // The fraction counts away from zero, the kernel's nanoseconds always forward.
     let before_1970 = whole.starts_with('-') && nanoseconds > 0;
-    let (tv_sec, tv_nsec) =
+    let (whole, part) =
         if before_1970 { (seconds - 1, 1_000_000_000 - nanoseconds) } else { (seconds, nanoseconds) };
-    Some(Timespec { tv_sec, tv_nsec: tv_nsec as _ })
+    Some(Timespec { tv_sec: whole, tv_nsec: part as _ })
 }
 
 #[cfg(test)]

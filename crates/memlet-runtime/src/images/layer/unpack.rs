@@ -73,7 +73,7 @@ impl Unpacking {
         let folder = self.tree.folder(&folder_path).map_err(write)?;
         match meaning {
             Meaning::OpaqueFolder => return make_opaque(&folder).map_err(write),
-            Meaning::Deleted(deleted) => return self.delete(&folder, deleted).map_err(write),
+            Meaning::Deleted(deleted) => return Self::delete(&folder, deleted).map_err(write),
             _ => {}
         }
         match kind {
@@ -115,7 +115,7 @@ impl Unpacking {
 
     /// Marks a name of the layers below as gone. What this very layer has of that name stays (image spec:
     /// whiteouts apply to lower layers only), a folder then without what is below.
-    fn delete(&mut self, folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    fn delete(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
         match rustix::fs::mknodat(folder, name, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => {

@@ -228,6 +228,12 @@ impl Import<'_> {
         // One call for tens of thousands of files; it also brings up errors of delayed writing.
         rustix::fs::syncfs(self.scratch.file()).naming("write into", self.scratch.path())?;
         let _lock = store.lock()?;
+        let mut names = store.names()?;
+        for image in planned {
+            names.extend(image.names.iter().map(|name| (name.clone(), image.id())));
+        }
+        // The last thing that wants space; from here on there are only renames.
+        ImageStore::prepare_names(&names, self.scratch)?;
         for (key, (folder, _)) in &self.made {
             let target = store.layer_folder(key);
             // Another import may have been faster with the same layer; a folder by hand half deleted has no record.
@@ -240,13 +246,11 @@ impl Import<'_> {
             }
         }
         record::sync_folder(&store.folder.join("layers"))?;
-        let mut names = store.names()?;
         for image in planned {
             self.put_in_place(image)?;
-            names.extend(image.names.iter().map(|name| (name.clone(), image.id())));
         }
         record::sync_folder(&store.folder.join("images"))?;
-        store.write_names(&names, self.scratch)?;
+        store.replace_names(self.scratch)?;
         let mut images = Vec::with_capacity(planned.len());
         for image in planned {
             images.extend(store.load(image.id(), &names)?);

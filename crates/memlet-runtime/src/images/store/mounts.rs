@@ -104,7 +104,7 @@ pub(super) fn forget_vanished(store: &ImageStore) -> Result<(), Error> {
     let folder = store.folder.join("mounts");
     for name in names_in(&folder)? {
         let path = folder.join(&name);
-        let record: Option<MountRecord> = if name.ends_with(".json") { read_if_there(&path)? } else { None };
+        let record: Option<MountRecord> = if is_record(&path) { read_if_there(&path)? } else { None };
         if record.is_none_or(|record| !record.folder.exists()) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -115,4 +115,9 @@ pub(super) fn forget_vanished(store: &ImageStore) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Others are records that were being written when somebody died.
+pub(super) fn is_record(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
 }

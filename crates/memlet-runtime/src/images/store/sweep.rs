@@ -6,6 +6,7 @@ use std::fs;
 use super::super::error::{Error, Naming};
 use super::ImageStore;
 use super::lock::Lock;
+use super::mounts::is_record;
 use super::record::{ImageRecord, MountRecord, names_in, read_if_there};
 use super::scratch::Scratch;
 
@@ -37,8 +38,8 @@ fn needed(store: &ImageStore) -> Result<HashSet<String>, Error> {
         needed.extend(record.into_iter().flat_map(|record| record.layers));
     }
     let mounts = store.folder.join("mounts");
-    for name in names_in(&mounts)?.iter().filter(|name| name.ends_with(".json")) {
-        let record: Option<MountRecord> = read_if_there(&mounts.join(name))?;
+    for path in names_in(&mounts)?.iter().map(|name| mounts.join(name)).filter(|path| is_record(path)) {
+        let record: Option<MountRecord> = read_if_there(&path)?;
         needed.extend(record.into_iter().flat_map(|record| record.layers));
     }
     for name in names_in(&store.tmp())? {
