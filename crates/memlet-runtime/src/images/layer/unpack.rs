@@ -42,75 +42,89 @@ struct Unpacking {
 
 impl Unpacking {
     fn unpack_entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), Failure> {
-        let path_bytes = entry.path_bytes().into_owned();
-        let shown = PathBuf::from(String::from_utf8_lossy(&path_bytes).into_owned());
-        let refuse = |reason: &str| Failure::Entry(shown.clone(), reason.to_owned());
-        let kind = kind_of(entry.header().entry_type(), &path_bytes);
+        let path = entry.path_bytes().into_owned();
+        let shown = Shown(PathBuf::from(String::from_utf8_lossy(&path).into_owned()));
+        let kind = kind_of(entry.header().entry_type(), &path);
         if kind == EntryType::XGlobalHeader {
             return Ok(());
         }
-        let metadata = Metadata::of(entry).map_err(|error| refuse(&format!("has a bad header: {error}")))?;
-        let Some(place) = place(&path_bytes) else { return Err(refuse("leads outside with '..'")) };
-        let write = |error: io::Error| match Errno::from_io_error(&error) {
-            Some(Errno::NOTDIR) => refuse("goes through something that is not a folder"),
-            Some(Errno::LOOP) => refuse("goes through a loop of symbolic links"),
-            _ => Failure::Write(shown.clone(), error),
-        };
-        let (folder_path, name) = match place {
-            Place::Root if kind == EntryType::Directory => {
+        let metadata = Metadata::of(entry).map_err(|error| shown.bad_header(&error))?;
+        let (folder_path, name) = match place(&path) {
+            None => return Err(shown.refuse("leads outside with '..'")),
+            Some(Place::In(folder, name)) => (folder, name),
+            Some(Place::Root) if kind == EntryType::Directory => {
                 self.has_root = true;
-                return self.tree.describe_root(metadata).map_err(write);
+                return self.tree.describe_root(metadata).map_err(|error| shown.write(error));
             }
-            Place::Root => return Err(refuse("would replace the root folder")),
-            Place::In(folder, name) => (folder, name),
+            Some(Place::Root) => return Err(shown.refuse("would replace the root folder")),
         };
         let meaning = whiteout::meaning(&name);
         match meaning {
             Meaning::Bookkeeping => return Ok(()),
-            Meaning::Nonsense => return Err(refuse("deletes no name")),
-            _ => {}
+            Meaning::Nonsense => return Err(shown.refuse("deletes no name")),
+            Meaning::Itself | Meaning::OpaqueFolder | Meaning::Deleted(_) => {}
         }
-        let folder = self.tree.folder(&folder_path).map_err(write)?;
+        let folder = self.tree.folder(&folder_path).map_err(|error| shown.write(error))?;
         match meaning {
-            Meaning::OpaqueFolder => return make_opaque(&folder).map_err(write),
-            Meaning::Deleted(deleted) => return Self::delete(&folder, deleted).map_err(write),
-            _ => {}
-        }
-        match kind {
-            EntryType::Directory => {
+            Meaning::OpaqueFolder => make_opaque(&folder).map_err(|error| shown.write(error)),
+            Meaning::Deleted(deleted) => Self::delete(&folder, deleted).map_err(|error| shown.write(error)),
+            _ if kind == EntryType::Directory => {
                 let path = folder_path.join(&name);
-                self.tree.make_folder(&folder, &name, path, metadata).map_err(write)
+                self.tree.make_folder(&folder, &name, path, metadata).map_err(|error| shown.write(error))
             }
+            _ => self.make(kind, &folder, &name, &metadata, entry, &shown),
+        }
+    }
+
+    /// Makes anything but a folder.
+    fn make<R: Read>(
+        &mut self,
+        kind: EntryType,
+        folder: &OwnedFd,
+        name: &OsStr,
+        metadata: &Metadata,
+        entry: &mut tar::Entry<'_, R>,
+        shown: &Shown,
+    ) -> Result<(), Failure> {
+        match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.make_file(&folder, &name, &metadata, entry, &shown).map_err(|failure| match failure {
-                    Failure::Write(_, error) => write(error),
-                    other => other,
-                })
+                self.make_file(folder, name, metadata, entry, shown)
             }
             EntryType::Symlink => {
-                let target = entry.link_name_bytes().ok_or_else(|| refuse("is a link to nothing"))?;
-                self.tree.clear(&folder, &name).map_err(write)?;
-                rustix::fs::symlinkat(&*target, &*folder, &name).map_err(io::Error::from).map_err(write)?;
-                metadata.put_on_link(&*folder, &name).map_err(write)
+                let target = entry.link_name_bytes().ok_or_else(|| shown.refuse("is a link to nothing"))?;
+                self.make_link(folder, name, &target, metadata).map_err(|error| shown.write(error))
             }
             EntryType::Link => {
-                let target = entry.link_name_bytes().ok_or_else(|| refuse("is a link to nothing"))?;
-                self.make_hard_link(&folder, &name, &target).map_err(|error| {
+                let target = entry.link_name_bytes().ok_or_else(|| shown.refuse("is a link to nothing"))?;
+                self.make_hard_link(folder, name, &target).map_err(|error| {
                     match Errno::from_io_error(&error) {
-                        Some(Errno::NOENT) => refuse("is a hard link to a file that its layer does not have"),
-                        Some(Errno::XDEV) => refuse("is a hard link that leads outside with '..'"),
-                        Some(Errno::PERM) => refuse("is a hard link to a folder"),
-                        _ => write(error),
+                        Some(Errno::NOENT) => {
+                            shown.refuse("is a hard link to a file that its layer does not have")
+                        }
+                        Some(Errno::XDEV) => shown.refuse("is a hard link that leads outside with '..'"),
+                        Some(Errno::PERM) => shown.refuse("is a hard link to a folder"),
+                        _ => shown.write(error),
                     }
                 })
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                let device = device_of(entry.header(), kind)
-                    .map_err(|error| refuse(&format!("has a bad header: {error}")))?;
-                self.make_node(&folder, &name, kind, device, &metadata).map_err(write)
+                let device = device_of(entry.header(), kind).map_err(|error| shown.bad_header(&error))?;
+                self.make_node(folder, name, kind, device, metadata).map_err(|error| shown.write(error))
             }
-            other => Err(refuse(&format!("is of the unknown type {:?}", char::from(other.as_byte())))),
+            other => Err(shown.refuse(&format!("is of the unknown type {:?}", char::from(other.as_byte())))),
         }
+    }
+
+    fn make_link(
+        &mut self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        target: &[u8],
+        metadata: &Metadata,
+    ) -> io::Result<()> {
+        self.tree.clear(folder, name)?;
+        rustix::fs::symlinkat(target, folder, name)?;
+        metadata.put_on_link(folder, name)
     }
 
     /// Marks a name of the layers below as gone. What this very layer has of that name stays (image spec:
@@ -136,9 +150,9 @@ impl Unpacking {
         name: &OsStr,
         metadata: &Metadata,
         content: &mut tar::Entry<'_, R>,
-        shown: &Path,
+        shown: &Shown,
     ) -> Result<(), Failure> {
-        let write = |error: io::Error| Failure::Write(shown.to_owned(), error);
+        let write = |error: io::Error| shown.write(error);
         self.tree.clear(folder, name).map_err(write)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR);
@@ -190,6 +204,28 @@ impl Unpacking {
         let node = rustix::fs::openat(folder, name, flags, Mode::empty())?;
         metadata.put_on_path(&node)?;
         Ok(rustix::fs::utimensat(folder, name, &metadata.times(), AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
+
+/// An entry's path as the archive has it, for what is said about it.
+struct Shown(PathBuf);
+
+impl Shown {
+    fn refuse(&self, reason: &str) -> Failure {
+        Failure::Entry(self.0.clone(), reason.to_owned())
+    }
+
+    fn bad_header(&self, error: &io::Error) -> Failure {
+        self.refuse(&format!("has a bad header ({error})"))
+    }
+
+    /// What the kernel says of the entry's path is the archive's fault, the rest is the disk's.
+    fn write(&self, error: io::Error) -> Failure {
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOTDIR) => self.refuse("goes through something that is not a folder"),
+            Some(Errno::LOOP) => self.refuse("goes through a loop of symbolic links"),
+            _ => Failure::Write(self.0.clone(), error),
+        }
     }
 }
 
