@@ -27,3 +27,37 @@ pub(super) fn open(
     }
     Err(Errno::AGAIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Other programs rename files all the time, and an import must not fail for that.
+    #[test]
+    fn renames_elsewhere_do_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let [tree, one, two] = ["tree", "one", "two"].map(|name| folder.path().join(name));
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::write(&one, b"").unwrap();
+        let tree = fs::File::open(tree).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    fs::rename(&one, &two).unwrap();
+                    fs::rename(&two, &one).unwrap();
+                }
+            });
+            // Long, so that a rename falls into the walk.
+            let path = "a/../".repeat(200);
+            let opened = (0..5_000).find_map(|_| {
+                open(&tree, Path::new(&path), OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::IN_ROOT).err()
+            });
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(opened, None);
+        });
+    }
+}
