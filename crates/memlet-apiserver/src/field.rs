@@ -148,11 +148,6 @@ impl FieldErrors {
         self.0.is_empty()
     }
 
-    #[cfg(test)]
-    pub(crate) fn texts(&self) -> Vec<String> {
-        self.0.iter().map(ToString::to_string).collect()
-    }
-
     /// Without repetitions, as upstream's aggregate prints them.
     pub(crate) fn into_unique(self) -> Vec<FieldError> {
         let mut unique: Vec<FieldError> = Vec::with_capacity(self.0.len());

@@ -1,4 +1,5 @@
 //! The server as an ordinary Kubernetes client finds it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -34,14 +34,13 @@ pub(crate) fn place<'a>(spec: &PodSpec, nodes: impl IntoIterator<Item = (&'a Nod
     let mut best: Option<(u64, String)> = None;
     let mut rejections = Vec::new();
     for (node, room) in nodes {
-        match reject(spec, node, &room) {
-            Some(rejection) => rejections.push(rejection),
-            None => {
-                let score = free_share(spec, &room);
-                if best.as_ref().is_none_or(|(best, _)| score > *best) {
-                    best = Some((score, node.name_any()));
-                }
-            }
+        if let Some(rejection) = reject(spec, node, &room) {
+            rejections.push(rejection);
+            continue;
+        }
+        let score = free_share(spec, &room);
+        if best.as_ref().is_none_or(|(best, _)| score > *best) {
+            best = Some((score, node.name_any()));
         }
     }
     match best {
@@ -123,16 +122,9 @@ mod tests {
     use memlet_bytes::Bytes;
     use serde_json::json;
 
-    fn node(name: &str, extra: serde_json::Value) -> Node {
-        let mut node = json!({"metadata": {"name": name}, "spec": {}});
-        json_merge(&mut node, extra);
-        serde_json::from_value(node).unwrap()
-    }
-
-    fn json_merge(into: &mut serde_json::Value, from: serde_json::Value) {
-        for (key, value) in from.as_object().unwrap() {
-            into[key] = value.clone();
-        }
+    /// A node with this spec.
+    fn node(name: &str, spec: &serde_json::Value) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
     }
 
     fn spec(memory: &str) -> PodSpec {
@@ -150,7 +142,7 @@ mod tests {
     }
 
     fn plain(name: &str) -> Node {
-        node(name, json!({}))
+        node(name, &json!({}))
     }
 
     #[test]
@@ -188,9 +180,9 @@ mod tests {
 
     #[test]
     fn every_reason_is_counted() {
-        let cordoned = node("a", json!({"spec": {"unschedulable": true}}));
+        let cordoned = node("a", &json!({"unschedulable": true}));
         let taint = json!({"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"});
-        let pressed = node("b", json!({"spec": {"taints": [taint]}}));
+        let pressed = node("b", &json!({"taints": [taint]}));
         let (full, small) = (plain("c"), plain("d"));
         let mut wanting = spec("2Gi");
         let nodes = || {

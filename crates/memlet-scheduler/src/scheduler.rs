@@ -150,8 +150,8 @@ impl Scheduler {
                 report::bind(&self.client, &pod, &node).await?;
                 self.cluster.assume(pod_key, &node);
                 let (namespace, name) = pod_key;
-                let note = format!("Successfully assigned {namespace}/{name} to {node}");
-                report::record(&self.client, SCHEDULER_NAME, &pod, Outcome::Scheduled, &note);
+                let message = format!("Successfully assigned {namespace}/{name} to {node}");
+                report::record(&self.client, SCHEDULER_NAME, &pod, Outcome::Scheduled, &message);
             }
             Placement::Nowhere(message) => {
                 if let Some(marked) = report::mark_unschedulable(&self.client, &pod, &message).await? {

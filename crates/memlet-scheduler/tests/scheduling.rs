@@ -1,4 +1,5 @@
 //! The scheduler against the embedded API server: through the same client that a real cluster would give it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::time::{Duration, Instant};
 

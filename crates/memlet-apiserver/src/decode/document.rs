@@ -15,7 +15,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(Value, Vec<String>), serde_json::Err
     Ok((value, duplicates))
 }
 
-/// `spec.containers[0].foo`, where serde_ignored itself would write `spec.containers.0.foo`.
+/// `spec.containers[0].foo`, where `serde_ignored` itself would write `spec.containers.0.foo`.
 pub(super) fn upstream_path(path: &Path<'_>) -> String {
     match path {
         Path::Root => String::new(),

@@ -51,7 +51,9 @@ pub(crate) fn object<K: ServedKind>(body: &[u8]) -> Result<Decoded<K>, ApiError>
 
 /// Decodes a value, for instance what a patch gave, into a kind.
 pub(crate) fn value<K: ServedKind>(value: &mut Value) -> Result<Decoded<K>, ApiError> {
-    K::quantity_places().iter().for_each(|place| numbers_to_text(value, place));
+    for place in K::quantity_places() {
+        numbers_to_text(value, place);
+    }
     let refused = |why: String| cannot_be::<K>(K::KIND, K::API_VERSION, &why);
     let mut decoded = plain::<K>(value).map_err(refused)?;
     decoded.object.canonicalize().map_err(refused)?;

@@ -7,10 +7,14 @@ pub(crate) fn numbers_to_text(value: &mut Value, place: &[&str]) {
     match (place, value) {
         ([], value @ Value::Number(_)) => *value = Value::String(value.to_string()),
         (["*", rest @ ..], Value::Array(items)) => {
-            items.iter_mut().for_each(|item| numbers_to_text(item, rest));
+            for item in items {
+                numbers_to_text(item, rest);
+            }
         }
         (["*", rest @ ..], Value::Object(map)) => {
-            map.values_mut().for_each(|item| numbers_to_text(item, rest));
+            for item in map.values_mut() {
+                numbers_to_text(item, rest);
+            }
         }
         ([key, rest @ ..], Value::Object(map)) => {
             if let Some(inner) = map.get_mut(*key) {

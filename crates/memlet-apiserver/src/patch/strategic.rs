@@ -26,14 +26,14 @@ fn strategy(field: &str) -> Strategy {
         | "resourceClaims"
         | "schedulingGates"
         | "secrets"
-        | "resourceClaimStatuses" => "name",
+        | "resourceClaimStatuses"
+        | "volumesAttached" => "name",
         "ports" => "containerPort",
         "volumeMounts" => "mountPath",
         "volumeDevices" => "devicePath",
         "hostAliases" | "podIPs" | "hostIPs" => "ip",
         "ownerReferences" => "uid",
         "topologySpreadConstraints" => "topologyKey",
-        "volumesAttached" => "name",
         "finalizers" | "podCIDRs" => return Strategy::Set,
         _ => return Strategy::Replace,
     })
@@ -53,7 +53,7 @@ pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<(), String> {
 fn merge_map(map: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
     match patch.get("$patch").and_then(Value::as_str) {
         Some("replace") => {
-            *map = patch.clone();
+            map.clone_from(patch);
             map.remove("$patch");
             return Ok(());
         }

@@ -83,6 +83,7 @@ impl WriteOptions {
 }
 
 /// What a list or a watch is to show.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the query, independent of the others")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListOptions {
     pub(crate) labels: Option<String>,

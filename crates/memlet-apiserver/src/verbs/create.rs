@@ -74,7 +74,7 @@ impl Core {
         Ok(stored.encoded.clone())
     }
 
-    /// Upstream's NamespaceLifecycle: nothing new in a namespace that is missing or going.
+    /// Upstream's `NamespaceLifecycle`: nothing new in a namespace that is missing or going.
     fn check_namespace<K: ServedKind>(&self, object: &K) -> Result<(), ApiError> {
         let Some(name) = object.metadata().namespace.as_deref().filter(|_| K::NAMESPACED) else {
             return Ok(());

@@ -100,16 +100,15 @@ fn document<K: ServedKind>(
     remaining: usize,
     items: impl Iterator<Item = Bytes>,
 ) -> Bytes {
-    let mut json = format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{revision}""#,
+    let resume = resume.map_or_else(String::new, |resume| {
+        let quoted = serde_json::Value::from(resume);
+        format!(r#","continue":{quoted},"remainingItemCount":{remaining}"#)
+    });
+    let json = format!(
+        r#"{{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{revision}"{resume}}},"items":["#,
         K::LIST_KIND,
         K::API_VERSION
     );
-    if let Some(resume) = resume {
-        let quoted = serde_json::Value::from(resume).to_string();
-        json.push_str(&format!(r#","continue":{quoted},"remainingItemCount":{remaining}"#));
-    }
-    json.push_str(r#"},"items":["#);
     let mut json = json.into_bytes();
     for (index, item) in items.enumerate() {
         if index > 0 {

@@ -95,23 +95,23 @@ fn is_gone<K: ServedKind>(object: &K) -> bool {
 
 /// The object sent must be the one addressed, at the version stored.
 pub(super) fn check_identity<K: ServedKind>(new: &K, old: &K, key: &Key) -> Result<(), ApiError> {
-    fn stated(text: &Option<String>) -> Option<&String> {
-        text.as_ref().filter(|text| !text.is_empty())
+    fn stated(text: Option<&String>) -> Option<&String> {
+        text.filter(|text| !text.is_empty())
     }
     let (new, old) = (new.metadata(), old.metadata());
-    if let Some(name) = stated(&new.name).filter(|name| **name != key.name) {
+    if let Some(name) = stated(new.name.as_ref()).filter(|name| **name != key.name) {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             key.name
         )));
     }
-    if stated(&new.namespace).is_some_and(|namespace| *namespace != key.namespace) {
+    if stated(new.namespace.as_ref()).is_some_and(|namespace| *namespace != key.namespace) {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    check_uid::<K>(stated(&new.uid), old, &key.name)?;
-    match stated(&new.resource_version) {
+    check_uid::<K>(stated(new.uid.as_ref()), old, &key.name)?;
+    match stated(new.resource_version.as_ref()) {
         Some(asked) if Some(asked) != old.resource_version.as_ref() => {
             Err(ApiError::modified(K::URL_PATH_SEGMENT, &key.name))
         }

@@ -9,19 +9,19 @@ use kube::{Client, Error};
 use serde_json::{Value, json};
 
 /// The Pods of the default namespace.
-pub fn pods(client: &Client) -> Api<Pod> {
+pub(crate) fn pods(client: &Client) -> Api<Pod> {
     Api::default_namespaced(client.clone())
 }
 
 /// A small Pod.
-pub fn pod(name: &str) -> Pod {
+pub(crate) fn pod(name: &str) -> Pod {
     let pod =
         json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "main", "image": "eater:1"}]}});
     serde_json::from_value(pod).unwrap()
 }
 
 /// Binds a Pod to a node, as the scheduler does.
-pub async fn bind(client: &Client, namespace: &str, name: &str, node: &str) -> Result<Value, Error> {
+pub(crate) async fn bind(client: &Client, namespace: &str, name: &str, node: &str) -> Result<Value, Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let binding = json!({
         "apiVersion": "v1", "kind": "Binding",
@@ -32,7 +32,7 @@ pub async fn bind(client: &Client, namespace: &str, name: &str, node: &str) -> R
 }
 
 /// The Status of a refusal.
-pub fn status_of(error: Error) -> Status {
+pub(crate) fn status_of(error: Error) -> Status {
     match error {
         Error::Api(status) => *status,
         other => panic!("not a refusal of the API: {other}"),
@@ -40,7 +40,7 @@ pub fn status_of(error: Error) -> Status {
 }
 
 /// Sends a request as it is; gives the code, the warnings and the body.
-pub async fn send(
+pub(crate) async fn send(
     client: &Client,
     method: &str,
     path: &str,

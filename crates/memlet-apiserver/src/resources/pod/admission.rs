@@ -27,6 +27,13 @@ pub(super) fn admit(pod: &mut Pod) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// On an update, what admission decided at creation stands where the new spec does not mention it.
+pub(super) fn admit_update(pod: &mut Pod, old: &Pod) {
+    let (Some(spec), Some(old)) = (&mut pod.spec, &old.spec) else { return };
+    spec.priority = spec.priority.or(old.priority);
+    bear_ailing_nodes(spec);
+}
+
 /// The two fields for the account are one; the older one mirrors the other.
 fn set_account(spec: &mut PodSpec) {
     let stated = |account: &Option<String>| account.clone().filter(|account| !account.is_empty());

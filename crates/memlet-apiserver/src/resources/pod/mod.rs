@@ -87,6 +87,7 @@ impl ServedKind for Pod {
 
     fn prepare_for_update(&mut self, old: &Self) {
         self.status.clone_from(&old.status);
+        admission::admit_update(self, old);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {

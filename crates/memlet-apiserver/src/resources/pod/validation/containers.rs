@@ -11,6 +11,8 @@ use crate::names;
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const MESSAGE_POLICIES: [&str; 2] = ["FallbackToLogsOnError", "File"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const WITHOUT_SIDECAR: &str = "may not be set for init containers without restartPolicy=Always";
+const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 /// Longest name of a port.
 const PORT_NAME_LENGTH: usize = 15;
 
@@ -78,7 +80,6 @@ fn validate_init(container: &Container, path: &FieldPath, errors: &mut FieldErro
         Some(other) => errors.not_supported(&path.child("restartPolicy"), other, &["Always"]),
         None => {}
     }
-    const WITHOUT: &str = "may not be set for init containers without restartPolicy=Always";
     for (set, field) in [
         (container.lifecycle.is_some(), "lifecycle"),
         (container.liveness_probe.is_some(), "livenessProbe"),
@@ -86,7 +87,7 @@ fn validate_init(container: &Container, path: &FieldPath, errors: &mut FieldErro
         (container.startup_probe.is_some(), "startupProbe"),
     ] {
         if set {
-            errors.forbidden(&path.child(field), WITHOUT);
+            errors.forbidden(&path.child(field), WITHOUT_SIDECAR);
         }
     }
 }
@@ -103,15 +104,14 @@ fn validate_ports(ports: &[ContainerPort], spec: &PodSpec, path: &FieldPath, err
             errors.each_invalid(&path.child("name"), name, messages);
         }
         let is_port = |number: i32| (1..=65_535).contains(&number);
-        const RANGE: &str = "must be between 1 and 65535, inclusive";
         if port.container_port == 0 {
             errors.required(&path.child("containerPort"), "");
         } else if !is_port(port.container_port) {
-            errors.invalid(&path.child("containerPort"), port.container_port, RANGE);
+            errors.invalid(&path.child("containerPort"), port.container_port, PORT_RANGE);
         }
         let host = port.host_port.unwrap_or(0);
         if host != 0 && !is_port(host) {
-            errors.invalid(&path.child("hostPort"), host, RANGE);
+            errors.invalid(&path.child("hostPort"), host, PORT_RANGE);
         }
         if spec.host_network == Some(true) && host != port.container_port {
             errors.invalid(

@@ -48,11 +48,11 @@ pub(super) fn validate(container: &Container, path: &FieldPath, errors: &mut Fie
                 errors.invalid(&path, "", "must specify one of: `configMapRef` or `secretRef`");
             }
             (Some(_), Some(_)) => {
-                errors.invalid(&path, "", "may not have more than one field specified at a time")
+                errors.invalid(&path, "", "may not have more than one field specified at a time");
             }
             (Some(map), None) if map.name.is_empty() => errors.required(&path.child("configMapRef.name"), ""),
             (None, Some(secret)) if secret.name.is_empty() => {
-                errors.required(&path.child("secretRef.name"), "")
+                errors.required(&path.child("secretRef.name"), "");
             }
             _ => {}
         }
