@@ -1,1 +1,40 @@
-//! The node agent: Pod lifecycle through CRI, OOM attribution, status.
+//! The node agent: runs the Pods that are bound to its node, as kubelet does, and says truly how they ended.
+//!
+//! Upward it is an ordinary Kubernetes client, downward an ordinary CRI client; it knows neither which API
+//! server nor which runtime it has. The rules are `memlet-policy`'s, cgroups `memlet-cgroup`'s, the kernel's
+//! words `memlet-oomlog`'s; verdicts are not made here, only the evidence for them ([`NodeAgent::kills`]).
+//!
+//! One task per Pod owns all that is known of it ([`worker`]); what is decided is decided by pure functions
+//! ([`status`], [`container`], [`oom::attribution`] …) that tests can hold.
+#![forbid(unsafe_code)]
+
+mod admission; // which Pods the node takes
+mod agent; // watches Pods, keeps one worker for each
+mod cgroups; // kubepods, tiers, Pods
+mod config; // what the agent is told
+mod container; // spec to CRI configuration
+mod cri; // the calls downward
+mod environment; // variables and $(VAR)
+mod events; // Events, counted
+mod exits; // the runtime's news
+mod images; // presence, pulls, back-off
+mod life; // one container's instances
+mod node; // what all workers share
+mod oom; // who was killed, by whose limit
+mod registration; // the Node object
+mod sandbox; // Pod to CRI sandbox
+mod security; // security contexts
+mod status; // facts to PodStatus
+mod status_writer; // PodStatus to the API
+mod sweep; // what a killed agent left
+mod termination; // the end of a Pod
+mod termination_message; // a container's last words
+mod unsupported; // what is refused by name
+mod volumes; // folders, memory, host paths
+mod worker; // one Pod
+
+pub use agent::{NodeAgent, StartError};
+pub use cgroups::CgroupsError;
+pub use config::NodeConfig;
+pub use cri::CriError;
+pub use sweep::{SweepError, sweep_leftovers};

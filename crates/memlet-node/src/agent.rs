@@ -1,0 +1,290 @@
+//! The node agent: watches the Pods bound to its node, and keeps one worker for each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, future, pin_mut};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_pods};
+use memlet_diagnosis::evidence::KillRecord;
+use memlet_policy::node_memory::{NodeMemory, ReservationTooLarge};
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+use crate::admission::Ledger;
+use crate::cgroups::{CgroupsError, NodeCgroups};
+use crate::config::NodeConfig;
+use crate::cri::{Cri, CriError};
+use crate::events::{Recorder, Severity, node_reference};
+use crate::exits::{self, Subscriptions};
+use crate::node::{self, Node};
+use crate::oom::record::KillLog;
+use crate::oom::witness::Witness;
+use crate::registration;
+use crate::worker::{End, Wish, Worker};
+
+/// The agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The machine does not tell its memory, and none was configured.
+    #[error("cannot read MemTotal from /proc/meminfo; say how much memory the node has with --node-memory")]
+    NoMemory,
+    /// The node is too small for what is set aside of it.
+    #[error(transparent)]
+    Reservation(#[from] ReservationTooLarge),
+    /// The `kubepods` cgroup cannot be had.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupsError),
+    /// The container runtime does not answer.
+    #[error("the container runtime does not answer; check that it runs and speaks CRI v1")]
+    Runtime(#[source] CriError),
+    /// The API does not take the Node.
+    #[error("cannot register node {name} with the API")]
+    Register {
+        /// The node.
+        name: String,
+        /// The API's answer.
+        source: Box<kube::Error>,
+    },
+    /// A folder cannot be made.
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// A running node agent. Dropping it stops its work without ending its Pods; see [`NodeAgent::shutdown`].
+#[derive(Debug)]
+pub struct NodeAgent {
+    node: Arc<Node>,
+    shutdown: Option<oneshot::Sender<Duration>>,
+    watching: JoinHandle<()>,
+    following: JoinHandle<()>,
+}
+
+impl NodeAgent {
+    /// Registers the node, makes its cgroups, and begins to run the Pods bound to it.
+    ///
+    /// Needs a tokio runtime with time and I/O; a current-thread one will do.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind then.
+    pub async fn start(
+        config: NodeConfig,
+        client: kube::Client,
+        runtime: Channel,
+    ) -> Result<Self, StartError> {
+        for path in [&config.state, &config.pod_logs] {
+            let made = std::fs::create_dir_all(path);
+            made.map_err(|source| StartError::Folder { path: path.clone(), source })?;
+        }
+        let memory = config.memory.or_else(node::machine_memory).ok_or(StartError::NoMemory)?;
+        let memory = NodeMemory::new(memory);
+        memory.check()?;
+        let cri = Cri::new(runtime);
+        let version = cri.version().await.map_err(StartError::Runtime)?;
+        let cgroups =
+            NodeCgroups::new(config.hierarchy.clone(), &config.cgroup_root).map_err(CgroupsError::Path)?;
+        cgroups.make_node(memory.kubepods_limit())?;
+        let shape = node::shape(&memory, &config.hierarchy, cgroups.accounts_swap());
+        let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
+        if let Err(source) = registration::register(&client, &config.name, &shape, &runtime).await {
+            // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
+            let _ = cgroups.remove_node().await;
+            return Err(StartError::Register { name: config.name, source: Box::new(source) });
+        }
+        let recorder = Recorder::start(client.clone(), "kubelet", config.name.clone());
+        recorder.record(node_reference(&config.name), Severity::Normal, "Starting", "Starting kubelet.");
+        let node = Arc::new(Node {
+            ledger: Ledger::new(memory.allocatable(), shape.cpus),
+            exits: Subscriptions::default(),
+            witness: Witness::start(config.kernel_log),
+            kills: KillLog::new(),
+            recorder,
+            cgroups,
+            shape,
+            config,
+            client,
+            cri,
+        });
+        let (listening, listens) = oneshot::channel();
+        let following = tokio::spawn(exits::follow(node.cri.clone(), node.exits.clone(), listening));
+        // The task answers, or keeps trying: then each container's status is asked for at its start.
+        let _ = tokio::time::timeout(Duration::from_secs(1), listens).await;
+        let (shutdown, asked) = oneshot::channel();
+        let watching = tokio::spawn(Workers::new(node.clone()).run(asked));
+        Ok(Self { node, shutdown: Some(shutdown), watching, following })
+    }
+
+    /// Every kill by the OOM killer from now on, within milliseconds.
+    pub fn kills(&self) -> broadcast::Receiver<KillRecord> {
+        self.node.kills.listen()
+    }
+
+    /// The kills so far, oldest first; the last thousand.
+    pub fn kill_records(&self) -> Vec<KillRecord> {
+        self.node.kills.all()
+    }
+
+    /// What Pods may request of this node's memory.
+    pub fn allocatable(&self) -> memlet_bytes::Bytes {
+        self.node.shape.allocatable
+    }
+
+    /// What the node pretends to have.
+    pub fn capacity(&self) -> memlet_bytes::Bytes {
+        self.node.shape.capacity
+    }
+
+    /// Why the kernel's log is not read; `None` where it is.
+    pub fn kernel_log_missing(&self) -> Option<memlet_diagnosis::evidence::Missing> {
+        self.node.witness.missing().cloned()
+    }
+
+    /// Ends all Pods, giving their containers `grace` between TERM and KILL, and removes everything the agent
+    /// made: sandboxes, volumes, cgroups, logs. Pods' objects stay, with their final status, unless their
+    /// deletion was asked for.
+    pub async fn shutdown(mut self, grace: Duration) {
+        if let Some(shutdown) = self.shutdown.take() {
+            // The watching task ends only on this.
+            let _ = shutdown.send(grace);
+        }
+        if let Err(error) = (&mut self.watching).await {
+            tracing::error!("the node agent's watch failed: {error}");
+        }
+        self.following.abort();
+        if let Err(error) = self.node.cgroups.remove_node().await {
+            tracing::warn!("{error}");
+        }
+        self.node.recorder.flush().await;
+        // Empty now; where it is not, something is in it that is not ours.
+        let _ = tokio::fs::remove_dir(self.node.config.pods_folder()).await;
+    }
+}
+
+impl Drop for NodeAgent {
+    fn drop(&mut self) {
+        self.watching.abort();
+        self.following.abort();
+    }
+}
+
+/// A worker, by what it is told and when it is done.
+struct Handle {
+    wish: watch::Sender<Wish>,
+    task: JoinHandle<()>,
+}
+
+/// All Pods of the node, by uid.
+struct Workers {
+    node: Arc<Node>,
+    by_uid: HashMap<String, Handle>,
+    /// Seen in the list that is being read again.
+    listed: Option<Vec<String>>,
+}
+
+impl Workers {
+    fn new(node: Arc<Node>) -> Self {
+        Self { node, by_uid: HashMap::new(), listed: None }
+    }
+
+    /// Follows the API until asked to shut down, then ends all Pods.
+    async fn run(mut self, mut shutdown: oneshot::Receiver<Duration>) {
+        let pods: Api<Pod> = Api::all(self.node.client.clone());
+        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node.config.name));
+        let events = watch_pods(pods, config).default_backoff();
+        pin_mut!(events);
+        let grace = loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.take(event),
+                    Some(Err(error)) => tracing::warn!("the watch of Pods was interrupted: {error}"),
+                    // The stream never ends by itself.
+                    None => break Duration::ZERO,
+                },
+                grace = &mut shutdown => match grace {
+                    Ok(grace) => break grace,
+                    // The agent was dropped; so will this task be.
+                    Err(_) => return,
+                },
+            }
+        };
+        for handle in self.by_uid.values() {
+            handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
+        }
+        let tasks: Vec<_> = self.by_uid.into_values().map(|handle| (handle.wish, handle.task)).collect();
+        future::join_all(tasks.into_iter().map(async |(_wish, task)| {
+            if let Err(error) = task.await {
+                tracing::error!("a Pod's worker failed: {error}");
+            }
+        }))
+        .await;
+    }
+
+    fn take(&mut self, event: Event<Pod>) {
+        match event {
+            Event::Init => self.listed = Some(Vec::new()),
+            Event::InitApply(pod) => {
+                if let (Some(listed), Some(uid)) = (&mut self.listed, &pod.metadata.uid) {
+                    listed.push(uid.clone());
+                }
+                self.apply(pod);
+            }
+            Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let gone: Vec<String> =
+                    self.by_uid.keys().filter(|uid| !listed.contains(uid)).cloned().collect();
+                for uid in gone {
+                    self.remove(&uid, None);
+                }
+            }
+            Event::Apply(pod) => self.apply(pod),
+            Event::Delete(pod) => {
+                if let Some(uid) = pod.metadata.uid.clone() {
+                    self.remove(&uid, Some(pod));
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, pod: Pod) {
+        self.by_uid.retain(|_, handle| !handle.task.is_finished());
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        if let Some(handle) = self.by_uid.get(&uid) {
+            handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
+            return;
+        }
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none() {
+            // It ended before this agent began; nothing of it is here.
+            return;
+        }
+        let (wish, wishes) = watch::channel(Wish { pod: Arc::new(pod), end: None });
+        match Worker::new(self.node.clone(), wishes) {
+            Ok(worker) => {
+                let task = tokio::spawn(worker.run());
+                self.by_uid.insert(uid, Handle { wish, task });
+            }
+            Err(error) => tracing::error!("cannot run a Pod: {error}"),
+        }
+    }
+
+    /// The object is gone: its last form tells the grace.
+    fn remove(&mut self, uid: &str, last: Option<Pod>) {
+        if let Some(handle) = self.by_uid.get(uid) {
+            handle.wish.send_modify(|wish| {
+                wish.end = wish.end.or(Some(End::Removed));
+                if let Some(last) = last {
+                    wish.pod = Arc::new(last);
+                }
+            });
+        }
+    }
+}

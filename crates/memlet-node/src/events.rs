@@ -1,0 +1,307 @@
+//! Events as kubelet records them: written beside the work, identical ones counted instead of repeated.
+//!
+//! The rules are client-go's legacy recorder (`tools/record/events_cache.go`): the same source, object, type,
+//! reason and message raise `count` of the Event that exists. Its spam filter is not copied: no Event is dropped
+//! but those that a full queue cannot take, and these are counted in the log.
+
+use std::collections::{HashMap, VecDeque};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+/// Events waiting to be written; more are dropped, so that a slow API never holds up a Pod.
+const QUEUE: usize = 1024;
+/// Events remembered for counting, as client-go's cache.
+const REMEMBERED: usize = 4096;
+
+/// `type` of an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Severity {
+    Normal,
+    Warning,
+}
+
+impl Severity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// Something that happened to an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Occurrence {
+    pub(crate) object: ObjectReference,
+    pub(crate) severity: Severity,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) at: Timestamp,
+}
+
+enum Entry {
+    Write(Box<Occurrence>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Takes Events and writes them in its own task, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<Entry>,
+}
+
+impl Recorder {
+    /// Starts the writing task; it ends when the last recorder is dropped.
+    pub(crate) fn start(client: kube::Client, component: &'static str, host: String) -> Self {
+        let (queue, entries) = mpsc::channel(QUEUE);
+        tokio::spawn(write_all(client, Aggregator::new(component, host), entries));
+        Self { queue }
+    }
+
+    pub(crate) fn record(
+        &self,
+        object: ObjectReference,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
+        let occurrence =
+            Occurrence { object, severity, reason, message: message.into(), at: Timestamp::now() };
+        if let Err(error) = self.queue.try_send(Entry::Write(Box::new(occurrence))) {
+            tracing::warn!(reason, "an Event is lost: {error}");
+        }
+    }
+
+    /// Waits until everything recorded so far is written, or has failed to be.
+    pub(crate) async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        if self.queue.send(Entry::Flush(done)).await.is_ok() {
+            // The writer drops the sender only when it ends: then there is nothing to wait for.
+            let _ = written.await;
+        }
+    }
+}
+
+/// A reference to a Pod, or with `field_path` to one of its containers.
+pub(crate) fn pod_reference(pod: &Pod, field_path: Option<String>) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: pod.metadata.name.clone(),
+        namespace: pod.metadata.namespace.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+        field_path,
+    }
+}
+
+/// A reference to the node as kubelet makes it: its uid is its name.
+pub(crate) fn node_reference(name: &str) -> ObjectReference {
+    ObjectReference {
+        kind: Some(<Node as k8s_openapi::Resource>::KIND.to_owned()),
+        name: Some(name.to_owned()),
+        uid: Some(name.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+async fn write_all(client: kube::Client, mut aggregator: Aggregator, mut entries: mpsc::Receiver<Entry>) {
+    while let Some(entry) = entries.recv().await {
+        match entry {
+            Entry::Write(occurrence) => {
+                let write = aggregator.next(*occurrence);
+                if let Err(error) = write.perform(&client).await {
+                    tracing::warn!("cannot write an Event: {error}");
+                }
+            }
+            // The one who asked may have gone meanwhile.
+            Entry::Flush(done) => drop(done.send(())),
+        }
+    }
+}
+
+/// What must be written for one occurrence.
+#[derive(Debug)]
+struct Write {
+    namespace: String,
+    name: String,
+    /// The whole Event, to create it or where it has expired meanwhile.
+    event: Event,
+    /// Whether the Event exists already, as far as known.
+    repeated: bool,
+}
+
+impl Write {
+    async fn perform(self, client: &kube::Client) -> kube::Result<()> {
+        let events: Api<Event> = Api::namespaced(client.clone(), &self.namespace);
+        if self.repeated {
+            let patch = json!({"count": self.event.count, "lastTimestamp": self.event.last_timestamp});
+            match events.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                answer => return answer.map(drop),
+            }
+        }
+        events.create(&PostParams::default(), &self.event).await.map(drop)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    kind: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+    uid: Option<String>,
+    field_path: Option<String>,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+}
+
+struct Known {
+    name: String,
+    first: Timestamp,
+    count: i32,
+}
+
+/// Turns occurrences into Events; pure, so that counting can be tested.
+struct Aggregator {
+    component: &'static str,
+    host: String,
+    known: HashMap<Key, Known>,
+    oldest_first: VecDeque<Key>,
+}
+
+impl Aggregator {
+    fn new(component: &'static str, host: String) -> Self {
+        Self { component, host, known: HashMap::new(), oldest_first: VecDeque::new() }
+    }
+
+    fn next(&mut self, occurrence: Occurrence) -> Write {
+        let object = &occurrence.object;
+        let key = Key {
+            kind: object.kind.clone(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            uid: object.uid.clone(),
+            field_path: object.field_path.clone(),
+            severity: occurrence.severity,
+            reason: occurrence.reason,
+            message: occurrence.message.clone(),
+        };
+        let repeated = self.known.contains_key(&key);
+        if !repeated {
+            self.remember(&key, &occurrence);
+        }
+        let Some(known) = self.known.get_mut(&key) else {
+            // `remember` has just put it there; a write without memory is the harmless other case.
+            return self.write(occurrence.at, 1, event_name(&occurrence), false, occurrence);
+        };
+        known.count += 1;
+        let (first, count, name) = (known.first, known.count, known.name.clone());
+        self.write(first, count, name, repeated, occurrence)
+    }
+
+    fn remember(&mut self, key: &Key, occurrence: &Occurrence) {
+        if self.oldest_first.len() >= REMEMBERED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        let known = Known { name: event_name(occurrence), first: occurrence.at, count: 0 };
+        self.known.insert(key.clone(), known);
+        self.oldest_first.push_back(key.clone());
+    }
+
+    fn write(
+        &self,
+        first: Timestamp,
+        count: i32,
+        name: String,
+        repeated: bool,
+        occurrence: Occurrence,
+    ) -> Write {
+        let namespace = occurrence.object.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let event = Event {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            involved_object: occurrence.object,
+            type_: Some(occurrence.severity.as_str().to_owned()),
+            reason: Some(occurrence.reason.to_owned()),
+            message: Some(occurrence.message),
+            count: Some(count),
+            first_timestamp: Some(Time(first)),
+            last_timestamp: Some(Time(occurrence.at)),
+            source: Some(EventSource {
+                component: Some(self.component.to_owned()),
+                host: Some(self.host.clone()),
+            }),
+            reporting_component: Some(self.component.to_owned()),
+            reporting_instance: Some(self.host.clone()),
+            ..Event::default()
+        };
+        Write { namespace, name, event, repeated }
+    }
+}
+
+/// `<object>.<time in hexadecimal nanoseconds>`, as client-go names Events.
+fn event_name(occurrence: &Occurrence) -> String {
+    let object = occurrence.object.name.as_deref().unwrap_or("unknown");
+    format!("{object}.{:x}", occurrence.at.as_nanosecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn occurrence(message: &str, second: i64) -> Occurrence {
+        Occurrence {
+            object: ObjectReference { name: Some("web".into()), ..ObjectReference::default() },
+            severity: Severity::Warning,
+            reason: "BackOff",
+            message: message.to_owned(),
+            at: Timestamp::from_second(second).unwrap(),
+        }
+    }
+
+    #[test]
+    fn identical_events_are_counted_in_one_object() {
+        let mut aggregator = Aggregator::new("kubelet", "node".into());
+        let writes: Vec<_> = [("a", 1), ("b", 2), ("a", 3), ("a", 4)]
+            .into_iter()
+            .map(|(message, second)| aggregator.next(occurrence(message, second)))
+            .collect();
+        let counts: Vec<_> = writes.iter().map(|write| (write.event.count, write.repeated)).collect();
+        assert_eq!(counts, [(Some(1), false), (Some(1), false), (Some(2), true), (Some(3), true)]);
+        assert_eq!(writes[0].name, writes[3].name);
+        assert_ne!(writes[0].name, writes[1].name);
+        let last = &writes[3].event;
+        assert_eq!(last.first_timestamp.as_ref().unwrap().0.as_second(), 1);
+        assert_eq!(last.last_timestamp.as_ref().unwrap().0.as_second(), 4);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut aggregator = Aggregator::new("kubelet", "node".into());
+        for index in 0..=REMEMBERED {
+            aggregator.next(occurrence(&index.to_string(), 1));
+        }
+        assert_eq!(aggregator.known.len(), REMEMBERED);
+        assert!(!aggregator.next(occurrence("0", 2)).repeated, "the oldest is forgotten");
+        assert!(aggregator.next(occurrence("7", 2)).repeated);
+    }
+
+    #[test]
+    fn reads_as_kubelet_writes_it() {
+        let mut aggregator = Aggregator::new("kubelet", "anchor-node".into());
+        let event = aggregator.next(occurrence("gone", 1)).event;
+        insta::assert_snapshot!(serde_json::to_string(&event).unwrap(), @"");
+    }
+}

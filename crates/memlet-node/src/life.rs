@@ -1,0 +1,172 @@
+//! One container's life as the node agent knows it: what its status is made from.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use memlet_policy::backoff::{BackOff, Growth};
+
+/// An instance of a container that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ended {
+    pub(crate) id: String,
+    pub(crate) exit_code: i32,
+    pub(crate) reason: String,
+    pub(crate) message: Option<String>,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Timestamp,
+}
+
+/// The newest instance.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Instance {
+    Running { id: String, started_at: Timestamp },
+    Ended(Ended),
+}
+
+impl Instance {
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Running { id, .. } => id,
+            Self::Ended(ended) => &ended.id,
+        }
+    }
+}
+
+/// Why no new instance runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Waiting {
+    pub(crate) reason: String,
+    pub(crate) message: Option<String>,
+}
+
+/// A container from its first start to its last end.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    pub(crate) name: String,
+    /// As in the spec, until the runtime says how it calls the image.
+    pub(crate) image: String,
+    pub(crate) image_id: String,
+    pub(crate) instance: Option<Instance>,
+    pub(crate) previous: Option<Ended>,
+    pub(crate) waiting: Option<Waiting>,
+    pub(crate) restart_count: i32,
+    pub(crate) back_off: BackOff,
+    /// A start that failed is tried again at this time.
+    pub(crate) retry_at: Option<Timestamp>,
+}
+
+impl Life {
+    pub(crate) fn new(name: &str, image: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            image_id: String::new(),
+            instance: None,
+            previous: None,
+            waiting: None,
+            restart_count: 0,
+            back_off: BackOff::new(Growth::CONTAINER),
+            retry_at: None,
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.instance, Some(Instance::Running { .. }))
+    }
+
+    pub(crate) fn ended(&self) -> Option<&Ended> {
+        match &self.instance {
+            Some(Instance::Ended(ended)) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// The id of the running instance.
+    pub(crate) fn running_id(&self) -> Option<&str> {
+        self.instance.as_ref().filter(|_| self.is_running()).map(Instance::id)
+    }
+
+    /// No new instance runs, for this reason; what ended becomes the last state.
+    pub(crate) fn wait(&mut self, reason: &str, message: Option<String>) {
+        self.waiting = Some(Waiting { reason: reason.to_owned(), message });
+    }
+
+    /// A new instance runs.
+    pub(crate) fn start(&mut self, id: &str, started_at: Timestamp) {
+        self.begin_instance();
+        self.instance = Some(Instance::Running { id: id.to_owned(), started_at });
+    }
+
+    /// A new instance ended before it ran.
+    pub(crate) fn fail_to_start(&mut self, ended: Ended) {
+        self.begin_instance();
+        self.instance = Some(Instance::Ended(ended));
+    }
+
+    fn begin_instance(&mut self) {
+        if let Some(Instance::Ended(ended)) = self.instance.take() {
+            self.previous = Some(ended);
+            self.restart_count += 1;
+        }
+        self.waiting = None;
+        self.retry_at = None;
+    }
+
+    /// The number of the next instance, as its log is called.
+    pub(crate) fn next_attempt(&self) -> u32 {
+        let started_before = i32::from(self.instance.is_some());
+        u32::try_from(self.restart_count + started_before).unwrap_or_default()
+    }
+
+    /// `state` and `lastState`. `initial` is the reason to wait before anything was tried.
+    pub(crate) fn states(&self, initial: &str) -> (ContainerState, ContainerState) {
+        let last = |ended: Option<&Ended>| ended.map(terminated).unwrap_or_default();
+        let waits = |reason: &str, message: Option<String>| ContainerState {
+            waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
+            ..ContainerState::default()
+        };
+        match (&self.waiting, &self.instance) {
+            (Some(waiting), instance) => {
+                let ended = match instance {
+                    Some(Instance::Ended(ended)) => Some(ended),
+                    _ => self.previous.as_ref(),
+                };
+                (waits(&waiting.reason, waiting.message.clone()), last(ended))
+            }
+            (None, None) => (waits(initial, None), last(self.previous.as_ref())),
+            (None, Some(Instance::Running { started_at, .. })) => {
+                let running = ContainerStateRunning { started_at: Some(seconds(*started_at)) };
+                let state = ContainerState { running: Some(running), ..ContainerState::default() };
+                (state, last(self.previous.as_ref()))
+            }
+            (None, Some(Instance::Ended(ended))) => (terminated(ended), last(self.previous.as_ref())),
+        }
+    }
+}
+
+/// The API's times are whole seconds.
+pub(crate) fn seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+fn terminated(ended: &Ended) -> ContainerState {
+    ContainerState {
+        terminated: Some(ContainerStateTerminated {
+            container_id: Some(container_id(&ended.id)),
+            exit_code: ended.exit_code,
+            reason: Some(ended.reason.clone()),
+            message: ended.message.clone().filter(|message| !message.is_empty()),
+            started_at: ended.started_at.map(seconds),
+            finished_at: Some(seconds(ended.finished_at)),
+            signal: None,
+        }),
+        ..ContainerState::default()
+    }
+}
+
+/// `<runtime>://<id>`.
+pub(crate) fn container_id(id: &str) -> String {
+    format!("memlet://{id}")
+}

@@ -1,0 +1,71 @@
+//! What all Pod workers of a node share.
+
+use memlet_bytes::Bytes;
+use memlet_cgroup::{Hierarchy, Version};
+use memlet_policy::cgroup_limits::CgroupVersion;
+use memlet_policy::node_memory::NodeMemory;
+
+use crate::admission::Ledger;
+use crate::cgroups::NodeCgroups;
+use crate::config::NodeConfig;
+use crate::container::NodeShape;
+use crate::cri::Cri;
+use crate::events::Recorder;
+use crate::exits::Subscriptions;
+use crate::oom::record::KillLog;
+use crate::oom::witness::Witness;
+
+/// The node: its ends upward and downward, and what is known of it.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) client: kube::Client,
+    pub(crate) cri: Cri,
+    pub(crate) recorder: Recorder,
+    pub(crate) cgroups: NodeCgroups,
+    pub(crate) shape: NodeShape,
+    pub(crate) ledger: Ledger,
+    pub(crate) exits: Subscriptions,
+    pub(crate) witness: Witness,
+    pub(crate) kills: KillLog,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What the node is, as Pods see it.
+pub(crate) fn shape(memory: &NodeMemory, hierarchy: &Hierarchy, accounts_swap: bool) -> NodeShape {
+    NodeShape {
+        capacity: memory.capacity,
+        allocatable: memory.allocatable(),
+        cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1)),
+        host_ip: host_ip(),
+        host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        cgroups: match hierarchy.version() {
+            Version::V1 => CgroupVersion::V1,
+            Version::V2 => CgroupVersion::V2,
+        },
+        accounts_swap,
+    }
+}
+
+/// The address from which this machine would reach others, else loopback. Connecting a datagram socket sends
+/// nothing.
+fn host_ip() -> Option<String> {
+    let route = || -> std::io::Result<std::net::IpAddr> {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect("192.0.2.1:9")?;
+        Ok(socket.local_addr()?.ip())
+    };
+    Some(route().map_or_else(|_| "127.0.0.1".to_owned(), |ip| ip.to_string()))
+}
+
+/// The machine's memory; `None` where `/proc/meminfo` does not say.
+pub(crate) fn machine_memory() -> Option<Bytes> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix("kB")?.trim().parse().ok().map(Bytes::from_kib)
+}

@@ -1,0 +1,43 @@
+//! Kill records as they are kept and told: the last thousand, and a broadcast of each new one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memlet_diagnosis::evidence::KillRecord;
+use tokio::sync::broadcast;
+
+/// Records kept; older ones are forgotten.
+pub(crate) const KEPT: usize = 1000;
+/// Records that a slow listener may lag behind.
+const BROADCAST: usize = 256;
+
+/// All kills the node has seen, newest last. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct KillLog {
+    kept: Arc<Mutex<VecDeque<KillRecord>>>,
+    listeners: broadcast::Sender<KillRecord>,
+}
+
+impl KillLog {
+    pub(crate) fn new() -> Self {
+        Self { kept: Arc::default(), listeners: broadcast::Sender::new(BROADCAST) }
+    }
+
+    pub(crate) fn add(&self, record: KillRecord) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(record.clone());
+        // Without listeners there is nobody to tell.
+        let _ = self.listeners.send(record);
+    }
+
+    pub(crate) fn all(&self) -> Vec<KillRecord> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    pub(crate) fn listen(&self) -> broadcast::Receiver<KillRecord> {
+        self.listeners.subscribe()
+    }
+}

@@ -1,0 +1,78 @@
+//! What an agent that was killed left behind: processes, cgroups, mounts, folders. Removed before the next one
+//! starts. The runtime sweeps its own state.
+
+use std::io;
+
+use memlet_cgroup::Cgroup;
+use memlet_policy::qos::QosClass;
+
+use crate::cgroups::NodeCgroups;
+use crate::config::NodeConfig;
+use crate::volumes;
+
+/// Something left behind cannot be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// A cgroup or a process in it.
+    #[error(transparent)]
+    Cgroup(#[from] memlet_cgroup::Error),
+    /// The configured root does not make a path.
+    #[error(transparent)]
+    Path(#[from] memlet_cgroup::ParsePathError),
+    /// A mount or a folder.
+    #[error("cannot remove {}, left by an earlier run; unmount what is in it and remove it", path.display())]
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Kills the processes in `kubepods` below the configured cgroup root, and removes that group, the Pods' mounts
+/// and their folders. Nothing outside of these places is touched.
+///
+/// **Only where no other agent uses the same places**: whoever calls this holds the lock on the state folder.
+/// A root of its own is required: at the top of the hierarchy `/kubepods` may belong to a real kubelet, so there
+/// only Pods whose folder is in the state folder are swept. Blocks for as long as killed processes take to end.
+///
+/// # Errors
+/// The first thing that could not be removed; the others are.
+pub fn sweep_leftovers(config: &NodeConfig) -> Result<(), SweepError> {
+    let cgroups = NodeCgroups::new(config.hierarchy.clone(), &config.cgroup_root)?;
+    let swept = sweep_cgroups(config, &cgroups);
+    swept.and(sweep_folders(config))
+}
+
+fn sweep_cgroups(config: &NodeConfig, cgroups: &NodeCgroups) -> Result<(), SweepError> {
+    if config.cgroup_root.is_root() {
+        for uid in known_pods(config) {
+            for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
+                sweep_cgroup(config, &cgroups.pod(class, &uid)?)?;
+            }
+        }
+        return Ok(());
+    }
+    sweep_cgroup(config, cgroups.kubepods())
+}
+
+fn sweep_cgroup(config: &NodeConfig, path: &memlet_cgroup::CgroupPath) -> Result<(), SweepError> {
+    match Cgroup::open(&config.hierarchy, path) {
+        Ok(group) => {
+            group.kill_all()?;
+        }
+        Err(error) if error.is_gone() => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(config.hierarchy.remove_everywhere(path)?)
+}
+
+fn known_pods(config: &NodeConfig) -> Vec<String> {
+    let entries = std::fs::read_dir(config.pods_folder()).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn sweep_folders(config: &NodeConfig) -> Result<(), SweepError> {
+    let path = config.pods_folder();
+    volumes::remove_pod_folder(&path).map_err(|source| SweepError::Folder { path: path.clone(), source })
+}

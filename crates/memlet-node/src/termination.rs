@@ -1,0 +1,173 @@
+//! The end of a Pod: its containers stopped with grace, its sandbox, volumes, cgroup and logs removed, and then
+//! its object.
+
+use std::time::Duration;
+
+use futures::future;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, Preconditions};
+
+use crate::container;
+use crate::events::Severity;
+use crate::worker::{End, Wish, Worker};
+
+/// The default of `terminationGracePeriodSeconds`.
+pub(crate) const DEFAULT_GRACE: i64 = 30;
+/// kubelet never gives less, so that a container can at least be asked (`minimumGracePeriodInSeconds`).
+const LEAST_GRACE: i64 = 2;
+
+/// How many seconds the Pod's containers get between TERM and KILL.
+fn grace(wish: &Wish) -> i64 {
+    if let Some(End::Shutdown(grace)) = wish.end {
+        return i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+    }
+    let metadata = &wish.pod.metadata;
+    let of_spec = wish.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    metadata.deletion_grace_period_seconds.or(of_spec).unwrap_or(DEFAULT_GRACE).max(LEAST_GRACE)
+}
+
+impl Worker {
+    /// Ends the Pod and whatever belongs to it.
+    pub(crate) async fn end(mut self) {
+        self.ending = true;
+        self.stop_containers().await;
+        self.tidy().await;
+        self.publish();
+        self.remove_sandbox().await;
+        self.remove_logs().await;
+        self.writer.flush().await;
+        if self.wish.borrow().pod.metadata.deletion_timestamp.is_some() {
+            self.delete_object().await;
+        }
+    }
+
+    /// Asks all to end at once, and sooner if the grace is shortened meanwhile.
+    async fn stop_containers(&mut self) {
+        let running: Vec<_> = self
+            .places()
+            .into_iter()
+            .filter_map(|place| Some((place, self.life(place).running_id()?.to_owned())))
+            .collect();
+        for (place, _) in &running {
+            let text = format!("Stopping container {}", self.life(*place).name);
+            self.tell(Some(*place), Severity::Normal, "Killing", text);
+        }
+        loop {
+            let given = grace(&self.wish.borrow_and_update());
+            let stops = running.iter().map(|(_, id)| self.node.cri.stop_container(id, given));
+            let stopped = future::join_all(stops);
+            let mut wish = self.wish.clone();
+            tokio::select! {
+                results = stopped => {
+                    for error in results.into_iter().filter_map(Result::err) {
+                        tracing::warn!("cannot stop a container: {error}");
+                    }
+                    break;
+                }
+                changed = wish.wait_for(|wish| grace(wish) < given) => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        for (_, id) in &running {
+            self.look(id).await;
+        }
+        self.take_all().await;
+    }
+
+    /// Clears what a Pod without running containers no longer needs: the sandbox's processes, the volumes, the
+    /// cgroup. Its containers stay known to the runtime, and its logs stay, until it is removed.
+    pub(crate) async fn tidy(&mut self) {
+        if self.tidied {
+            return;
+        }
+        self.tidied = true;
+        if let Some(sandbox) = &self.sandbox
+            && let Err(error) = self.node.cri.stop_sandbox(&sandbox.id).await
+        {
+            tracing::warn!("cannot stop a sandbox: {error}");
+        }
+        let volumes = self.volumes.clone();
+        let torn_down = tokio::task::spawn_blocking(move || volumes.tear_down()).await;
+        if let Ok(Err(error)) = torn_down {
+            tracing::warn!("cannot remove a Pod's volumes: {error}");
+        }
+        if let Err(error) = self.node.cgroups.remove(&self.cgroup).await {
+            tracing::warn!("{error}");
+        }
+        self.node.ledger.release(&self.identity().2);
+    }
+
+    async fn remove_sandbox(&mut self) {
+        let Some(sandbox) = self.sandbox.take() else { return };
+        if let Err(error) = self.node.cri.remove_sandbox(&sandbox.id).await {
+            tracing::warn!("cannot remove a sandbox: {error}");
+        }
+        // Only now may a runtime have let go of the Pod's group.
+        if let Err(error) = self.node.cgroups.remove(&self.cgroup).await {
+            tracing::warn!("{error}");
+        }
+        for id in self.instances.keys() {
+            self.node.exits.remove(id);
+            self.node.witness.forget(id);
+        }
+    }
+
+    async fn remove_logs(&self) {
+        let folder = container::log_directory(&self.node.config.pod_logs, &self.pod);
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!("cannot remove {}: {error}", folder.display());
+            }
+            _ => {}
+        }
+    }
+
+    /// Now that nothing of the Pod is left, so may its object go: this Pod, not a later one of its name.
+    async fn delete_object(&self) {
+        let (name, namespace, uid) = self.identity();
+        let pods: Api<Pod> = Api::namespaced(self.node.client.clone(), &namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        for pause in [100, 1000, 5000] {
+            match pods.delete(&name, &params).await {
+                Ok(_) => return,
+                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => return,
+                Err(error) => tracing::warn!("cannot delete Pod {name}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn who_decides_the_grace() {
+        let wish = |spec: Option<i64>, deletion: Option<i64>, end| Wish {
+            pod: Arc::new(
+                serde_json::from_value(json!({
+                    "metadata": {"deletionGracePeriodSeconds": deletion},
+                    "spec": {"containers": [], "terminationGracePeriodSeconds": spec},
+                }))
+                .unwrap(),
+            ),
+            end,
+        };
+        assert_eq!(grace(&wish(None, None, None)), 30);
+        assert_eq!(grace(&wish(Some(5), None, None)), 5);
+        assert_eq!(grace(&wish(Some(5), Some(9), None)), 9);
+        assert_eq!(grace(&wish(Some(5), Some(0), Some(End::Removed))), 2);
+        assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::ZERO)))), 0);
+    }
+}

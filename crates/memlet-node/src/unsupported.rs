@@ -1,0 +1,212 @@
+//! What a Pod may ask that this node does not do yet. Such a Pod is refused by name of the field, instead of
+//! running without what it asked for. Pure.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, Volume, VolumeMount};
+use memlet_policy::resources;
+
+/// The reason in the refused Pod's status, kubelet's for a Pod that needs what the node lacks.
+pub(crate) const REASON: &str = "PodFeatureUnsupported";
+
+/// The first field that is not supported, and what is the matter.
+pub(crate) fn first_unsupported(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    of_pod(spec)
+        .or_else(|| of_pod_security(spec))
+        .or_else(|| all_containers(spec).find_map(|(path, container)| of_container(spec, &path, container)))
+        .or_else(|| {
+            let volumes = spec.volumes.iter().flatten().enumerate();
+            volumes.into_iter().find_map(|(index, volume)| of_volume(index, volume))
+        })
+}
+
+fn all_containers(spec: &PodSpec) -> impl Iterator<Item = (String, &Container)> {
+    let named = |list: &'static str| move |(index, container)| (format!("spec.{list}[{index}]"), container);
+    let init = resources::init_containers(spec).iter().enumerate().map(named("initContainers"));
+    init.chain(spec.containers.iter().enumerate().map(named("containers")))
+}
+
+fn not_yet(field: &str) -> String {
+    format!("{field} is not supported by this node yet; leave it out to run the Pod here")
+}
+
+/// The first of these fields that is set.
+fn first_set(fields: &[(bool, &str)], prefix: &str) -> Option<String> {
+    fields.iter().find(|(is_set, _)| *is_set).map(|(_, field)| not_yet(&format!("{prefix}{field}")))
+}
+
+fn of_pod(spec: &PodSpec) -> Option<String> {
+    let is_linux = spec.os.as_ref().is_none_or(|os| os.name == "linux");
+    first_set(
+        &[
+            (spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()), "ephemeralContainers"),
+            (spec.active_deadline_seconds.is_some(), "activeDeadlineSeconds"),
+            (spec.dns_config.is_some(), "dnsConfig"),
+            (spec.host_aliases.as_ref().is_some_and(|list| !list.is_empty()), "hostAliases"),
+            (spec.host_users == Some(false), "hostUsers"),
+            (spec.hostname_override.is_some(), "hostnameOverride"),
+            (spec.set_hostname_as_fqdn == Some(true), "setHostnameAsFQDN"),
+            (spec.readiness_gates.as_ref().is_some_and(|list| !list.is_empty()), "readinessGates"),
+            (spec.resource_claims.as_ref().is_some_and(|list| !list.is_empty()), "resourceClaims"),
+            (spec.runtime_class_name.is_some(), "runtimeClassName"),
+            (spec.image_pull_secrets.as_ref().is_some_and(|list| !list.is_empty()), "imagePullSecrets"),
+            (!is_linux, "os"),
+        ],
+        "spec.",
+    )
+}
+
+fn of_pod_security(spec: &PodSpec) -> Option<String> {
+    let context = spec.security_context.as_ref()?;
+    let is_local = context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Localhost");
+    first_set(
+        &[
+            (context.sysctls.as_ref().is_some_and(|list| !list.is_empty()), "sysctls"),
+            (context.se_linux_options.is_some(), "seLinuxOptions"),
+            (context.app_armor_profile.as_ref().is_some_and(|it| it.type_ == "Localhost"), "appArmorProfile"),
+            (is_local, "seccompProfile"),
+            (context.windows_options.is_some(), "windowsOptions"),
+        ],
+        "spec.securityContext.",
+    )
+}
+
+fn of_container(spec: &PodSpec, path: &str, container: &Container) -> Option<String> {
+    // On the machine's own network a host port is only a statement; the API server fills it in there.
+    let host_ports = spec.host_network != Some(true)
+        && container.ports.iter().flatten().any(|port| port.host_port.is_some_and(|port| port > 0));
+    let fields = [
+        (container.liveness_probe.is_some(), "livenessProbe"),
+        (container.readiness_probe.is_some(), "readinessProbe"),
+        (container.startup_probe.is_some(), "startupProbe"),
+        (container.lifecycle.is_some(), "lifecycle"),
+        (container.restart_policy.is_some(), "restartPolicy"),
+        (container.env_from.as_ref().is_some_and(|list| !list.is_empty()), "envFrom"),
+        (container.volume_devices.as_ref().is_some_and(|list| !list.is_empty()), "volumeDevices"),
+        (host_ports, "ports[].hostPort"),
+    ];
+    first_set(&fields, &format!("{path}."))
+        .or_else(|| of_environment(path, container))
+        .or_else(|| of_security(path, container.security_context.as_ref()?))
+        .or_else(|| {
+            let mounts = container.volume_mounts.iter().flatten().enumerate();
+            mounts.into_iter().find_map(|(index, mount)| of_mount(path, index, mount))
+        })
+}
+
+fn of_environment(path: &str, container: &Container) -> Option<String> {
+    container.env.iter().flatten().enumerate().find_map(|(index, variable)| {
+        let source = variable.value_from.as_ref()?;
+        first_set(
+            &[
+                (source.config_map_key_ref.is_some(), "configMapKeyRef"),
+                (source.secret_key_ref.is_some(), "secretKeyRef"),
+                (source.file_key_ref.is_some(), "fileKeyRef"),
+            ],
+            &format!("{path}.env[{index}].valueFrom."),
+        )
+    })
+}
+
+fn of_security(path: &str, context: &SecurityContext) -> Option<String> {
+    let is_local = context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Localhost");
+    let is_unmasked = context.proc_mount.as_deref().is_some_and(|mount| mount != "Default");
+    first_set(
+        &[
+            (context.se_linux_options.is_some(), "seLinuxOptions"),
+            (context.app_armor_profile.as_ref().is_some_and(|it| it.type_ == "Localhost"), "appArmorProfile"),
+            (is_local, "seccompProfile"),
+            (is_unmasked, "procMount"),
+            (context.windows_options.is_some(), "windowsOptions"),
+        ],
+        &format!("{path}.securityContext."),
+    )
+}
+
+fn of_mount(path: &str, index: usize, mount: &VolumeMount) -> Option<String> {
+    let recursive = mount.recursive_read_only.as_deref();
+    let fields = [
+        (mount.sub_path_expr.as_ref().is_some_and(|expression| !expression.is_empty()), "subPathExpr"),
+        (recursive.is_some_and(|mode| mode != "Disabled" && mode != "IfPossible"), "recursiveReadOnly"),
+    ];
+    first_set(&fields, &format!("{path}.volumeMounts[{index}]."))
+}
+
+fn of_volume(index: usize, volume: &Volume) -> Option<String> {
+    let path = format!("spec.volumes[{index}]");
+    if let Some(empty) = &volume.empty_dir {
+        let medium = empty.medium.as_deref().unwrap_or_default();
+        return (!matches!(medium, "" | "Memory"))
+            .then(|| not_yet(&format!("{path}.emptyDir.medium {medium:?}")));
+    }
+    if let Some(host_path) = &volume.host_path {
+        let kind = host_path.type_.as_deref().unwrap_or_default();
+        let is_known = crate::volumes::HostPathType::named(kind).is_some();
+        return (!is_known).then(|| not_yet(&format!("{path}.hostPath.type {kind:?}")));
+    }
+    let kind = serde_json::to_value(volume)
+        .ok()
+        .and_then(|volume| volume.as_object()?.keys().find(|key| *key != "name").cloned());
+    Some(not_yet(&kind.map_or(path.clone(), |kind| format!("{path}.{kind}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn of(spec: Value) -> Option<String> {
+        first_unsupported(&serde_json::from_value(json!({"spec": spec})).unwrap())
+    }
+
+    fn field(spec: Value) -> String {
+        of(spec).unwrap().split(' ').next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_works_is_let_in() {
+        let spec = json!({
+            "containers": [{"name": "a", "image": "x", "ports": [{"containerPort": 80}], "tty": true,
+                "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}]}],
+            "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}, {"name": "h", "hostPath": {"path": "/", "type": ""}}],
+            "securityContext": {"runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
+        });
+        assert_eq!(of(spec), None);
+    }
+
+    #[test]
+    fn what_does_not_is_named() {
+        let container = |extra: Value| {
+            let mut container = json!({"name": "a", "image": "x"});
+            container.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            json!({"containers": [container]})
+        };
+        for (spec, path) in [
+            (container(json!({"livenessProbe": {}})), "spec.containers[0].livenessProbe"),
+            (container(json!({"lifecycle": {}})), "spec.containers[0].lifecycle"),
+            (container(json!({"envFrom": [{}]})), "spec.containers[0].envFrom"),
+            (
+                container(json!({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"key": "k"}}}]})),
+                "spec.containers[0].env[0].valueFrom.secretKeyRef",
+            ),
+            (
+                json!({"containers": [], "initContainers": [{"name": "s", "restartPolicy": "Always"}]}),
+                "spec.initContainers[0].restartPolicy",
+            ),
+            (json!({"containers": [], "ephemeralContainers": [{"name": "e"}]}), "spec.ephemeralContainers"),
+            (
+                json!({"containers": [], "volumes": [{"name": "c", "configMap": {}}]}),
+                "spec.volumes[0].configMap",
+            ),
+            (
+                json!({"containers": [], "volumes": [{"name": "p", "projected": {}}]}),
+                "spec.volumes[0].projected",
+            ),
+            (
+                json!({"containers": [], "volumes": [{"name": "e", "emptyDir": {"medium": "HugePages"}}]}),
+                "spec.volumes[0].emptyDir.medium",
+            ),
+        ] {
+            assert_eq!(field(spec), path);
+        }
+    }
+}

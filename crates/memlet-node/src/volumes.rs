@@ -1,0 +1,318 @@
+//! A Pod's volumes: folders, memory, and paths of the machine, and where containers see them.
+//!
+//! Kinds that are not done yet are refused at admission. What is done here blocks for moments (mkdir, mount),
+//! so callers run it off the async thread.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use k8s_cri::v1::{Mount, MountPropagation};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, HostPathVolumeSource, PodSpec, Volume, VolumeMount,
+};
+use memlet_bytes::Bytes;
+use memlet_policy::cgroup_limits;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// What a `hostPath` must be, or is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostPathType {
+    Unchecked,
+    DirectoryOrCreate,
+    Directory,
+    FileOrCreate,
+    File,
+    Socket,
+    CharDevice,
+    BlockDevice,
+}
+
+impl HostPathType {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "" => Self::Unchecked,
+            "DirectoryOrCreate" => Self::DirectoryOrCreate,
+            "Directory" => Self::Directory,
+            "FileOrCreate" => Self::FileOrCreate,
+            "File" => Self::File,
+            "Socket" => Self::Socket,
+            "CharDevice" => Self::CharDevice,
+            "BlockDevice" => Self::BlockDevice,
+            _ => return None,
+        })
+    }
+}
+
+/// A volume that cannot be had: the message of the event `FailedMount`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error(
+        "MountVolume.SetUp failed for volume {volume:?} : hostPath type check failed: {path} is not {expected}"
+    )]
+    WrongType { volume: String, path: String, expected: &'static str },
+    #[error("MountVolume.SetUp failed for volume {volume:?} : cannot {action} {}: {source}", path.display())]
+    Io { volume: String, action: &'static str, path: PathBuf, source: io::Error },
+    #[error("failed to prepare subPath for volumeMount {volume:?}: {reason}")]
+    SubPath { volume: String, reason: String },
+}
+
+/// One volume as it is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Plan {
+    Folder { path: PathBuf, group: Option<u32> },
+    Memory { path: PathBuf, size: Bytes, group: Option<u32> },
+    Host { path: PathBuf, kind: HostPathType },
+}
+
+impl Plan {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Folder { path, .. } | Self::Memory { path, .. } | Self::Host { path, .. } => path,
+        }
+    }
+}
+
+/// The volumes of one Pod.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Volumes {
+    plans: Vec<(String, Plan)>,
+    folder: PathBuf,
+}
+
+impl Volumes {
+    /// Plans a Pod's volumes below its folder.
+    pub(crate) fn plan(spec: &PodSpec, folder: &Path, allocatable: Bytes, pod_limit: Option<Bytes>) -> Self {
+        let group = spec.security_context.as_ref().and_then(|context| context.fs_group);
+        let group = group.and_then(|group| u32::try_from(group).ok());
+        let plan = |volume: &Volume| {
+            let plan = if let Some(host_path) = &volume.host_path {
+                plan_host_path(host_path)
+            } else {
+                let path = folder.join("volumes/kubernetes.io~empty-dir").join(&volume.name);
+                plan_empty_dir(volume.empty_dir.as_ref(), path, group, allocatable, pod_limit)
+            };
+            (volume.name.clone(), plan)
+        };
+        let plans = spec.volumes.iter().flatten().map(plan).collect();
+        Self { plans, folder: folder.to_owned() }
+    }
+
+    /// Makes them all. What exists already is left as it is.
+    pub(crate) fn set_up(&self) -> Result<(), VolumeError> {
+        for (name, plan) in &self.plans {
+            let failed = |action: &'static str, source: io::Error| VolumeError::Io {
+                volume: name.clone(),
+                action,
+                path: plan.path().to_owned(),
+                source,
+            };
+            match plan {
+                Plan::Folder { path, group } => {
+                    make_folder(path, *group).map_err(|error| failed("make folder", error))?;
+                }
+                Plan::Memory { path, size, group } => {
+                    fs::create_dir_all(path).map_err(|error| failed("make folder", error))?;
+                    if !is_mount_point(path) {
+                        mount_tmpfs(path, *size).map_err(|error| failed("mount tmpfs on", error))?;
+                    }
+                    make_folder(path, *group).map_err(|error| failed("open up", error))?;
+                }
+                Plan::Host { path, kind } => set_up_host_path(name, path, *kind)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a container sees its volumes.
+    pub(crate) fn mounts(&self, container: &Container) -> Result<Vec<Mount>, VolumeError> {
+        container.volume_mounts.iter().flatten().map(|mount| self.mount(mount)).collect()
+    }
+
+    fn mount(&self, mount: &VolumeMount) -> Result<Mount, VolumeError> {
+        let Some((_, plan)) = self.plans.iter().find(|(name, _)| *name == mount.name) else {
+            let reason = "the Pod has no volume of this name".to_owned();
+            return Err(VolumeError::SubPath { volume: mount.name.clone(), reason });
+        };
+        let host_path = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
+            None => plan.path().to_owned(),
+            Some(below) => sub_path(&mount.name, plan.path(), Path::new(below))?,
+        };
+        let propagation = match mount.mount_propagation.as_deref() {
+            Some("HostToContainer") => MountPropagation::PropagationHostToContainer,
+            Some("Bidirectional") => MountPropagation::PropagationBidirectional,
+            _ => MountPropagation::PropagationPrivate,
+        };
+        Ok(Mount {
+            container_path: mount.mount_path.clone(),
+            host_path: host_path.to_string_lossy().into_owned(),
+            readonly: mount.read_only == Some(true),
+            propagation: propagation.into(),
+            ..Mount::default()
+        })
+    }
+
+    /// Unmounts and removes all that was made; the machine's own paths stay.
+    pub(crate) fn tear_down(&self) -> io::Result<()> {
+        remove_pod_folder(&self.folder)
+    }
+}
+
+fn plan_host_path(volume: &HostPathVolumeSource) -> Plan {
+    let kind = HostPathType::named(volume.type_.as_deref().unwrap_or_default());
+    // Unknown types are refused at admission.
+    Plan::Host { path: PathBuf::from(&volume.path), kind: kind.unwrap_or(HostPathType::Unchecked) }
+}
+
+fn plan_empty_dir(
+    volume: Option<&EmptyDirVolumeSource>,
+    path: PathBuf,
+    group: Option<u32>,
+    allocatable: Bytes,
+    pod_limit: Option<Bytes>,
+) -> Plan {
+    match volume {
+        Some(volume) if cgroup_limits::is_memory_backed(volume) => {
+            let size = cgroup_limits::memory_volume_size(volume, allocatable, pod_limit);
+            Plan::Memory { path, size, group }
+        }
+        _ => Plan::Folder { path, group },
+    }
+}
+
+/// Open to every user, as an emptyDir is; with the Pod's `fsGroup` it belongs to that.
+fn make_folder(path: &Path, group: Option<u32>) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    let mode = if group.is_some() { 0o2777 } else { 0o777 };
+    std::os::unix::fs::chown(path, None, group)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// With `noswap` where the kernel has it (6.3), so that it stays in memory as it says.
+fn mount_tmpfs(path: &Path, size: Bytes) -> io::Result<()> {
+    let flags = MountFlags::empty();
+    let mount = |options: String| {
+        let options = std::ffi::CString::new(options).map_err(io::Error::other)?;
+        rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str()).map_err(io::Error::from)
+    };
+    let options = format!("size={},mode=0777", size.get());
+    mount(format!("{options},noswap")).or_else(|_| mount(options))
+}
+
+/// A folder on another device than its parent.
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| metadata.dev());
+    path.parent().is_some_and(|parent| device(parent) != device(path))
+}
+
+fn set_up_host_path(volume: &str, path: &Path, kind: HostPathType) -> Result<(), VolumeError> {
+    let failed =
+        |action, source| VolumeError::Io { volume: volume.to_owned(), action, path: path.to_owned(), source };
+    let found = fs::metadata(path).ok().map(|metadata| metadata.file_type());
+    let wrong = |expected| {
+        Err(VolumeError::WrongType { volume: volume.to_owned(), path: path.display().to_string(), expected })
+    };
+    let check = |is: Option<bool>, expected| if is == Some(true) { Ok(()) } else { wrong(expected) };
+    match kind {
+        HostPathType::Unchecked if found.is_none() => {
+            // As container runtimes do with a bind mount's missing source.
+            fs::create_dir_all(path).map_err(|error| failed("make folder", error))
+        }
+        HostPathType::Unchecked => Ok(()),
+        HostPathType::DirectoryOrCreate if found.is_none() => {
+            fs::create_dir_all(path).map_err(|error| failed("make folder", error))
+        }
+        HostPathType::FileOrCreate if found.is_none() => {
+            fs::write(path, "").map_err(|error| failed("make file", error))
+        }
+        HostPathType::Directory | HostPathType::DirectoryOrCreate => {
+            check(found.map(|it| it.is_dir()), "a directory")
+        }
+        HostPathType::File | HostPathType::FileOrCreate => check(found.map(|it| it.is_file()), "a file"),
+        HostPathType::Socket => check(found.map(|it| it.is_socket()), "a socket file"),
+        HostPathType::CharDevice => check(found.map(|it| it.is_char_device()), "a character device"),
+        HostPathType::BlockDevice => check(found.map(|it| it.is_block_device()), "a block device"),
+    }
+}
+
+/// A place within a volume, made if missing. Links that lead out of the volume are refused.
+fn sub_path(volume: &str, root: &Path, below: &Path) -> Result<PathBuf, VolumeError> {
+    let refused = |reason: String| VolumeError::SubPath { volume: volume.to_owned(), reason };
+    if !below.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(refused(format!("{} must be a relative path without ..", below.display())));
+    }
+    let root = fs::canonicalize(root).map_err(|error| refused(format!("{}: {error}", root.display())))?;
+    // Step by step, so that nothing is made behind a link that leads out.
+    let mut place = root.clone();
+    for part in below.components() {
+        place.push(part);
+        match fs::create_dir(&place) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(refused(format!("{}: {error}", place.display())));
+            }
+            made => {
+                if made.is_ok() {
+                    let open = fs::Permissions::from_mode(0o777);
+                    fs::set_permissions(&place, open).map_err(|error| refused(error.to_string()))?;
+                }
+            }
+        }
+        place = fs::canonicalize(&place).map_err(|error| refused(format!("{}: {error}", place.display())))?;
+        if !place.starts_with(&root) {
+            return Err(refused(format!("{} leads out of the volume", below.display())));
+        }
+    }
+    Ok(place)
+}
+
+/// Unmounts everything below a Pod's folder and removes it; a missing one is fine.
+pub(crate) fn remove_pod_folder(folder: &Path) -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    for point in mount_points_below(&mounts, folder) {
+        match rustix::mount::unmount(&point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // Unmounted by someone else meanwhile.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The mount points below `folder`, the last mounted first.
+fn mount_points_below(mountinfo: &str, folder: &Path) -> Vec<PathBuf> {
+    let mut points: Vec<PathBuf> = mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| PathBuf::from(unescape(point)))
+        .filter(|point| point.starts_with(folder))
+        .collect();
+    points.reverse();
+    points
+}
+
+/// The kernel writes blanks and the like in octal.
+fn unescape(point: &str) -> String {
+    let mut out = Vec::with_capacity(point.len());
+    let bytes = point.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = (bytes[at] == b'\\').then(|| point.get(at + 1..at + 4)).flatten();
+        if let Some(byte) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            out.push(byte);
+            at += 4;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+#[path = "volumes_tests.rs"]
+mod tests;

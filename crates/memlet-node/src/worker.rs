@@ -1,0 +1,399 @@
+//! One Pod: from its admission to its removal, by one task that alone owns what is known of it.
+//!
+//! The task does what can be done ([`Worker::advance`]), publishes the status, and waits for news: of the Pod's
+//! object, of its containers, of the kernel.
+
+mod exit; // a container ended, or lost a process
+mod set_up; // cgroup, volumes, sandbox
+mod start; // one container, from its image to running
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
+use memlet_cgroup::CgroupPath;
+use memlet_policy::backoff;
+use memlet_policy::qos::QosClass;
+use memlet_policy::resources;
+use memlet_policy::restart::{self, Decision};
+use tokio::sync::{mpsc, watch};
+
+use crate::admission::Rejection;
+use crate::events::{Severity, pod_reference};
+use crate::images::Pulls;
+use crate::life::Life;
+use crate::node::Node;
+use crate::status::{Facts, pod_status};
+use crate::status_writer::StatusWriter;
+use crate::volumes::Volumes;
+
+pub(crate) use exit::InstanceFacts;
+pub(crate) use set_up::Sandbox;
+
+/// What a worker is told from below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The runtime says that this container changed.
+    ContainerChanged(String),
+    /// The kernel reported a kill in this container.
+    KernelReport(String),
+    /// This container's count of kills may have risen.
+    KillCounted(String),
+}
+
+/// Why a Pod ends though its object does not say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its object is gone.
+    Removed,
+    /// The node agent ends, and gives this much time.
+    Shutdown(Duration),
+}
+
+/// What a worker is told from above.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) end: Option<End>,
+}
+
+impl Wish {
+    /// Whether the Pod is to end.
+    pub(crate) fn ends(&self) -> bool {
+        self.end.is_some() || self.pod.metadata.deletion_timestamp.is_some()
+    }
+}
+
+/// A container's place in the spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Init(usize),
+    Regular(usize),
+}
+
+/// A Pod on this node.
+pub(crate) struct Worker {
+    pub(crate) node: Arc<Node>,
+    pub(crate) wish: watch::Receiver<Wish>,
+    pub(crate) news: mpsc::UnboundedReceiver<News>,
+    pub(crate) tell_me: mpsc::UnboundedSender<News>,
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) status: PodStatus,
+    pub(crate) writer: StatusWriter,
+    pub(crate) start_time: Timestamp,
+    pub(crate) cgroup: CgroupPath,
+    pub(crate) volumes: Volumes,
+    pub(crate) sandbox: Option<Sandbox>,
+    sandbox_attempts: u32,
+    admitted: bool,
+    rejection: Option<Rejection>,
+    /// The Pod's last container has ended and its place is cleared.
+    pub(crate) tidied: bool,
+    pub(crate) ending: bool,
+    pub(crate) init: Vec<Life>,
+    pub(crate) containers: Vec<Life>,
+    pub(crate) instances: HashMap<String, InstanceFacts>,
+    pulls: Pulls,
+}
+
+impl Worker {
+    /// # Errors
+    /// Where the Pod's uid makes no cgroup path, which no API server lets through.
+    pub(crate) fn new(
+        node: Arc<Node>,
+        wish: watch::Receiver<Wish>,
+    ) -> Result<Self, memlet_cgroup::ParsePathError> {
+        let pod = wish.borrow().pod.clone();
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let class = QosClass::of_pod(&pod);
+        let empty = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&empty);
+        let lives = |containers: &[Container]| -> Vec<Life> {
+            let life = |container: &Container| {
+                Life::new(&container.name, container.image.as_deref().unwrap_or_default())
+            };
+            containers.iter().map(life).collect()
+        };
+        let pod_limit = memlet_policy::cgroup_limits::pod_memory_limit(spec, class);
+        let (tell_me, news) = mpsc::unbounded_channel();
+        Ok(Self {
+            cgroup: node.cgroups.pod(class, &uid)?,
+            volumes: Volumes::plan(spec, &node.config.pod_folder(&uid), node.shape.allocatable, pod_limit),
+            init: lives(resources::init_containers(spec)),
+            containers: lives(&spec.containers),
+            status: pod.status.clone().unwrap_or_default(),
+            writer: StatusWriter::start(node.client.clone(), &pod),
+            start_time: Timestamp::now(),
+            sandbox: None,
+            sandbox_attempts: 0,
+            admitted: false,
+            rejection: None,
+            tidied: false,
+            ending: false,
+            instances: HashMap::new(),
+            pulls: Pulls::default(),
+            node,
+            wish,
+            news,
+            tell_me,
+            pod,
+        })
+    }
+
+    /// Until the Pod is gone from this node.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let wish = self.wish.borrow_and_update().clone();
+            self.pod = wish.pod.clone();
+            if wish.ends() {
+                return self.end().await;
+            }
+            let look_again = self.advance().await;
+            self.publish();
+            self.wait_for_news(look_again).await;
+            self.publish();
+        }
+    }
+
+    /// Does what can be done now; says when to look again, where only time must pass.
+    async fn advance(&mut self) -> Option<Timestamp> {
+        if !self.admit() || self.tidied {
+            return None;
+        }
+        if self.is_final() {
+            self.tidy().await;
+            return None;
+        }
+        if self.sandbox.is_none() {
+            self.publish();
+            if let Err(retry_at) = self.set_up().await {
+                return Some(retry_at);
+            }
+            self.publish();
+        }
+        self.advance_containers().await
+    }
+
+    fn admit(&mut self) -> bool {
+        if self.admitted || self.rejection.is_some() {
+            return self.admitted;
+        }
+        match self.node.ledger.admit(&self.pod) {
+            Ok(()) => self.admitted = true,
+            Err(rejection) => {
+                self.tell(None, Severity::Warning, rejection.reason, rejection.message.clone());
+                self.rejection = Some(rejection);
+            }
+        }
+        self.admitted
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    /// Starts what is due: init containers one after the other, then all regular ones.
+    async fn advance_containers(&mut self) -> Option<Timestamp> {
+        for index in 0..self.init.len() {
+            let place = Place::Init(index);
+            match self.decision(place) {
+                Decision::Stay if self.life(place).ended().is_some_and(|ended| ended.exit_code == 0) => {}
+                Decision::Start | Decision::StartAll => {
+                    if let Some(look_again) = self.try_start(place).await {
+                        return Some(look_again);
+                    }
+                    // One that ended at once leads on to the next.
+                    if self.decision(place) != Decision::Stay {
+                        return None;
+                    }
+                    if self.life(place).ended().is_none_or(|ended| ended.exit_code != 0) {
+                        return None;
+                    }
+                }
+                Decision::Running | Decision::Stay => return None,
+            }
+        }
+        let mut look_again = None;
+        for index in 0..self.containers.len() {
+            let place = Place::Regular(index);
+            if matches!(self.decision(place), Decision::Start | Decision::StartAll) {
+                look_again = earliest(look_again, self.try_start(place).await);
+            }
+            if self.wish.borrow().ends() {
+                break;
+            }
+        }
+        look_again
+    }
+
+    fn decision(&self, place: Place) -> Decision {
+        let life = self.life(place);
+        match (life.is_running(), life.ended()) {
+            (true, _) => Decision::Running,
+            (false, Some(ended)) => restart::after_exit(self.spec(), self.container(place), ended.exit_code),
+            (false, None) => Decision::Start,
+        }
+    }
+
+    /// Starts the container unless its back-off holds it; says when to look again.
+    async fn try_start(&mut self, place: Place) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        if let Some(retry_at) = self.life(place).retry_at.filter(|at| *at > now) {
+            return Some(retry_at);
+        }
+        let finished_at = self.life(place).ended().map(|ended| ended.finished_at);
+        let wait = finished_at.and_then(|finished_at| self.life(place).back_off.wait(finished_at, now));
+        if let Some(wait) = wait {
+            self.back_off(place, wait.delay);
+            return Some(now + wait.left);
+        }
+        if !self.start(place).await {
+            return self.life(place).retry_at;
+        }
+        if let Some(finished_at) = finished_at {
+            self.life_mut(place).back_off.starting(finished_at, now);
+        }
+        // Ended meanwhile: whether it starts again is to be decided at once.
+        (!self.life(place).is_running()).then(Timestamp::now)
+    }
+
+    /// The container waits before it starts again, and says so once.
+    fn back_off(&mut self, place: Place, delay: Duration) {
+        let (name, namespace, uid) = self.identity();
+        let container = self.life(place).name.clone();
+        let message = backoff::crash_loop_message(delay, &container, &name, &namespace, &uid);
+        let is_new =
+            self.life(place).waiting.as_ref().and_then(|waiting| waiting.message.as_ref()) != Some(&message);
+        if is_new {
+            let text = backoff::back_off_event_message(&container, &name, &namespace, &uid);
+            self.tell(Some(place), Severity::Warning, "BackOff", text);
+            self.life_mut(place).wait("CrashLoopBackOff", Some(message));
+        }
+    }
+
+    /// Waits for anything to happen, and takes it in.
+    async fn wait_for_news(&mut self, look_again: Option<Timestamp>) {
+        let look_again = earliest(look_again, self.next_settlement());
+        let pause =
+            look_again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        tokio::select! {
+            news = self.news.recv() => {
+                if let Some(news) = news {
+                    self.take(news).await;
+                }
+            }
+            changed = self.wish.changed() => {
+                if changed.is_err() {
+                    // The agent is gone without a word; there is nobody to work for.
+                    std::future::pending::<()>().await;
+                }
+            }
+            () = sleep(pause) => {}
+        }
+        self.take_all().await;
+        self.settle_due().await;
+    }
+
+    /// Takes in everything that has been told so far.
+    pub(crate) async fn take_all(&mut self) {
+        while let Ok(news) = self.news.try_recv() {
+            self.take(news).await;
+        }
+    }
+
+    async fn take(&mut self, news: News) {
+        match news {
+            News::ContainerChanged(id) => self.look(&id).await,
+            News::KernelReport(id) => self.kernel_reported(&id),
+            News::KillCounted(id) => self.kill_counted(&id),
+        }
+    }
+
+    /// Hands the status to its writer if it changed.
+    pub(crate) fn publish(&mut self) {
+        let facts = Facts {
+            init: &self.init,
+            containers: &self.containers,
+            sandbox_ready: self.sandbox.is_some() && !self.tidied,
+            ending: self.ending,
+            host_ip: self.node.shape.host_ip.as_deref(),
+            start_time: Some(self.start_time),
+            rejection: self.rejection.as_ref(),
+        };
+        let status = pod_status(&self.pod, &facts, &self.status, Timestamp::now());
+        if status != self.status {
+            self.status = status.clone();
+            self.writer.write(status);
+        }
+    }
+
+    /// Records an Event about the Pod, or about one of its containers.
+    pub(crate) fn tell(
+        &self,
+        place: Option<Place>,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
+        let field_path = place.map(|place| {
+            let list = if matches!(place, Place::Init(_)) { "initContainers" } else { "containers" };
+            format!("spec.{list}{{{}}}", self.life(place).name)
+        });
+        self.node.recorder.record(pod_reference(&self.pod, field_path), severity, reason, message);
+    }
+
+    /// Name, namespace and uid.
+    pub(crate) fn identity(&self) -> (String, String, String) {
+        let metadata = &self.pod.metadata;
+        let part = |value: &Option<String>| value.clone().unwrap_or_default();
+        (part(&metadata.name), part(&metadata.namespace), part(&metadata.uid))
+    }
+
+    pub(crate) fn spec(&self) -> &PodSpec {
+        static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+        self.pod.spec.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// The container at this place; places come from the same spec, whose list of containers never changes.
+    pub(crate) fn container(&self, place: Place) -> &Container {
+        match place {
+            Place::Init(index) => &resources::init_containers(self.spec())[index],
+            Place::Regular(index) => &self.spec().containers[index],
+        }
+    }
+
+    pub(crate) fn life(&self, place: Place) -> &Life {
+        match place {
+            Place::Init(index) => &self.init[index],
+            Place::Regular(index) => &self.containers[index],
+        }
+    }
+
+    pub(crate) fn life_mut(&mut self, place: Place) -> &mut Life {
+        match place {
+            Place::Init(index) => &mut self.init[index],
+            Place::Regular(index) => &mut self.containers[index],
+        }
+    }
+
+    /// All places, in the order of the spec.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        let init = (0..self.init.len()).map(Place::Init);
+        init.chain((0..self.containers.len()).map(Place::Regular)).collect()
+    }
+}
+
+/// The earlier of two moments, where there are any.
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
+}
+
+/// `None` sleeps for ever.
+async fn sleep(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,77 @@
+//! What a Pod needs before its first container: its cgroup, its volumes, its sandbox.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_cri::v1::PodSandboxConfig;
+use memlet_policy::cgroup_limits;
+use memlet_policy::qos::QosClass;
+
+use super::Worker;
+use crate::container;
+use crate::events::Severity;
+use crate::sandbox;
+
+/// How long a failed set-up rests before the next try.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A sandbox that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) id: String,
+    pub(crate) config: PodSandboxConfig,
+}
+
+impl Worker {
+    /// Makes all of it; where that fails, says so in an Event and when to try again.
+    pub(super) async fn set_up(&mut self) -> Result<(), Timestamp> {
+        let retry_at = || Timestamp::now() + RETRY;
+        let limit = cgroup_limits::pod_memory_limit(self.spec(), QosClass::of_pod(&self.pod));
+        if let Err(error) = self.node.cgroups.make_pod(&self.cgroup, limit) {
+            let message = format!("unable to ensure pod container exists: {error}");
+            self.tell(None, Severity::Warning, "FailedCreatePodContainer", message);
+            return Err(retry_at());
+        }
+        if let Err(message) = self.set_up_volumes().await {
+            self.tell(None, Severity::Warning, "FailedMount", message);
+            return Err(retry_at());
+        }
+        match self.run_sandbox().await {
+            Ok(sandbox) => {
+                self.sandbox = Some(sandbox);
+                Ok(())
+            }
+            Err(message) => {
+                let message = format!("Failed to create pod sandbox: {message}");
+                self.tell(None, Severity::Warning, "FailedCreatePodSandBox", message);
+                Err(retry_at())
+            }
+        }
+    }
+
+    async fn set_up_volumes(&self) -> Result<(), String> {
+        let volumes = self.volumes.clone();
+        let logs = container::log_directory(&self.node.config.pod_logs, &self.pod);
+        let made = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&logs)
+                .map_err(|error| format!("cannot make {}: {error}", logs.display()))?;
+            volumes.set_up().map_err(|error| error.to_string())
+        });
+        made.await.map_err(|error| error.to_string())?
+    }
+
+    async fn run_sandbox(&mut self) -> Result<Sandbox, String> {
+        let attempt = self.sandbox_attempts;
+        let config = sandbox::config(
+            &self.pod,
+            self.spec(),
+            attempt,
+            &self.node.shape,
+            &self.cgroup,
+            &self.node.config.pod_logs,
+        );
+        self.sandbox_attempts += 1;
+        let id = self.node.cri.run_sandbox(config.clone()).await.map_err(|error| error.to_string())?;
+        Ok(Sandbox { id, config })
+    }
+}
