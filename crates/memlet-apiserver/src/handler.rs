@@ -121,8 +121,9 @@ impl<K: ServedKind> Handler for Serve<K> {
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
         request.check_accept()?;
         let reply = self.dispatch(core, request)?;
-        // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for.
-        if request.method != Method::GET && request.method != Method::POST {
+        // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
+        // a creation may have come while the namespace went.
+        if request.method != Method::GET {
             let namespace = if K::NAMESPACED { &request.path.namespace } else { &request.path.name };
             if let Some(namespace) = namespace {
                 resources::settle_namespace(core, namespace)?;

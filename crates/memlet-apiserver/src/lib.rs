@@ -7,8 +7,9 @@
 //! It stores and checks objects and tells of their changes. It runs nothing: that a Pod is placed and started is the
 //! doing of the scheduler and the node agent, which are ordinary clients.
 //!
-//! Not served yet: server-side apply (415), Tables and protobuf (406), discovery, `pods/log`, `exec`, `attach`,
-//! `eviction`, `resize`. Field ownership (`managedFields`) is not tracked.
+//! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
+//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, events do not expire, and a Pod gets no
+//! service-account token.
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;

@@ -363,6 +363,21 @@ async fn a_fraction_of_a_byte_is_warned_of() {
 }
 
 #[tokio::test]
+async fn what_is_legal_but_hardly_meant_is_warned_of() {
+    let mut pod = container(&json!({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}));
+    pod["spec"]["terminationGracePeriodSeconds"] = (-5).into();
+    let (code, warnings, _) = send(&client(), "POST", PODS, pod.to_string()).await;
+    assert_eq!(code, 201);
+    assert_eq!(
+        warnings,
+        [
+            "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
+            r#"spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply"#,
+        ]
+    );
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_pod() {
     let client = client();
     for (body, expected) in [

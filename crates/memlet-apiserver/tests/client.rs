@@ -4,9 +4,11 @@
 mod support;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use kube::api::{
-    Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent, WatchParams,
+    Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent,
+    WatchParams,
 };
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -383,4 +385,24 @@ async fn many_writers_lose_no_update() {
     });
     futures::future::join_all(writers).await;
     assert_eq!(maps.get("c").await.unwrap().data.unwrap().len(), 50);
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed() {
+    let leases: Api<Lease> = Api::namespaced(ApiServer::in_memory().client(), "kube-node-lease");
+    let lease = json!({"metadata": {"name": "n"}, "spec": {"holderIdentity": "n"}});
+    leases.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
+    let renewal = json!({"spec": {"renewTime": "2026-11-22T01:00:00.000000Z"}});
+    let renewed = leases.patch("n", &PatchParams::default(), &Patch::Merge(&renewal)).await.unwrap();
+    assert!(renewed.spec.unwrap().renew_time.is_some());
+}
+
+#[tokio::test]
+async fn an_eviction_is_a_deletion() {
+    let client = ApiServer::in_memory().client();
+    let pods = pods(&client);
+    pods.create(&PostParams::default(), &pod("a")).await.unwrap();
+    bind(&client, "default", "a", "node").await.unwrap();
+    pods.evict("a", &EvictParams::default()).await.unwrap();
+    assert_eq!(pods.get("a").await.unwrap().metadata.deletion_grace_period_seconds, Some(30));
 }

@@ -126,9 +126,17 @@ fn event(scheduler: &str, pod: &Pod, outcome: Outcome, note: &str, now: Timestam
         message: Some(shortened(note)),
         event_time: Some(MicroTime(now)),
         reporting_component: Some(scheduler.to_owned()),
-        reporting_instance: Some(format!("{scheduler}-memlet")),
+        reporting_instance: Some(instance(scheduler)),
         source: Some(EventSource::default()),
         ..Event::default()
+    }
+}
+
+/// `<scheduler>-<host>`, as upstream tells one of several schedulers from another.
+fn instance(scheduler: &str) -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(host) => format!("{scheduler}-{}", host.trim_end()),
+        Err(_) => scheduler.to_owned(),
     }
 }
 

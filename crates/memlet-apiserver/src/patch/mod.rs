@@ -1,5 +1,6 @@
 //! The patch formats: what a body describes, applied to an object's JSON.
 
+mod json;
 mod strategic;
 
 use serde_json::Value;
@@ -10,9 +11,6 @@ use crate::error::ApiError;
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
-
-/// Upstream's bound on the operations of one JSON patch.
-const MOST_OPERATIONS: usize = 10_000;
 
 /// A patch, read and ready to be applied. Server-side apply is not served yet and is refused as a media type.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ impl Patch {
             JSON_PATCH => {
                 let patch: json_patch::Patch = serde_json::from_value(parse()?)
                     .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-                if patch.0.len() > MOST_OPERATIONS {
+                if patch.0.len() > json::MOST_OPERATIONS {
                     return Err(ApiError::too_large());
                 }
                 Ok(Self::Json(patch))
@@ -52,9 +50,7 @@ impl Patch {
     /// Changes the value, or says why that cannot be; the value is then spoilt.
     pub(crate) fn apply(&self, value: &mut Value) -> Result<(), String> {
         match self {
-            Self::Json(patch) => json_patch::patch(value, patch).map_err(|error| {
-                format!("the server rejected our request due to an error in our request: {error}")
-            }),
+            Self::Json(patch) => json::apply(value, patch),
             Self::Merge(patch) => {
                 json_patch::merge(value, patch);
                 Ok(())

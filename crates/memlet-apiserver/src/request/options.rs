@@ -145,6 +145,11 @@ impl DeleteOptions {
         let options: meta::DeleteOptions = decode::plain(&value)
             .map_err(|why| ApiError::bad_request(format!("DeleteOptions cannot be read: {why}")))?
             .object;
+        Self::from_stated(options, query)
+    }
+
+    /// The options that a body holds.
+    pub(crate) fn from_stated(options: meta::DeleteOptions, query: &Query) -> Result<Self, ApiError> {
         let stated = options.dry_run.unwrap_or_default();
         let dry_run = query.dry_run()? || dry_run(stated.iter().map(String::as_str), "DeleteOptions")?;
         Ok(Self {

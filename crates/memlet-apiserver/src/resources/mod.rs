@@ -4,9 +4,11 @@ mod config;
 mod event;
 mod namespace;
 mod node;
+mod plain;
 mod pod;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, ServiceAccount};
 
 use crate::handler::{Handler, Serve};
 use crate::request::ResourcePath;
@@ -21,6 +23,8 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<Namespace>::new(),
     &Serve::<ConfigMap>::new(),
     &Serve::<Secret>::new(),
+    &Serve::<ServiceAccount>::new(),
+    &Serve::<Lease>::new(),
 ];
 
 /// The handler of a path; `None` for a resource that is not served.

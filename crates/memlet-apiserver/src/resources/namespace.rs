@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::kind::ServedKind;
 use crate::names;
 use crate::request::DeleteOptions;
-use crate::storage::{Fields, Key};
+use crate::storage::{Fields, Key, StoredObject};
 use crate::verbs::{Core, Deletion};
 
 /// Namespaces that exist from the start and may not be deleted, but for the last.
@@ -82,12 +82,16 @@ impl ServedKind for Namespace {
     }
 }
 
-/// Moves a namespace that is being deleted on: its contents are deleted, and when nothing is left it goes itself.
-/// Called after every deletion in it; does nothing for any other namespace.
+/// Moves a namespace that is being deleted on: its contents are deleted, and when nothing is left it goes itself. What
+/// was created at the moment in which the namespace went is deleted too. Called after every write in a namespace; does
+/// nothing for one that is there to stay.
 pub(crate) fn settle_namespace(core: &Core, name: &str) -> Result<(), ApiError> {
     let key = Key::new("", name);
-    let Some(stored) = core.storage.get(Namespace::URL_PATH_SEGMENT, &key) else { return Ok(()) };
-    if !stored.fields.iter().any(|(field, value)| *field == "status.phase" && value == TERMINATING) {
+    let stored = core.storage.get(Namespace::URL_PATH_SEGMENT, &key);
+    let stays = |stored: &StoredObject| {
+        !stored.fields.iter().any(|(field, value)| *field == "status.phase" && value == TERMINATING)
+    };
+    if stored.as_deref().is_some_and(stays) {
         return Ok(());
     }
     let mut left = 0;

@@ -3,7 +3,9 @@
 mod admission;
 mod binding;
 mod defaults;
+mod eviction;
 mod validation;
+mod warnings;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use memlet_policy::qos::QosClass;
@@ -16,7 +18,8 @@ use crate::kind::{Place, ServedKind};
 use crate::storage::Fields;
 
 /// Subresources beyond `status`.
-pub(super) const SUBRESOURCES: &[(&str, Subresource)] = &[("binding", binding::bind)];
+pub(super) const SUBRESOURCES: &[(&str, Subresource)] =
+    &[("binding", binding::bind), ("eviction", eviction::evict)];
 
 /// The grace period of a Pod that does not say.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -81,8 +84,7 @@ impl ServedKind for Pod {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let spec = self.spec.iter();
-        spec.flat_map(resources::fractional_memory_warnings).map(|warning| warning.to_string()).collect()
+        self.spec.as_ref().map(warnings::of).unwrap_or_default()
     }
 
     fn prepare_for_update(&mut self, old: &Self) {

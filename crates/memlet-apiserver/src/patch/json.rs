@@ -1,0 +1,101 @@
+//! JSON patch (RFC 6902), with bounds: its `copy` can double a document with every operation, and its paths can nest
+//! one without end.
+
+use json_patch::{Patch, PatchOperation};
+use serde_json::Value;
+
+/// Upstream's bound on the operations of one patch.
+pub(super) const MOST_OPERATIONS: usize = 10_000;
+/// Upstream's bound on what all `copy` operations of one patch may add, in bytes of JSON.
+const LARGEST_COPIES: usize = 3 << 20;
+/// The deepest nesting that the decoder accepts, and so the deepest that a patch may make.
+const DEEPEST: usize = 120;
+
+/// Changes the value, or says why that cannot be; the value is then spoilt.
+pub(super) fn apply(value: &mut Value, patch: &Patch) -> Result<(), String> {
+    let mut copied = 0;
+    for operation in &patch.0 {
+        check_depth(value, operation)?;
+        if let PatchOperation::Copy(copy) = operation {
+            let source = value.pointer(copy.from.as_str());
+            copied += source.map_or(0, |source| source.to_string().len());
+            if copied > LARGEST_COPIES {
+                return Err(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the \
+                     limit {LARGEST_COPIES}"
+                ));
+            }
+        }
+        // Without undoing: a spoilt value is thrown away.
+        json_patch::patch_unsafe(value, std::slice::from_ref(operation)).map_err(|error| {
+            format!("the server rejected our request due to an error in our request: {error}")
+        })?;
+    }
+    Ok(())
+}
+
+/// What is put somewhere may not reach deeper than a document may.
+fn check_depth(value: &Value, operation: &PatchOperation) -> Result<(), String> {
+    let (path, put) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+        PatchOperation::Move(step) => (&step.path, value.pointer(step.from.as_str())),
+        PatchOperation::Copy(copy) => (&copy.path, value.pointer(copy.from.as_str())),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
+    };
+    let above = path.as_str().matches('/').count();
+    if above > DEEPEST || put.is_some_and(|put| is_deeper_than(DEEPEST - above, put)) {
+        return Err(format!("the patch nests the object deeper than {DEEPEST} levels"));
+    }
+    Ok(())
+}
+
+/// Looks no deeper than it must.
+fn is_deeper_than(levels: usize, value: &Value) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return true };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper_than(below, item)),
+        Value::Object(map) => map.values().any(|item| is_deeper_than(below, item)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn applied(mut value: Value, steps: Vec<Value>) -> Result<Value, String> {
+        apply(&mut value, &serde_json::from_value(Value::from(steps)).unwrap()).map(|()| value)
+    }
+
+    #[test]
+    fn steps_are_taken_in_order() {
+        let steps = vec![
+            json!({"op": "add", "path": "/b", "value": [1]}),
+            json!({"op": "copy", "from": "/b", "path": "/c"}),
+            json!({"op": "add", "path": "/b/-", "value": 2}),
+            json!({"op": "remove", "path": "/a"}),
+        ];
+        assert_eq!(applied(json!({"a": 0}), steps), Ok(json!({"b": [1, 2], "c": [1]})));
+        let failing = vec![json!({"op": "test", "path": "/a", "value": 1})];
+        assert!(applied(json!({"a": 0}), failing).unwrap_err().contains("the server rejected our request"));
+    }
+
+    #[test]
+    fn copies_may_not_multiply() {
+        let double = |step| json!({"op": "copy", "from": "/list", "path": format!("/copy{step}")});
+        let grow = (0..100).map(double).collect();
+        let error = applied(json!({"list": ["x".repeat(100 << 10)]}), grow).unwrap_err();
+        assert!(error.starts_with("Unable to complete the copy, the accumulated size increase"), "{error}");
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let deepen = (0..200).map(|_| json!({"op": "copy", "from": "", "path": "/a"})).collect();
+        let error = applied(json!({"a": {"b": {}}}), deepen).unwrap_err();
+        assert!(error.contains("deeper than"), "{error}");
+        let path = "/a".repeat(1000);
+        assert!(applied(json!({}), vec![json!({"op": "add", "path": path, "value": 1})]).is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! Service accounts and leases: kept for the clients that expect them, without rules of their own yet.
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ServiceAccount;
+
+use crate::kind::ServedKind;
+
+impl ServedKind for ServiceAccount {
+    const NAMESPACED: bool = true;
+    const RETURNS_DELETED: bool = true;
+}
+
+impl ServedKind for Lease {
+    const NAMESPACED: bool = true;
+}
