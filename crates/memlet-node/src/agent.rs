@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
-use memlet_diagnosis::evidence::KillRecord;
+use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use memlet_policy::node_memory::{NodeMemory, ReservationTooLarge};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ use crate::cri::{Cri, CriError};
 use crate::events::{Recorder, Severity, node_reference};
 use crate::exits::{self, Subscriptions};
 use crate::node::{self, Node};
-use crate::oom::record::KillLog;
+use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 use crate::registration;
 use crate::worker::{End, Wish, Worker};
@@ -107,6 +107,7 @@ impl NodeAgent {
             exits: Subscriptions::default(),
             witness: Witness::start(config.kernel_log),
             kills: KillLog::new(),
+            ends: EndLog::default(),
             recorder,
             cgroups,
             shape,
@@ -131,6 +132,13 @@ impl NodeAgent {
     /// The kills so far, oldest first; the last thousand.
     pub fn kill_records(&self) -> Vec<KillRecord> {
         self.node.kills.all()
+    }
+
+    /// What the runtime stated about the end of this container, also after the container was removed; `None`
+    /// where the runtime makes no such statement, or a thousand others have ended since. The API's id of the
+    /// container, `memlet://…`, or the runtime's.
+    pub fn container_end(&self, id: &str) -> Option<ContainerEnd> {
+        self.node.ends.find(id.split_once("://").map_or(id, |(_, id)| id))
     }
 
     /// What Pods may request of this node's memory.

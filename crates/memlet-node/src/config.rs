@@ -22,6 +22,9 @@ pub struct NodeConfig {
     pub hierarchy: Hierarchy,
     /// Whether to read `/dev/kmsg`. Without, kills are told by the cgroups' counters alone.
     pub kernel_log: bool,
+    /// A container is not started again after this many restarts, whatever its restart policy says: for a node
+    /// that lives as long as one run. `None` for a node proper.
+    pub most_restarts: Option<u32>,
 }
 
 impl NodeConfig {

@@ -302,6 +302,9 @@ mod tests {
     fn reads_as_kubelet_writes_it() {
         let mut aggregator = Aggregator::new("kubelet", "anchor-node".into());
         let event = aggregator.next(occurrence("gone", 1)).event;
-        insta::assert_snapshot!(serde_json::to_string(&event).unwrap(), @"");
+        insta::assert_snapshot!(
+            serde_json::to_string(&event).unwrap(),
+            @r#"{"apiVersion":"v1","kind":"Event","count":1,"firstTimestamp":"1970-01-01T00:00:01Z","involvedObject":{"name":"web"},"lastTimestamp":"1970-01-01T00:00:01Z","message":"gone","metadata":{"name":"web.3b9aca00","namespace":"default"},"reason":"BackOff","reportingComponent":"kubelet","reportingInstance":"anchor-node","source":{"component":"kubelet","host":"anchor-node"},"type":"Warning"}"#
+        );
     }
 }

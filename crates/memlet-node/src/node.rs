@@ -12,7 +12,7 @@ use crate::container::NodeShape;
 use crate::cri::Cri;
 use crate::events::Recorder;
 use crate::exits::Subscriptions;
-use crate::oom::record::KillLog;
+use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 
 /// The node: its ends upward and downward, and what is known of it.
@@ -28,6 +28,7 @@ pub(crate) struct Node {
     pub(crate) exits: Subscriptions,
     pub(crate) witness: Witness,
     pub(crate) kills: KillLog,
+    pub(crate) ends: EndLog,
 }
 
 impl std::fmt::Debug for Node {

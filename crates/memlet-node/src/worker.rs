@@ -232,9 +232,15 @@ impl Worker {
         let life = self.life(place);
         match (life.is_running(), life.ended()) {
             (true, _) => Decision::Running,
+            (false, Some(_)) if self.has_restarted_enough(place) => Decision::Stay,
             (false, Some(ended)) => restart::after_exit(self.spec(), self.container(place), ended.exit_code),
             (false, None) => Decision::Start,
         }
+    }
+
+    fn has_restarted_enough(&self, place: Place) -> bool {
+        // The attempt after the first is restart number 1.
+        self.node.config.most_restarts.is_some_and(|most| self.life(place).next_attempt() > most)
     }
 
     /// Starts the container unless its back-off holds it; says when to look again.

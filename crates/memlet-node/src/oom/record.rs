@@ -3,13 +3,32 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memlet_diagnosis::evidence::KillRecord;
+use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use tokio::sync::broadcast;
 
 /// Records kept; older ones are forgotten.
 pub(crate) const KEPT: usize = 1000;
 /// Records that a slow listener may lag behind.
 const BROADCAST: usize = 256;
+
+/// The runtime's statements about ended containers, by id; the last thousand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndLog(Arc<Mutex<VecDeque<(String, ContainerEnd)>>>);
+
+impl EndLog {
+    pub(crate) fn add(&self, id: &str, end: ContainerEnd) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((id.to_owned(), end));
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<ContainerEnd> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().rev().find(|(kept, _)| kept == id).map(|(_, end)| end.clone())
+    }
+}
 
 /// All kills the node has seen, newest last. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -142,6 +142,9 @@ impl Worker {
         let end = facts.statement.as_ref().and_then(|statement| statement.end.clone());
         let exit = end.as_ref().map_or_else(|| exit_of_code(status.exit_code), |end| end.exit);
         let oom_killed = self.judge(id, exit, end.as_ref(), &status.reason).await;
+        if let Some(end) = end {
+            self.node.ends.add(id, end);
+        }
         let reason = reason(&status.reason, exit.code(), oom_killed);
         let message = self.termination_message(id, &status.message, exit.code(), &reason);
         if let Some(facts) = self.instances.get_mut(id) {

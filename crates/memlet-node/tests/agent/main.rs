@@ -1,0 +1,424 @@
+//! The node agent as a whole: the embedded API server above, a small runtime with real processes below, and
+//! this machine's kernel, which really kills.
+
+mod runtime;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Node, Pod};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use libtest_mimic::{Arguments, Failed, Trial};
+use memlet_apiserver::ApiServer;
+use memlet_bytes::Bytes;
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
+use memlet_diagnosis::evidence::{Level, Victim};
+use memlet_node::{NodeAgent, NodeConfig, sweep_leftovers};
+use runtime::Runtime;
+use serde_json::{Value, json};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let cannot = why_not();
+    let tests: [(&str, fn()); 12] = [
+        ("a_pod_runs_to_its_end_and_leaves_nothing", a_pod_runs_to_its_end_and_leaves_nothing),
+        ("the_limit_kills_the_main_process", the_limit_kills_the_main_process),
+        ("the_limit_is_told_without_the_kernel_log", the_limit_is_told_without_the_kernel_log),
+        ("a_killed_child_is_an_event", a_killed_child_is_an_event),
+        ("a_killed_child_is_an_event_without_the_log", a_killed_child_is_an_event_without_the_log),
+        ("a_bystander_is_not_blamed", a_bystander_is_not_blamed),
+        ("kill_9_is_an_error", kill_9_is_an_error),
+        ("a_missing_image_waits", a_missing_image_waits),
+        ("a_failing_container_restarts_and_backs_off", a_failing_container_restarts_and_backs_off),
+        ("init_containers_come_first", init_containers_come_first),
+        ("what_does_not_fit_or_work_is_refused", what_does_not_fit_or_work_is_refused),
+        ("volumes_live_as_long_as_the_pod", volumes_live_as_long_as_the_pod),
+    ];
+    let trials = tests.into_iter().map(|(name, test)| {
+        let trial =
+            Trial::test(name, move || std::panic::catch_unwind(test).map_err(|_| Failed::without_message()));
+        trial.with_ignored_flag(cannot.is_some())
+    });
+    if let Some(reason) = &cannot {
+        println!("ignored: {reason}");
+    }
+    let arguments = Arguments { test_threads: Some(1), ..arguments };
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn why_not() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("needs root".to_owned());
+    }
+    Hierarchy::detect().err().map(|error| error.to_string())
+}
+
+/// A node of 160Mi with nothing on it.
+struct Bench {
+    client: kube::Client,
+    runtime: Runtime,
+    agent: NodeAgent,
+    config: NodeConfig,
+    _folder: tempfile::TempDir,
+}
+
+fn run<F: Future<Output = ()>>(kernel_log: bool, test: impl FnOnce(Bench) -> F) {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio.block_on(async {
+        let bench = Bench::start(kernel_log).await;
+        // Whatever happens, nothing may stay behind.
+        let cleaner = Cleaner(bench.config.clone());
+        test(bench).await;
+        drop(cleaner);
+    });
+}
+
+struct Cleaner(NodeConfig);
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        let swept = sweep_leftovers(&self.0);
+        let removed = self.0.hierarchy.remove_everywhere(&self.0.cgroup_root);
+        if !std::thread::panicking() {
+            swept.unwrap();
+            removed.unwrap();
+        }
+    }
+}
+
+impl Bench {
+    async fn start(kernel_log: bool) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::tempdir().unwrap();
+        let hierarchy = Hierarchy::detect().unwrap();
+        let config = NodeConfig {
+            name: "node".into(),
+            memory: Some(Bytes::from_mib(200)),
+            cgroup_root: format!("/memlet-test-{}-node-{number}", std::process::id()).parse().unwrap(),
+            pod_logs: folder.path().join("logs"),
+            state: folder.path().join("state"),
+            hierarchy: hierarchy.clone(),
+            kernel_log,
+            most_restarts: None,
+        };
+        let client = ApiServer::in_memory().client();
+        let runtime = Runtime::new(hierarchy);
+        let agent = NodeAgent::start(config.clone(), client.clone(), runtime.serve().await).await.unwrap();
+        Self { client, runtime, agent, config, _folder: folder }
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::default_namespaced(self.client.clone())
+    }
+
+    async fn create(&self, name: &str, mut spec: Value) -> Pod {
+        spec["nodeName"] = json!("node");
+        spec["terminationGracePeriodSeconds"] = json!(2);
+        let pod = serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap();
+        self.pods().create(&PostParams::default(), &pod).await.unwrap()
+    }
+
+    /// Waits until the Pod is so, ten seconds at most.
+    async fn until(&self, name: &str, what: impl Fn(&Pod) -> bool) -> Pod {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let pod = self.pods().get(name).await.unwrap();
+            if what(&pod) {
+                return pod;
+            }
+            assert!(Instant::now() < deadline, "still {:#?}", pod.status);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn events(&self, pod: &str) -> Vec<String> {
+        let events: Api<Event> = Api::default_namespaced(self.client.clone());
+        // Events are written beside the work.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut events = events.list(&ListParams::default()).await.unwrap().items;
+        events.retain(|event| event.involved_object.name.as_deref() == Some(pod));
+        events.sort_by_key(|event| event.metadata.name.clone());
+        let line = |event: Event| format!("{} {}", event.reason.unwrap(), event.message.unwrap());
+        events.into_iter().map(line).collect()
+    }
+
+    /// Shuts down and looks for anything left.
+    async fn finish(self) {
+        let kubepods = self.config.cgroup_root.join("kubepods").unwrap();
+        self.agent.shutdown(Duration::ZERO).await;
+        for mount in self.config.hierarchy.mount_points() {
+            let place = mount.join(kubepods.as_str().trim_start_matches('/'));
+            assert!(!place.exists(), "{} is left", place.display());
+        }
+        assert_eq!(self.runtime.leftovers(), 0);
+        assert!(is_empty(&self.config.state), "{:?}", list(&self.config.state));
+        assert!(is_empty(&self.config.pod_logs), "{:?}", list(&self.config.pod_logs));
+    }
+}
+
+fn list(folder: &Path) -> Vec<std::path::PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn is_empty(folder: &Path) -> bool {
+    list(folder).is_empty()
+}
+
+fn phase(wanted: &'static str) -> impl Fn(&Pod) -> bool {
+    move |pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(wanted)
+}
+
+fn container(pod: &Pod) -> &ContainerStatus {
+    &pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap()[0]
+}
+
+/// Reason and exit code.
+fn ending(pod: &Pod) -> (String, i32) {
+    let ended = container(pod).state.as_ref().unwrap().terminated.as_ref().expect("it has not ended");
+    (ended.reason.clone().unwrap(), ended.exit_code)
+}
+
+fn shell(script: &str, limit: Option<&str>) -> Value {
+    let limits = limit.map(|limit| json!({"memory": limit}));
+    json!({
+        "restartPolicy": "Never",
+        "containers": [{
+            "name": "main", "image": "shell:1", "command": ["sh", "-c", script], "resources": {"limits": limits},
+        }],
+    })
+}
+
+fn a_pod_runs_to_its_end_and_leaves_nothing() {
+    run(true, async |bench| {
+        let nodes: Api<Node> = Api::all(bench.client.clone());
+        let node = nodes.get("node").await.unwrap().status.unwrap();
+        assert_eq!(node.capacity.unwrap()["memory"].0, "200Mi");
+        assert_eq!(node.allocatable.unwrap()["memory"].0, "100Mi");
+        let made = bench.create("short", shell("exit 0", Some("32Mi"))).await;
+        let pod = bench.until("short", phase("Succeeded")).await;
+        assert_eq!(ending(&pod), ("Completed".to_owned(), 0));
+        assert_eq!(
+            bench.events("short").await,
+            [
+                "Pulled Container image \"shell:1\" already present on machine and can be accessed by the pod",
+                "Created Container created",
+                "Started Container started",
+            ]
+        );
+        let uid = made.metadata.uid.unwrap();
+        let path: CgroupPath =
+            bench.config.cgroup_root.join(&format!("kubepods/burstable/pod{uid}")).unwrap();
+        let gone = Instant::now() + Duration::from_secs(2);
+        while Cgroup::open(&bench.config.hierarchy, &path).is_ok() {
+            assert!(Instant::now() < gone, "the Pod's cgroup stays though it has ended");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.create("long", shell("trap 'exit 7' TERM; while :; do sleep 0.05; done", None)).await;
+        bench.until("long", phase("Running")).await;
+        bench.pods().delete("long", &DeleteParams::default()).await.unwrap();
+        let gone = Instant::now() + Duration::from_secs(5);
+        while bench.pods().get_opt("long").await.unwrap().is_some() {
+            assert!(Instant::now() < gone, "it is not deleted");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(bench.events("long").await.contains(&"Killing Stopping container main".to_owned()));
+        bench.finish().await;
+    });
+}
+
+fn the_limit_kills_the_main_process() {
+    run(true, async |bench| {
+        let mut kills = bench.agent.kills();
+        bench.create("eater", shell("exec tail /dev/zero", Some("32Mi"))).await;
+        let pod = bench.until("eater", phase("Failed")).await;
+        assert_eq!(ending(&pod), ("OOMKilled".to_owned(), 137));
+        let kill = kills.recv().await.unwrap();
+        assert_eq!((kill.victim, kill.subject.container.as_str()), (Victim::Main, "main"));
+        assert!(matches!(kill.level, Some(Level::Container | Level::Pod)), "{:?}", kill.level);
+        assert_eq!(kill.report.unwrap().victims[0].comm, "tail");
+        assert_eq!(kill.container_memory.unwrap().oom_kills, Some(1));
+        assert!(kill.missing.is_empty(), "{:?}", kill.missing);
+        assert_eq!(bench.agent.kill_records().len(), 1);
+        bench.finish().await;
+    });
+}
+
+fn the_limit_is_told_without_the_kernel_log() {
+    run(false, async |bench| {
+        bench.create("eater", shell("exec tail /dev/zero", Some("32Mi"))).await;
+        let pod = bench.until("eater", phase("Failed")).await;
+        assert_eq!(ending(&pod), ("OOMKilled".to_owned(), 137));
+        let kills = bench.agent.kill_records();
+        assert_eq!((kills.len(), kills[0].victim, kills[0].level), (1, Victim::Main, None));
+        assert_eq!(kills[0].missing[0].source, "/dev/kmsg");
+        bench.finish().await;
+    });
+}
+
+/// A child eats, pid 1 lives on for a while and ends well.
+const CHILD: &str = "tail /dev/zero & wait $!; sleep 0.3; exit 0";
+
+fn a_killed_child_is_an_event() {
+    child_killed(true);
+}
+
+fn a_killed_child_is_an_event_without_the_log() {
+    child_killed(false);
+}
+
+fn child_killed(kernel_log: bool) {
+    run(kernel_log, async |bench| {
+        bench.create("parent", shell(CHILD, Some("32Mi"))).await;
+        let pod = bench.until("parent", phase("Succeeded")).await;
+        assert_eq!(ending(&pod), ("Completed".to_owned(), 0));
+        let kills = bench.agent.kill_records();
+        assert_eq!((kills.len(), kills[0].victim), (1, Victim::Child), "{kills:#?}");
+        let events = bench.events("parent").await;
+        let told =
+            events.iter().find(|event| event.starts_with("OOMKilling")).expect("an Event about the child");
+        assert!(told.ends_with("the container's main process goes on"), "{told}");
+        assert_eq!(told.contains("(tail"), kernel_log, "{told}");
+        bench.finish().await;
+    });
+}
+
+fn a_bystander_is_not_blamed() {
+    run(true, async |bench| {
+        bench.create("bystander", shell("sleep 1; exit 0", None)).await;
+        bench.until("bystander", phase("Running")).await;
+        bench.create("hog", shell("exec tail /dev/zero", None)).await;
+        let hog = bench.until("hog", phase("Failed")).await;
+        assert_eq!(ending(&hog), ("OOMKilled".to_owned(), 137));
+        let bystander = bench.until("bystander", phase("Succeeded")).await;
+        assert_eq!(ending(&bystander), ("Completed".to_owned(), 0));
+        let kills = bench.agent.kill_records();
+        assert_eq!(kills.len(), 1);
+        assert_eq!((kills[0].subject.pod.as_str(), kills[0].level), ("hog", Some(Level::NodeAllocatable)));
+        bench.finish().await;
+    });
+}
+
+fn kill_9_is_an_error() {
+    run(true, async |bench| {
+        bench.create("victim", shell("exec sleep 100", Some("32Mi"))).await;
+        bench.until("victim", phase("Running")).await;
+        let pid = rustix::process::Pid::from_raw(bench.runtime.pid("main").unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let pod = bench.until("victim", phase("Failed")).await;
+        assert_eq!(ending(&pod), ("Error".to_owned(), 137));
+        assert!(bench.agent.kill_records().is_empty());
+        bench.finish().await;
+    });
+}
+
+fn a_missing_image_waits() {
+    run(true, async |bench| {
+        let mut spec = shell("exit 0", None);
+        spec["containers"][0]["image"] = json!("missing:1");
+        bench.create("imageless", spec).await;
+        let waits = |pod: &Pod| {
+            let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            let state = status.and_then(|all| all[0].state.clone()).and_then(|state| state.waiting);
+            state.and_then(|waiting| waiting.reason).as_deref() == Some("ImagePullBackOff")
+        };
+        let pod = bench.until("imageless", waits).await;
+        let message = container(&pod).state.clone().unwrap().waiting.unwrap().message.unwrap();
+        assert_eq!(
+            message,
+            "Back-off pulling image \"missing:1\": ErrImagePull: rpc error: code = NotFound desc = image missing:1 is not in the store"
+        );
+        let events = bench.events("imageless").await;
+        assert!(events.contains(&"Failed Error: ErrImagePull".to_owned()), "{events:#?}");
+        bench.finish().await;
+    });
+}
+
+fn a_failing_container_restarts_and_backs_off() {
+    run(true, async |bench| {
+        let mut spec = shell("exit 3", None);
+        spec["restartPolicy"] = json!("Always");
+        bench.create("failing", spec).await;
+        let backs_off = |pod: &Pod| {
+            let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            let waiting = status.and_then(|all| all[0].state.clone()).and_then(|state| state.waiting);
+            waiting.and_then(|waiting| waiting.reason).as_deref() == Some("CrashLoopBackOff")
+        };
+        let pod = bench.until("failing", backs_off).await;
+        assert_eq!(container(&pod).restart_count, 1, "the first restart is immediate");
+        let message = container(&pod).state.clone().unwrap().waiting.unwrap().message.unwrap();
+        assert!(
+            message.starts_with("back-off 10s restarting failed container=main pod=failing_default("),
+            "{message}"
+        );
+        let last = container(&pod).last_state.clone().unwrap().terminated.unwrap();
+        assert_eq!((last.reason.as_deref(), last.exit_code), (Some("Error"), 3));
+        assert!(phase("Running")(&pod));
+        bench.finish().await;
+    });
+}
+
+fn init_containers_come_first() {
+    run(true, async |bench| {
+        let mut spec = shell("exit 0", None);
+        let init = |name: &str, script: &str| json!({"name": name, "image": "shell:1", "command": ["sh", "-c", script]});
+        spec["initContainers"] = json!([init("one", "sleep 0.1"), init("two", "exit 0")]);
+        bench.create("steps", spec.clone()).await;
+        let pod = bench.until("steps", phase("Succeeded")).await;
+        let init_statuses = pod.status.clone().unwrap().init_container_statuses.unwrap();
+        let finished =
+            |status: &ContainerStatus| status.state.clone().unwrap().terminated.unwrap().finished_at;
+        assert!(finished(&init_statuses[0]) <= finished(&init_statuses[1]));
+        spec["initContainers"][0] = init("one", "exit 5");
+        bench.create("stumbles", spec).await;
+        let pod = bench.until("stumbles", phase("Failed")).await;
+        assert!(container(&pod).state.clone().unwrap().waiting.is_some(), "the main container never ran");
+        bench.finish().await;
+    });
+}
+
+fn what_does_not_fit_or_work_is_refused() {
+    run(true, async |bench| {
+        bench.create("large", shell("exit 0", Some("1Gi"))).await;
+        let status = bench.until("large", phase("Failed")).await.status.unwrap();
+        assert_eq!(status.reason.as_deref(), Some("OutOfmemory"));
+        assert_eq!(
+            status.message.as_deref(),
+            Some(
+                "Pod was rejected: Node didn't have enough resource: memory, requested: 1073741824, used: 0, capacity: 104857600"
+            )
+        );
+        let mut spec = shell("exit 0", None);
+        spec["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {"command": ["true"]}}});
+        bench.create("hooked", spec).await;
+        let status = bench.until("hooked", phase("Failed")).await.status.unwrap();
+        assert!(status.message.unwrap().contains("spec.containers[0].lifecycle"));
+        bench.finish().await;
+    });
+}
+
+fn volumes_live_as_long_as_the_pod() {
+    run(true, async |bench| {
+        let mut spec = shell("sleep 0.3", Some("32Mi"));
+        spec["volumes"] = json!([
+            {"name": "scratch", "emptyDir": {}},
+            {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}},
+        ]);
+        let mount = |name: &str| json!({"name": name, "mountPath": format!("/{name}")});
+        spec["containers"][0]["volumeMounts"] = json!([mount("scratch"), mount("memory")]);
+        let uid = bench.create("full", spec).await.metadata.uid.unwrap();
+        bench.until("full", phase("Running")).await;
+        let volumes = bench.config.state.join("pods").join(&uid).join("volumes/kubernetes.io~empty-dir");
+        let memory = rustix::fs::statfs(volumes.join("memory")).unwrap();
+        let size = u64::try_from(memory.f_bsize).unwrap() * memory.f_blocks;
+        assert_eq!((size, memory.f_type), (4 << 20, 0x0102_1994), "a tmpfs of its size limit");
+        bench.until("full", phase("Succeeded")).await;
+        let gone = Instant::now() + Duration::from_secs(2);
+        while volumes.exists() {
+            assert!(Instant::now() < gone, "the volumes stay though the Pod has ended");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.finish().await;
+    });
+}
