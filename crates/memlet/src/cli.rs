@@ -1,0 +1,195 @@
+//! The command line: what was typed, with no effect of its own.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use memlet_bytes::Bytes;
+use memlet_cgroup::CgroupPath;
+
+/// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
+#[derive(Debug, Parser)]
+#[command(name = "memlet", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "\
+Exit codes:
+  0      done; for `run`, all containers completed
+  1-255  for `run`, the exit code of the container that failed (137: killed)
+  2      a mistake in the input or the environment")]
+pub(crate) struct Arguments {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Show the program's own log on standard error, as in RUST_LOG: `info`, `memlet_node=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "MEMLET_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run Pods to their end and say what happened
+    Run(RunArguments),
+    /// Import, list and remove container images
+    Image(ImageArguments),
+    /// Print a completion script for a shell
+    Completions(CompletionsArguments),
+    /// Write the manual pages into a folder
+    Man(ManArguments),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document on standard output; everything else goes to standard error
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// Where this machine's part of the work lies.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlaceArguments {
+    /// Folder for what must survive: images
+    #[arg(long, value_name = "FOLDER", env = "MEMLET_DATA", default_value = "/var/lib/memlet")]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+}
+
+/// `memlet run`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  memlet run examples/1-limits-and-malloc/pod-2.yaml
+  memlet run --node-memory 2041888Ki pod.yaml     # as on a node of that size
+  memlet run --restarts 2 pod.yaml                # go on through two restarts
+  memlet run -o json pods/ | jq '.killRecords'
+  sed s/128Mi/64Mi/ pod.yaml | memlet run -
+
+The run ends when the Pods have ended or, where restartPolicy would restart them, at the first end of a
+container. Ctrl-C ends the Pods in order; a second Ctrl-C kills them.")]
+pub(crate) struct RunArguments {
+    /// Manifests: files, folders (their *.yaml, *.yml and *.json), or - for standard input
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Go on through this many restarts of a container, with Kubernetes' back-off (0 s, 10 s, 20 s ... 5 min)
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "keep_running")]
+    pub(crate) restarts: u32,
+
+    /// Never stop by itself: restart as restartPolicy says until Ctrl-C
+    #[arg(long)]
+    pub(crate) keep_running: bool,
+
+    /// Memory that this node pretends to have, enforced as the limit of all Pods together
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Node")]
+    pub(crate) node_memory: Option<Bytes>,
+
+    /// Name of this node
+    #[arg(long, value_name = "NAME", default_value = "memlet", help_heading = "Node")]
+    pub(crate) node_name: String,
+
+    /// Cgroup under which kubepods is made, where /kubepods is taken
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = cgroup, help_heading = "Node")]
+    pub(crate) cgroup_root: CgroupPath,
+
+    /// Folder for what lives as long as the Pods do: state, volumes and logs
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "MEMLET_RUN",
+        default_value = "/run/memlet",
+        help_heading = "Node"
+    )]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run_folder: PathBuf,
+
+    /// Do without the kernel's log, as where /dev/kmsg may not be read
+    #[arg(long, help_heading = "Node")]
+    pub(crate) no_kernel_log: bool,
+
+    /// How to print the result
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Format,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// `memlet image`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImageArguments {
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// What to do with images.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Import an OCI archive, a `docker save` file or an OCI layout folder
+    #[command(after_help = "\
+Examples:
+  docker save busybox -o busybox.tar && memlet image import busybox.tar
+  skopeo copy docker://busybox oci-archive:busybox.tar && memlet image import busybox.tar --tag busybox")]
+    Import {
+        /// The archive or folder
+        #[arg(value_hint = ValueHint::AnyPath)]
+        file: PathBuf,
+        /// Name to give the image, instead of those in the archive
+        #[arg(long, value_name = "NAME")]
+        tag: Option<String>,
+    },
+    /// List the images that are here
+    #[command(visible_alias = "list")]
+    Ls {
+        /// How to print the list
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: Format,
+    },
+    /// Remove an image by name or id
+    Rm {
+        /// Its name or id
+        image: String,
+    },
+}
+
+/// `memlet completions`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+/// `memlet man`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ManArguments {
+    /// Where to write the pages
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) folder: PathBuf,
+}
+
+fn size(text: &str) -> Result<Bytes, String> {
+    memlet_policy::quantity::parse_size(text).map_err(|error| error.to_string())
+}
+
+fn cgroup(text: &str) -> Result<CgroupPath, String> {
+    text.parse().map_err(|error: memlet_cgroup::ParsePathError| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

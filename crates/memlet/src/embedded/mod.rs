@@ -1,0 +1,129 @@
+//! A whole node in this process: API server, scheduler, node agent and container runtime, wired together.
+//!
+//! The wiring is the two seams of the design: everything above the API server holds a `kube::Client`, and
+//! the node agent reaches the runtime through CRI on an in-memory connection.
+
+mod place;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use memlet_apiserver::ApiServer;
+use memlet_bytes::Bytes;
+use memlet_cgroup::{CgroupPath, Hierarchy};
+use memlet_node::{NodeAgent, NodeConfig};
+use memlet_runtime::service::{Runtime, Settings, sweep};
+use memlet_scheduler::Scheduler;
+use tokio::sync::oneshot;
+
+use place::{Owner, Place};
+
+/// What the node is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct EmbeddedSettings {
+    /// Its name.
+    pub(crate) name: String,
+    /// The memory it pretends to have.
+    pub(crate) memory: Option<Bytes>,
+    /// The cgroup below which kubepods is made.
+    pub(crate) cgroup_root: CgroupPath,
+    /// The folder of what lives as long as the Pods do.
+    pub(crate) run_folder: PathBuf,
+    /// The folder of what survives.
+    pub(crate) data: PathBuf,
+    /// Whether to read the kernel's log.
+    pub(crate) kernel_log: bool,
+    /// How often a container is restarted at most.
+    pub(crate) most_restarts: Option<u32>,
+}
+
+/// A node that runs in this process.
+pub(crate) struct Embedded {
+    /// A client of its API server.
+    pub(crate) client: kube::Client,
+    /// Its agent.
+    pub(crate) agent: NodeAgent,
+    /// The machine's memory controller.
+    pub(crate) hierarchy: Hierarchy,
+    /// The folder of container logs.
+    pub(crate) pod_logs: PathBuf,
+    place: Place,
+    stop_scheduler: oneshot::Sender<()>,
+}
+
+impl Embedded {
+    /// Starts the node, after sweeping what dead ones left.
+    pub(crate) async fn start(settings: &EmbeddedSettings) -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("running Pods needs root, for cgroups, namespaces and mounts: run it with sudo");
+        }
+        let hierarchy = Hierarchy::detect()?;
+        let images = images_folder(&settings.data);
+        let place =
+            Place::claim(&settings.run_folder, &settings.cgroup_root, &hierarchy, |folder, owner| {
+                sweep_place(folder, owner, &images, &hierarchy)
+            })?;
+        let runtime = Runtime::new(runtime_settings(place.folder(), &images, &hierarchy))
+            .context("the container runtime cannot keep its state")?;
+        // The sealed copy of this program is made while the rest starts.
+        let warming = tokio::spawn({
+            let runtime = runtime.clone();
+            async move { runtime.warm_up().await }
+        });
+        let channel = runtime.channel().await.context("the container runtime cannot be reached")?;
+        let client = ApiServer::in_memory().client();
+        let node = NodeConfig {
+            name: settings.name.clone(),
+            memory: settings.memory,
+            kernel_log: settings.kernel_log,
+            most_restarts: settings.most_restarts,
+            ..node_config(place.folder(), &settings.cgroup_root, &hierarchy)
+        };
+        let pod_logs = node.pod_logs.clone();
+        let agent = NodeAgent::start(node, client.clone(), channel).await?;
+        let (stop_scheduler, stopped) = oneshot::channel();
+        tokio::spawn(Scheduler::new(client.clone()).run(async move {
+            // Told to stop, or nobody is left to tell.
+            let _ = stopped.await;
+        }));
+        warming.await.context("the program cannot be copied")?;
+        Ok(Self { client, agent, hierarchy, pod_logs, place, stop_scheduler })
+    }
+
+    /// Ends all Pods, each given at most `grace`, and removes everything that was made for them.
+    pub(crate) async fn stop(self, grace: Duration) -> Result<()> {
+        let _ = self.stop_scheduler.send(());
+        self.agent.shutdown(grace).await;
+        self.place.release(&self.hierarchy)
+    }
+}
+
+/// Where images are kept.
+pub(crate) fn images_folder(data: &Path) -> PathBuf {
+    data.join("images")
+}
+
+fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy) -> Settings {
+    Settings { state: folder.join("runtime"), images: images.to_owned(), hierarchy: hierarchy.clone() }
+}
+
+fn node_config(folder: &Path, cgroup_root: &CgroupPath, hierarchy: &Hierarchy) -> NodeConfig {
+    NodeConfig {
+        name: String::new(),
+        memory: None,
+        cgroup_root: cgroup_root.clone(),
+        pod_logs: folder.join("logs"),
+        state: folder.join("node"),
+        hierarchy: hierarchy.clone(),
+        kernel_log: true,
+        most_restarts: None,
+    }
+}
+
+/// Removes what a run that was killed left in its place.
+fn sweep_place(folder: &Path, owner: &Owner, images: &Path, hierarchy: &Hierarchy) -> Result<()> {
+    sweep::sweep(&runtime_settings(folder, images, hierarchy))?;
+    memlet_node::sweep_leftovers(&node_config(folder, &owner.cgroup_root, hierarchy))?;
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The parts of `memlet run`: what changed ([`changes`]), when it is over ([`ending`]), logs ([`follow`]),
+//! usage ([`usage`]), what is said meanwhile ([`story`]) and at the end ([`result`]).
+//!
+//! The command itself, which puts them together, is `commands::run`.
+
+pub(crate) mod changes;
+pub(crate) mod ending;
+pub(crate) mod follow;
+pub(crate) mod result;
+pub(crate) mod story;
+pub(crate) mod usage;

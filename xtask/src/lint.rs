@@ -1,0 +1,30 @@
+//! Formatting, clippy, spelling and licences: what a reader should never have to remark on.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command::{self, cargo};
+use crate::tools::{self, Tools};
+
+/// Runs all of them.
+pub(crate) fn run_with(tools: &Tools) -> Result<()> {
+    command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    command::run(
+        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+            .env("CLIPPY_CONF_DIR", crate::command::root()),
+    )?;
+    command::run(&mut Command::new(tools.path("typos")))?;
+    command::run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    licences(tools)
+}
+
+/// Runs all of them, after installing what they need.
+pub(crate) fn run() -> Result<()> {
+    run_with(&tools::install()?)
+}
+
+/// Every dependency's licence must be one of those in `deny.toml`.
+fn licences(tools: &Tools) -> Result<()> {
+    command::run(Command::new(tools.path("cargo-deny")).args(["check", "licenses", "bans", "sources"]))
+}

