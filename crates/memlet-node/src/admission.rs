@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use memlet_bytes::Bytes;
 use memlet_policy::fit;
+use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, CPU};
 
 use crate::unsupported;
@@ -101,7 +102,7 @@ impl Ledger {
 
 fn requests(pod: &Pod) -> Amounts {
     let Some(spec) = &pod.spec else { return Amounts::default() };
-    let milli_cpu = resources::pod_requests(spec).get(CPU).map_or(0, |cpu| cpu.milli_value());
+    let milli_cpu = resources::pod_requests(spec).get(CPU).map_or(0, Quantity::milli_value);
     Amounts { memory: resources::pod_memory_request(spec), milli_cpu }
 }
 
@@ -113,6 +114,7 @@ fn insufficient(resource: &str, requested: u64, used: u64, capacity: u64) -> Str
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
     use serde_json::json;

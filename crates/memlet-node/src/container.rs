@@ -205,6 +205,7 @@ pub(crate) fn bytes_i64(bytes: Bytes) -> i64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
     use memlet_policy::cgroup_limits::CgroupVersion;

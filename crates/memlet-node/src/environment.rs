@@ -189,6 +189,7 @@ pub(crate) fn expand(text: &str, known: &HashMap<String, String>) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
     use serde_json::json;

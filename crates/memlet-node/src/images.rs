@@ -195,7 +195,7 @@ mod tests {
         let mut pulls = Pulls::default();
         let told = std::sync::Mutex::new(Vec::new());
         let tell = |_, reason: &'static str, message: String| {
-            told.lock().unwrap().push(format!("{reason}: {message}"))
+            told.lock().unwrap().push(format!("{reason}: {message}"));
         };
         let failed = pulls.failed("x:1", "rpc error: code = NotFound desc = no such image", &tell);
         assert_eq!(failed.reason, "ErrImagePull");

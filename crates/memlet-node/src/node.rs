@@ -43,7 +43,7 @@ pub(crate) fn shape(memory: &NodeMemory, hierarchy: &Hierarchy, accounts_swap: b
         capacity: memory.capacity,
         allocatable: memory.allocatable(),
         cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1)),
-        host_ip: host_ip(),
+        host_ip: Some(host_ip()),
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         cgroups: match hierarchy.version() {
             Version::V1 => CgroupVersion::V1,
@@ -55,13 +55,13 @@ pub(crate) fn shape(memory: &NodeMemory, hierarchy: &Hierarchy, accounts_swap: b
 
 /// The address from which this machine would reach others, else loopback. Connecting a datagram socket sends
 /// nothing.
-fn host_ip() -> Option<String> {
+fn host_ip() -> String {
     let route = || -> std::io::Result<std::net::IpAddr> {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
         socket.connect("192.0.2.1:9")?;
         Ok(socket.local_addr()?.ip())
     };
-    Some(route().map_or_else(|_| "127.0.0.1".to_owned(), |ip| ip.to_string()))
+    route().map_or_else(|_| "127.0.0.1".to_owned(), |ip| ip.to_string())
 }
 
 /// The machine's memory; `None` where `/proc/meminfo` does not say.

@@ -5,6 +5,7 @@ use std::path::Path;
 use k8s_cri::v1::{LinuxContainerResources, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use memlet_cgroup::CgroupPath;
+use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, CPU, MEMORY, Side};
 
 use crate::container::{self, NodeShape};
@@ -25,7 +26,7 @@ pub(crate) fn config(
     let metadata = &pod.metadata;
     let totals = |side| resources::pod_totals_without_overhead(spec, side);
     let (requests, limits) = (totals(Side::Requests), totals(Side::Limits));
-    let milli = |amounts: &resources::Amounts| amounts.get(CPU).map_or(0, |cpu| cpu.milli_value());
+    let milli = |amounts: &resources::Amounts| amounts.get(CPU).map_or(0, Quantity::milli_value);
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: metadata.name.clone().unwrap_or_default(),
@@ -73,6 +74,7 @@ fn hostname(pod: &Pod, spec: &PodSpec, node: &NodeShape) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
     use memlet_bytes::Bytes;

@@ -216,5 +216,6 @@ fn ready(phase: Phase, containers: &[ContainerStatus]) -> (bool, Why) {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 #[path = "status_tests.rs"]
 mod tests;

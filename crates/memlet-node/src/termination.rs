@@ -19,7 +19,8 @@ const LEAST_GRACE: i64 = 2;
 /// How many seconds the Pod's containers get between TERM and KILL.
 fn grace(wish: &Wish) -> i64 {
     if let Some(End::Shutdown(grace)) = wish.end {
-        return i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+        // CRI counts whole seconds; a part of one is given, not taken.
+        return i64::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
     }
     let metadata = &wish.pod.metadata;
     let of_spec = wish.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
@@ -169,5 +170,6 @@ mod tests {
         assert_eq!(grace(&wish(Some(5), Some(9), None)), 9);
         assert_eq!(grace(&wish(Some(5), Some(0), Some(End::Removed))), 2);
         assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::ZERO)))), 0);
+        assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::from_millis(1500))))), 2);
     }
 }

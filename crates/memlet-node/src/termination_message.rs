@@ -74,8 +74,9 @@ mod tests {
 
     #[test]
     fn a_long_log_is_cut_at_the_front() {
-        let log: String =
-            (0..200).map(|line| format!("2026-11-22T01:00:00Z stdout F line {line}\n")).collect();
+        let lines: Vec<String> =
+            (0..200).map(|line| format!("2026-11-22T01:00:00Z stdout F line {line}")).collect();
+        let log = lines.join("\n");
         let text = last_lines(&log);
         assert_eq!(text.lines().count(), LOG_LINES);
         assert!(text.ends_with("line 199\n"));

@@ -150,6 +150,7 @@ fn of_volume(index: usize, volume: &Volume) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

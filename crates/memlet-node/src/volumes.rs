@@ -314,5 +314,6 @@ fn unescape(point: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 #[path = "volumes_tests.rs"]
 mod tests;

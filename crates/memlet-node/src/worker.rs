@@ -152,7 +152,10 @@ impl Worker {
             }
             let look_again = self.advance().await;
             self.publish();
-            self.wait_for_news(look_again).await;
+            if !self.wait_for_news(look_again).await {
+                // The agent was dropped without a word: there is nobody to work for.
+                return;
+            }
             self.publish();
         }
     }
@@ -279,8 +282,8 @@ impl Worker {
         }
     }
 
-    /// Waits for anything to happen, and takes it in.
-    async fn wait_for_news(&mut self, look_again: Option<Timestamp>) {
+    /// Waits for anything to happen, and takes it in; whether there still is an agent.
+    async fn wait_for_news(&mut self, look_again: Option<Timestamp>) -> bool {
         let look_again = earliest(look_again, self.next_settlement());
         let pause =
             look_again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
@@ -292,14 +295,14 @@ impl Worker {
             }
             changed = self.wish.changed() => {
                 if changed.is_err() {
-                    // The agent is gone without a word; there is nobody to work for.
-                    std::future::pending::<()>().await;
+                    return false;
                 }
             }
             () = sleep(pause) => {}
         }
         self.take_all().await;
         self.settle_due().await;
+        true
     }
 
     /// Takes in everything that has been told so far.

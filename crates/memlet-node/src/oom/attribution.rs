@@ -114,6 +114,9 @@ mod tests {
 
     const MAIN: i32 = 100;
 
+    /// A name, what is known, and the ruling.
+    type Case<'a> = (&'a str, Exit, &'a [Report], Option<u64>, Ruling);
+
     fn report(pid: i32) -> Report {
         Report {
             victims: vec![Victim { pid, comm: "hog".into(), ..Victim::default() }],
@@ -139,8 +142,9 @@ mod tests {
         let killed = Exit::Signal(9);
         let (main, child, group) =
             (report(MAIN), report(7), Report { group_kill: Some("/x".into()), ..report(7) });
-        let cases: [(&str, Exit, &[Report], Option<u64>, Ruling); 10] = [
-            ("main killed", killed, &[main.clone()], Some(1), Ruling::OomKilled { report: Some(0) }),
+        let one = std::slice::from_ref;
+        let cases: [Case<'_>; 10] = [
+            ("main killed", killed, one(&main), Some(1), Ruling::OomKilled { report: Some(0) }),
             (
                 "main after child",
                 killed,
@@ -149,13 +153,13 @@ mod tests {
                 Ruling::OomKilled { report: Some(1) },
             ),
             ("the whole group", killed, &[group], Some(2), Ruling::OomKilled { report: Some(0) }),
-            ("child killed, pid 1 ends by itself", Exit::Code(0), &[child.clone()], Some(1), Ruling::NotOom),
-            ("child killed, pid 1 passes 137 on", Exit::Code(137), &[child.clone()], Some(1), Ruling::NotOom),
-            ("child killed, pid 1 gets kill -9", killed, &[child.clone()], Some(1), Ruling::NotOom),
+            ("child killed, pid 1 ends by itself", Exit::Code(0), one(&child), Some(1), Ruling::NotOom),
+            ("child killed, pid 1 passes 137 on", Exit::Code(137), one(&child), Some(1), Ruling::NotOom),
+            ("child killed, pid 1 gets kill -9", killed, one(&child), Some(1), Ruling::NotOom),
             ("kill -9", killed, &[], Some(0), Ruling::NotOom),
             ("a bystander, runtime blames it", killed, &[], Some(0), Ruling::NotOom),
             ("report still to come", killed, &[], Some(1), Ruling::AwaitReport),
-            ("TERM", Exit::Signal(15), &[main], Some(1), Ruling::NotOom),
+            ("TERM", Exit::Signal(15), one(&main), Some(1), Ruling::NotOom),
         ];
         for (case, exit, reports, oom_kills, ruling) in cases {
             assert_eq!(judge(&end(exit, reports, oom_kills)), ruling, "{case}");

@@ -353,7 +353,8 @@ impl Worker {
             oom_score_adj: facts.statement.as_ref().and_then(|statement| statement.oom_score_adj),
         };
         if victim != Victim::Main {
-            let text = format!("{}; the container's main process goes on", self.sentence(place, &record));
+            let main = if end.is_some() { "was not killed by it" } else { "goes on" };
+            let text = format!("{}; the container's main process {main}", self.sentence(place, &record));
             self.tell(Some(place), Severity::Warning, "OOMKilling", text);
         }
         if let Some(facts) = self.instances.get_mut(id) {

@@ -38,7 +38,7 @@ impl Worker {
     pub(super) async fn start(&mut self, place: Place) -> bool {
         let Some(sandbox) = self.sandbox.clone() else { return false };
         let Some(image) = self.image(place, &sandbox).await else { return false };
-        match self.create_and_start(place, &sandbox, &image).await {
+        match Box::pin(self.create_and_start(place, &sandbox, &image)).await {
             Ok(()) => true,
             Err(failure) => {
                 self.tell(Some(place), Severity::Warning, "Failed", format!("Error: {}", failure.message));
@@ -84,7 +84,9 @@ impl Worker {
     ) -> Result<(), Failure> {
         let attempt = self.life(place).next_attempt();
         let (config, termination_file) = self.configure(place, attempt, image)?;
-        let created = self.node.cri.create_container(&sandbox.id, config, sandbox.config.clone()).await;
+        // The request is large, and would make every Pod's task so.
+        let create = self.node.cri.create_container(&sandbox.id, config, sandbox.config.clone());
+        let created = Box::pin(create).await;
         let id = match created {
             Ok(id) => id,
             Err(error) => {
@@ -186,7 +188,6 @@ impl Worker {
         let message = self.with_kernel_words(place, error);
         let status = status.ok().and_then(|response| response.status);
         let ended = status.filter(|status| status.state() == ContainerState::ContainerExited);
-        self.tell(Some(place), Severity::Warning, "Failed", format!("Error: {message}"));
         self.node.exits.remove(id);
         let Some(status) = ended else {
             self.node.witness.forget(id);
@@ -196,7 +197,10 @@ impl Worker {
             }
             return Err(Failure::new("RunContainerError", message));
         };
-        self.kernel_reported(id);
+        self.tell(Some(place), Severity::Warning, "Failed", format!("Error: {message}"));
+        for report in self.node.witness.reports(id) {
+            self.record_kill_while_starting(place, report);
+        }
         self.node.witness.forget(id);
         self.instances.remove(id);
         let reason = if status.reason.is_empty() { "StartError" } else { status.reason.as_str() };

@@ -1,6 +1,9 @@
 //! The node agent as a whole: the embedded API server above, a small runtime with real processes below, and
 //! this machine's kernel, which really kills.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, in a harness of its own")]
+#![allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
+
 mod runtime;
 
 use std::path::Path;
@@ -21,12 +24,16 @@ use serde_json::{Value, json};
 fn main() {
     let arguments = Arguments::from_args();
     let cannot = why_not();
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 15] = [
         ("a_pod_runs_to_its_end_and_leaves_nothing", a_pod_runs_to_its_end_and_leaves_nothing),
         ("the_limit_kills_the_main_process", the_limit_kills_the_main_process),
         ("the_limit_is_told_without_the_kernel_log", the_limit_is_told_without_the_kernel_log),
         ("a_killed_child_is_an_event", a_killed_child_is_an_event),
         ("a_killed_child_is_an_event_without_the_log", a_killed_child_is_an_event_without_the_log),
+        (
+            "a_runtime_without_statements_is_judged_by_the_log",
+            a_runtime_without_statements_is_judged_by_the_log,
+        ),
         ("a_bystander_is_not_blamed", a_bystander_is_not_blamed),
         ("kill_9_is_an_error", kill_9_is_an_error),
         ("a_missing_image_waits", a_missing_image_waits),
@@ -34,6 +41,11 @@ fn main() {
         ("init_containers_come_first", init_containers_come_first),
         ("what_does_not_fit_or_work_is_refused", what_does_not_fit_or_work_is_refused),
         ("volumes_live_as_long_as_the_pod", volumes_live_as_long_as_the_pod),
+        ("what_a_killed_agent_left_is_swept", what_a_killed_agent_left_is_swept),
+        (
+            "a_grace_is_shortened_and_a_forced_delete_ends_too",
+            a_grace_is_shortened_and_a_forced_delete_ends_too,
+        ),
     ];
     let trials = tests.into_iter().map(|(name, test)| {
         let trial =
@@ -235,6 +247,10 @@ fn the_limit_kills_the_main_process() {
         let pod = bench.until("eater", phase("Failed")).await;
         assert_eq!(ending(&pod), ("OOMKilled".to_owned(), 137));
         let kill = kills.recv().await.unwrap();
+        let killed_at = kill.report.as_ref().unwrap().killed_since_boot.unwrap();
+        let took = since_boot().saturating_sub(killed_at);
+        println!("from the kernel's kill to the status that a client reads: {took:?}");
+        assert!(took < Duration::from_millis(500), "{took:?}: nothing here may wait for a timer");
         assert_eq!((kill.victim, kill.subject.container.as_str()), (Victim::Main, "main"));
         assert!(matches!(kill.level, Some(Level::Container | Level::Pod)), "{:?}", kill.level);
         assert_eq!(kill.report.unwrap().victims[0].comm, "tail");
@@ -243,6 +259,12 @@ fn the_limit_kills_the_main_process() {
         assert_eq!(bench.agent.kill_records().len(), 1);
         bench.finish().await;
     });
+}
+
+/// The clock of the kernel's log, nearly.
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap()
 }
 
 fn the_limit_is_told_without_the_kernel_log() {
@@ -280,6 +302,24 @@ fn child_killed(kernel_log: bool) {
             events.iter().find(|event| event.starts_with("OOMKilling")).expect("an Event about the child");
         assert!(told.ends_with("the container's main process goes on"), "{told}");
         assert_eq!(told.contains("(tail"), kernel_log, "{told}");
+        bench.finish().await;
+    });
+}
+
+fn a_runtime_without_statements_is_judged_by_the_log() {
+    run(true, async |bench| {
+        bench.runtime.be_silent();
+        bench.create("eater", shell("exec tail /dev/zero", Some("32Mi"))).await;
+        bench.create("parent", shell(CHILD, Some("32Mi"))).await;
+        let eater = bench.until("eater", phase("Failed")).await;
+        assert_eq!(ending(&eater), ("OOMKilled".to_owned(), 137));
+        let parent = bench.until("parent", phase("Succeeded")).await;
+        assert_eq!(ending(&parent), ("Completed".to_owned(), 0));
+        let mut kills: Vec<_> =
+            bench.agent.kill_records().into_iter().map(|kill| (kill.subject.pod, kill.victim)).collect();
+        kills.sort_by_key(|(pod, _)| pod.clone());
+        assert_eq!(kills, [("eater".to_owned(), Victim::Main), ("parent".to_owned(), Victim::Child)]);
+        assert_eq!(bench.agent.kill_records()[0].missing[0].source, "memlet.dev/container");
         bench.finish().await;
     });
 }
@@ -418,6 +458,55 @@ fn volumes_live_as_long_as_the_pod() {
         while volumes.exists() {
             assert!(Instant::now() < gone, "the volumes stay though the Pod has ended");
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.finish().await;
+    });
+}
+
+fn what_a_killed_agent_left_is_swept() {
+    run(true, async |bench| {
+        let mut spec = shell("exec sleep 100", Some("32Mi"));
+        spec["volumes"] = json!([{"name": "memory", "emptyDir": {"medium": "Memory"}}]);
+        bench.create("orphan", spec).await;
+        bench.until("orphan", phase("Running")).await;
+        let pid = bench.runtime.pid("main").unwrap();
+        let Bench { agent, config, runtime, .. } = bench;
+        // As SIGKILL would: no word to anybody.
+        drop(agent);
+        let kubepods = config.cgroup_root.join("kubepods").unwrap();
+        assert!(Cgroup::open(&config.hierarchy, &kubepods).is_ok() && !is_empty(&config.state));
+        let sweeping = config.clone();
+        tokio::task::spawn_blocking(move || sweep_leftovers(&sweeping)).await.unwrap().unwrap();
+        assert!(Cgroup::open(&config.hierarchy, &kubepods).is_err());
+        assert!(is_empty(&config.state), "{:?}", list(&config.state));
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(status.is_empty() || status.contains(") Z "), "it still runs: {status}");
+        let _ = runtime;
+        sweep_leftovers(&config).expect("nothing to sweep is fine");
+    });
+}
+
+fn a_grace_is_shortened_and_a_forced_delete_ends_too() {
+    run(true, async |bench| {
+        let stubborn = || shell("trap '' TERM; while :; do sleep 0.05; done", None);
+        bench.create("patient", stubborn()).await;
+        bench.until("patient", phase("Running")).await;
+        let began = Instant::now();
+        bench.pods().delete("patient", &DeleteParams::default().grace_period(60)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bench.pods().delete("patient", &DeleteParams::default().grace_period(1)).await.unwrap();
+        while bench.pods().get_opt("patient").await.unwrap().is_some() {
+            assert!(began.elapsed() < Duration::from_secs(8), "the shorter grace is not heard");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let uid = bench.create("forced", stubborn()).await.metadata.uid.unwrap();
+        bench.until("forced", phase("Running")).await;
+        bench.pods().delete("forced", &DeleteParams::default().grace_period(0)).await.unwrap();
+        let folder = bench.config.state.join("pods").join(uid);
+        let began = Instant::now();
+        while folder.exists() {
+            assert!(began.elapsed() < Duration::from_secs(8), "a Pod without an object is not ended");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         bench.finish().await;
     });

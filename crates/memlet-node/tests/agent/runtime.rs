@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use k8s_cri::v1::image_service_server::{ImageService, ImageServiceServer};
 use k8s_cri::v1::runtime_service_server::{RuntimeService, RuntimeServiceServer};
+#[allow(clippy::wildcard_imports, reason = "the trait names nearly all of them")]
 use k8s_cri::v1::{self as cri, *};
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit};
 use memlet_diagnosis::evidence::{ContainerEnd, ContainerStatement, Exit};
@@ -33,6 +34,7 @@ struct State {
     sandboxes: HashMap<String, String>,
     containers: HashMap<String, Known>,
     made: u32,
+    silent: bool,
 }
 
 /// The runtime; clones share their state.
@@ -81,7 +83,12 @@ impl Runtime {
         state.containers.values().find(name)?.statement.pid
     }
 
-    /// What a sandbox or container still is.
+    /// From now on it makes no statements, as every runtime but the embedded one.
+    pub(crate) fn be_silent(&self) {
+        self.state.lock().unwrap().silent = true;
+    }
+
+    /// How many sandboxes and containers there still are.
     pub(crate) fn leftovers(&self) -> usize {
         let state = self.state.lock().unwrap();
         state.sandboxes.len() + state.containers.len()
@@ -272,7 +279,13 @@ impl RuntimeService for Runtime {
             known.statement.pid = process.id().map(|pid| pid.try_into().unwrap());
             known.started_at = now();
         }
-        tokio::spawn(self.clone().reap(id, process, path.parent().unwrap()));
+        tokio::spawn(self.clone().reap(id.clone(), process, path.parent().unwrap()));
+        // A container that is said to run is in its group.
+        let group = self.group(&id).unwrap();
+        let ended = || self.state.lock().unwrap().containers[&id].statement.end.is_some();
+        while group.processes().unwrap().is_empty() && !ended() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Ok(Response::new(StartContainerResponse {}))
     }
 
@@ -322,6 +335,7 @@ impl RuntimeService for Runtime {
         };
         let text = serde_json::to_string(&known.statement).unwrap();
         let info = HashMap::from([(ContainerStatement::INFO_KEY.to_owned(), text)]);
+        let info = if state.silent { HashMap::new() } else { info };
         Ok(Response::new(ContainerStatusResponse { status: Some(status), info }))
     }
 
