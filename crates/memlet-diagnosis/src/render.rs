@@ -13,6 +13,8 @@ pub struct Style {
     pub colour: bool,
     /// How many columns there are; `None` for what reads well in a file.
     pub width: Option<usize>,
+    /// Whether to name the container with its Pod, as where there are several Pods.
+    pub with_pod: bool,
 }
 
 /// The columns of text that goes nowhere in particular.
@@ -61,10 +63,14 @@ impl Page {
             Outcome::Running => AnsiColor::Cyan,
             _ => AnsiColor::Red,
         };
-        let name = match verdict.subject.restart_count {
-            0 => verdict.subject.container.clone(),
-            restarts => format!("{} (restart {restarts})", verdict.subject.container),
-        };
+        let subject = &verdict.subject;
+        let mut name = subject.container.clone();
+        if self.style.with_pod {
+            name = format!("{}/{name}", subject.pod);
+        }
+        if subject.restart_count > 0 {
+            name = format!("{name} (restart {})", subject.restart_count);
+        }
         let headline = self.styled(Ansi::new().bold().fg_color(Some(colour.into())), &verdict.headline);
         let _ = writeln!(self.out, "{}: {headline}", printable(&name));
     }

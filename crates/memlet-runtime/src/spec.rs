@@ -104,13 +104,16 @@ pub fn build(config: &cri::ContainerConfig, around: &Surroundings) -> Result<Spe
             .masked_paths(or_default(&security.masked_paths, &MASKED))
             .readonly_paths(or_default(&security.readonly_paths, &READ_ONLY))
     };
-    Ok(SpecBuilder::default()
+    let mut spec = SpecBuilder::default()
         .version("1.0.2")
         .process(process)
         .root(RootBuilder::default().path(&around.rootfs).readonly(security.readonly_rootfs).build()?)
         .mounts(mounts(config, &security)?)
         .linux(linux.build()?)
-        .build()?)
+        .build()?;
+    // The builder has a default; the name is the sandbox's, which set it when it made the namespace.
+    spec.set_hostname(None);
+    Ok(spec)
 }
 
 /// Why no spec can be made.

@@ -67,8 +67,8 @@ fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The Pods in one text.
 fn parse(source: &str, text: &str) -> Result<Vec<Document>> {
-    let values: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error| anyhow!("{source} is not valid YAML: {error}"))?;
+    let values: Vec<Value> = serde_saphyr::from_multiple(text)
+        .map_err(|error| anyhow!("{source} is not valid YAML: {}", first_line(&error.to_string())))?;
     let several = values.len() > 1;
     let mut documents = Vec::new();
     for (number, value) in values.into_iter().enumerate() {
@@ -76,6 +76,12 @@ fn parse(source: &str, text: &str) -> Result<Vec<Document>> {
         documents.extend(pods_in(&source, value)?);
     }
     Ok(documents)
+}
+
+/// What and where; the lines after it show the place in the text, which is more than an error line holds.
+fn first_line(error: &str) -> &str {
+    let line = error.lines().next().unwrap_or(error);
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 fn pods_in(source: &str, value: Value) -> Result<Vec<Document>> {

@@ -31,6 +31,7 @@ const USAGE: &str = "usage: memory-eater [LIMIT_MB] [SECONDS] [OPTION]...
   --leak            never give memory back: go on from LIMIT_MB for ever
   --hold            keep what was taken until a signal ends it
   --page-cache      fill the page cache instead: write a file of LIMIT_MB in the current folder
+  --exit CODE       end with this code instead of 0
   --children N      N child processes take the memory, one after another; the main process lives on";
 
 /// What the arguments ask for.
@@ -44,6 +45,7 @@ struct Options {
     leak: bool,
     hold: bool,
     page_cache: bool,
+    exit: i32,
     children: u32,
 }
 
@@ -58,6 +60,7 @@ impl Options {
             leak: false,
             hold: false,
             page_cache: false,
+            exit: 0,
             children: 0,
         };
         let mut positions = 0;
@@ -71,6 +74,11 @@ impl Options {
                 "--leak" => options.leak = true,
                 "--hold" => options.hold = true,
                 "--page-cache" => options.page_cache = true,
+                "--exit" => {
+                    let code = value()?;
+                    let code: u8 = code.parse().map_err(|_| format!("--exit: {code:?} is no exit code"))?;
+                    options.exit = code.into();
+                }
                 "--children" => {
                     let count = value()?;
                     options.children =
@@ -123,7 +131,7 @@ pub(super) fn run(arguments: &[String]) -> i32 {
         eat(&options, &mut output)
     };
     let code = match ended {
-        Ok(()) => 0,
+        Ok(()) => options.exit,
         Err(reason) => {
             output.line(&reason);
             1

@@ -3,7 +3,7 @@
 //! The node lives in this process for the length of the run. What happens is learnt as any client learns it,
 //! by a watch on the Pods; logs are read from the files that the supervisors write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::pin::pin;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt};
 use http::Request;
 use indicatif::MultiProgress;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::Api;
+use kube::api::{Api, DeleteParams};
 use kube::runtime::watcher::{self, Event};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
@@ -52,16 +52,16 @@ async fn session(arguments: &RunArguments, documents: &[Document]) -> Result<Exi
     let mut signals = Signals::new()?;
     let node = Embedded::start(&settings(arguments)).await?;
     let outcome = play(arguments, documents, &node, &mut signals).await;
-    // Whatever happened: nothing is left behind. A second signal makes short work of graces.
-    let grace =
-        if outcome.as_ref().is_ok_and(|outcome| outcome.at_once) { Duration::ZERO } else { Duration::MAX };
-    let stopped = tokio::select! {
-        stopped = node.stop(grace) => stopped,
-    };
-    let outcome = outcome?;
+    // Whatever happened: nothing is left behind.
+    let stopped = node.stop(LAST_GRACE).await;
+    let exit = outcome?;
     stopped.context("the run left something behind")?;
-    Ok(outcome.exit)
+    Ok(exit)
 }
+
+/// What still runs when a run is over belongs to Pods that nobody waits for any more: other containers of a
+/// Pod that has failed, or all of them after a second Ctrl-C.
+const LAST_GRACE: Duration = Duration::ZERO;
 
 fn settings(arguments: &RunArguments) -> EmbeddedSettings {
     EmbeddedSettings {
@@ -95,19 +95,12 @@ impl Signals {
     }
 }
 
-/// How a run went.
-struct Outcome {
-    exit: Exit,
-    /// A second signal came: no grace for what still runs.
-    at_once: bool,
-}
-
 async fn play(
     arguments: &RunArguments,
     documents: &[Document],
     node: &Embedded,
     signals: &mut Signals,
-) -> Result<Outcome> {
+) -> Result<Exit> {
     let mut run = Run::new(arguments, node).await?;
     // Listening comes before the Pods do, so that nothing is missed.
     let mut kills = node.agent.kills();
@@ -119,7 +112,7 @@ async fn play(
     }
     run.begin_story(arguments.output);
     let signalled = run.watch(&mut events, &mut kills, signals).await?;
-    run.finish(arguments.output, node, signalled).await
+    run.finish(arguments.output, signalled)
 }
 
 /// Creates a Pod as `kubectl create` does, strictly; warnings go to standard error.
@@ -171,6 +164,8 @@ struct Run<'a> {
     /// The Pods by uid, as last seen, in the order of the manifests.
     order: Vec<String>,
     pods: BTreeMap<String, Pod>,
+    /// Those that have been deleted.
+    gone: BTreeSet<String>,
     told: BTreeMap<String, Told>,
     followers: Followers,
     ends: Ends,
@@ -189,6 +184,7 @@ impl<'a> Run<'a> {
             node_memory: node_memory(node, &arguments.node_name).await?,
             order: Vec::new(),
             pods: BTreeMap::new(),
+            gone: BTreeSet::new(),
             told: BTreeMap::new(),
             followers: Followers::new().context("log files cannot be followed")?,
             ends: Ends::new(),
@@ -226,7 +222,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells what happens until the run is over or a signal ends it.
+    /// Tells what happens until the run is over. A signal ends the Pods in order, a second one at once; the
+    /// first one's exit code is answered.
     async fn watch(
         &mut self,
         events: &mut (impl Stream<Item = Result<Event<Pod>, watcher::Error>> + Unpin),
@@ -234,17 +231,26 @@ impl<'a> Run<'a> {
         signals: &mut Signals,
     ) -> Result<Option<Exit>> {
         let mut drawing = tokio::time::interval(usage::INTERVAL);
+        let mut signalled = None;
         loop {
             tokio::select! {
                 biased;
-                exit = signals.next() => return Ok(Some(exit)),
+                exit = signals.next() => {
+                    if signalled.replace(exit).is_some() {
+                        return Ok(signalled);
+                    }
+                    self.story.alarm("ending the Pods; once more kills them");
+                    self.delete_all().await?;
+                }
                 event = events.next() => {
                     let event = event.ok_or_else(|| anyhow!("the watch on the Pods ended"))?;
-                    if let Event::Apply(pod) | Event::InitApply(pod) = event.context("the watch on the Pods failed")? {
-                        self.see(pod);
+                    match event.context("the watch on the Pods failed")? {
+                        Event::Apply(pod) | Event::InitApply(pod) => self.see(pod),
+                        Event::Delete(pod) => self.miss(pod),
+                        Event::Init | Event::InitDone => {}
                     }
-                    if self.pods.values().all(|pod| ending::is_over(pod, self.patience)) {
-                        return Ok(None);
+                    if self.is_over(signalled.is_some()) {
+                        return Ok(signalled);
                     }
                 }
                 Ok(kill) = kills.recv() => self.tell_child(&kill),
@@ -259,6 +265,33 @@ impl<'a> Run<'a> {
                 }
             }
         }
+    }
+
+    /// Once Pods are being deleted, only their going counts.
+    fn is_over(&self, deleting: bool) -> bool {
+        self.pods
+            .iter()
+            .all(|(uid, pod)| self.gone.contains(uid) || (!deleting && ending::is_over(pod, self.patience)))
+    }
+
+    /// Deletes all Pods, each with its own grace.
+    async fn delete_all(&self) -> Result<()> {
+        for pod in self.pods.values() {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+            let pods = Api::<Pod>::namespaced(self.node.client.clone(), namespace);
+            match pods.delete(pod_name(pod), &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                deleted => drop(deleted.with_context(|| format!("pod {} cannot be deleted", pod_name(pod)))?),
+            }
+        }
+        Ok(())
+    }
+
+    /// A deleted Pod's last words are in the object that the deletion shows.
+    fn miss(&mut self, pod: Pod) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        self.see(pod);
+        self.gone.insert(uid);
     }
 
     fn see(&mut self, pod: Pod) {
@@ -353,8 +386,8 @@ impl<'a> Run<'a> {
     }
 
     /// The verdicts and the exit code.
-    async fn finish(mut self, format: Format, node: &Embedded, signalled: Option<Exit>) -> Result<Outcome> {
-        let kills = node.agent.kill_records();
+    fn finish(mut self, format: Format, signalled: Option<Exit>) -> Result<Exit> {
+        let kills = self.node.agent.kill_records();
         let pods: Vec<Pod> = self.order.iter().filter_map(|uid| self.pods.get(uid).cloned()).collect();
         let verdicts = result::verdicts(&pods, &self.ends, &kills, self.node_memory);
         if format == Format::Text {
@@ -366,17 +399,17 @@ impl<'a> Run<'a> {
         }
         for pod in &pods {
             if let Some(failure) = ending::failure_to_run(pod) {
-                say::warning(&format!("pod {} did not run: {failure}", pod_name(pod)));
+                say::error(&anyhow!("pod {} did not run: {failure}", pod_name(pod)));
             }
         }
-        let exit = signalled.unwrap_or_else(|| ending::exit(&pods));
-        Ok(Outcome { exit, at_once: false })
+        Ok(signalled.unwrap_or_else(|| ending::exit(&pods)))
     }
 
     fn tell_verdicts(&mut self, verdicts: &[Verdict]) {
         let style = render::Style {
             colour: say::colour(&io::stdout()),
             width: rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col)),
+            with_pod: self.pods.len() > 1,
         };
         for verdict in verdicts {
             self.story.write(&format!("\n{}", render::text(verdict, style)));

@@ -51,18 +51,35 @@ impl Place {
                 holder(&lock_path)
             );
         };
-        sweep_dead(run_folder, &lock_path, hierarchy, &sweep)?;
-        let folder = run_folder.join(&name);
-        remove_dead(&folder, hierarchy, &sweep)?;
+        let made = Self::make(run_folder, &name, cgroup_root, hierarchy, &lock_path, &sweep);
+        let (folder, owner) = made.inspect_err(|_| {
+            // Nothing else of this place exists.
+            let _ = fs::remove_file(&lock_path);
+        })?;
+        let place = Self { folder, lock, lock_path, owner };
+        place.sign()?;
+        Ok(place)
+    }
+
+    /// Sweeps the dead and makes the folder, under the lock.
+    fn make(
+        run_folder: &Path,
+        name: &str,
+        cgroup_root: &CgroupPath,
+        hierarchy: &Hierarchy,
+        lock_path: &Path,
+        sweep: &impl Fn(&Path, &Owner) -> Result<()>,
+    ) -> Result<(PathBuf, Owner)> {
+        sweep_dead(run_folder, lock_path, hierarchy, sweep)?;
+        let folder = run_folder.join(name);
+        remove_dead(&folder, hierarchy, sweep)?;
         refuse_foreign(cgroup_root, hierarchy)?;
         let made_root = !cgroup_root.is_root() && !hierarchy.dir(cgroup_root).exists();
         let owner = Owner { cgroup_root: cgroup_root.clone(), made_root };
         make_folder(&folder)?;
         memlet_runtime::state::write_json(&folder.join(OWNER), &owner)
             .with_context(|| format!("cannot write to {}", folder.display()))?;
-        let place = Self { folder, lock, lock_path, owner };
-        place.sign()?;
-        Ok(place)
+        Ok((folder, owner))
     }
 
     /// Its folder.
