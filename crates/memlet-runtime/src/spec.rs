@@ -45,10 +45,18 @@ pub fn arguments(config: &cri::ContainerConfig, entrypoint: &[String], cmd: &[St
     [entrypoint, arguments].concat()
 }
 
-/// The environment: a PATH, then the image's, then the Pod's; later ones win.
-pub fn environment(config: &cri::ContainerConfig, image: &[String], hostname: Option<&str>) -> Vec<String> {
+/// The environment: a PATH and a HOME, then the image's, then the Pod's; later ones win.
+///
+/// HOME is always there: libcontainer would look for one by itself, through the C library's name services,
+/// which it would load from within the container's own root.
+pub fn environment(
+    config: &cri::ContainerConfig,
+    image: &[String],
+    hostname: Option<&str>,
+    home: &Path,
+) -> Vec<String> {
     const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let mut environment = vec![PATH.to_owned()];
+    let mut environment = vec![PATH.to_owned(), format!("HOME={}", home.display())];
     environment.extend(hostname.map(|name| format!("HOSTNAME={name}")));
     if config.tty {
         environment.push("TERM=xterm".to_owned());
@@ -387,8 +395,8 @@ mod tests {
             envs: vec![cri::KeyValue { key: "A".into(), value: "pod".into() }],
             ..Default::default()
         };
-        let environment = environment(&config, &words("A=image B=image PATH=/x"), Some("host"));
-        assert_eq!(environment, words("HOSTNAME=host B=image PATH=/x A=pod"));
+        let environment = environment(&config, &words("A=image B=image PATH=/x"), Some("host"), Path::new("/r"));
+        assert_eq!(environment, words("HOME=/r HOSTNAME=host B=image PATH=/x A=pod"));
     }
 
     fn with_capabilities(add: &str, drop: &str) -> Result<HashSet<Capability>, SpecError> {

@@ -152,9 +152,11 @@ impl Runtime {
                     .map_err(|error| internal("the container's root cannot be made", &error))?;
                 let entrypoint = [workload.name().to_owned()];
                 around.arguments = spec::arguments(config, &entrypoint, &[]);
-                around.environment = spec::environment(config, &[], hostname);
                 around.working_folder = asked_folder.unwrap_or_else(|| PathBuf::from("/"));
-                around.user = resolve_user(&around.rootfs, asked_user.as_deref().unwrap_or("0"), &security)?;
+                let home;
+                (around.user, home) =
+                    resolve_user(&around.rootfs, asked_user.as_deref().unwrap_or("0"), &security)?;
+                around.environment = spec::environment(config, &[], hostname, &home);
                 Ok((Some(workload.name().to_owned()), workload.image(), libc::SIGTERM, None))
             }
             Root::Stored(image) => {
@@ -167,12 +169,13 @@ impl Runtime {
                 if around.arguments.is_empty() {
                     return Err(Status::invalid_argument("no command specified"));
                 }
-                around.environment = spec::environment(config, &defaults.env, hostname);
                 around.working_folder = asked_folder
                     .or_else(|| defaults.working_dir.as_ref().map(PathBuf::from))
                     .unwrap_or_else(|| PathBuf::from("/"));
                 let user = asked_user.or_else(|| defaults.user.clone()).unwrap_or_else(|| "0".to_owned());
-                around.user = resolve_user(&around.rootfs, &user, &security)?;
+                let home;
+                (around.user, home) = resolve_user(&around.rootfs, &user, &security)?;
+                around.environment = spec::environment(config, &defaults.env, hostname, &home);
                 let stop_signal = defaults.stop_signal.as_deref().and_then(signal_number);
                 let folder = Some(folder.path().to_owned());
                 Ok((None, image.id.to_string(), stop_signal.unwrap_or(libc::SIGTERM), folder))
@@ -299,17 +302,19 @@ fn asked_user(security: &cri::LinuxContainerSecurityContext) -> Option<String> {
     }
 }
 
+/// User, group, further groups; and the user's home.
 fn resolve_user(
     rootfs: &Path,
     user: &str,
     security: &cri::LinuxContainerSecurityContext,
-) -> Result<(u32, u32, Vec<u32>), Status> {
+) -> Result<((u32, u32, Vec<u32>), PathBuf), Status> {
     let resolved = crate::images::users::resolve(rootfs, user).map_err(|error| invalid(&error))?;
     let mut groups = resolved.groups;
     groups.extend(security.supplemental_groups.iter().filter_map(|group| u32::try_from(*group).ok()));
     groups.sort_unstable();
     groups.dedup();
-    Ok((resolved.uid, resolved.gid, groups))
+    let home = resolved.home.unwrap_or_else(|| PathBuf::from("/"));
+    Ok(((resolved.uid, resolved.gid, groups), home))
 }
 
 /// A signal as images write it: `SIGQUIT`, `QUIT` or `3`.
