@@ -50,6 +50,14 @@ pub enum StartError {
         /// The API's answer.
         source: Box<kube::Error>,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// A folder cannot be made.
     #[error("cannot make the folder {}", path.display())]
     Folder {
@@ -92,12 +100,18 @@ impl NodeAgent {
         let version = cri.version().await.map_err(StartError::Runtime)?;
         let cgroups =
             NodeCgroups::new(config.hierarchy.clone(), &config.cgroup_root).map_err(CgroupsError::Path)?;
+        if cgroups.lacks_root() {
+            let path = config.made_root_marker();
+            let marked = std::fs::write(&path, config.cgroup_root.as_str());
+            marked.map_err(|source| StartError::File { path, source })?;
+        }
         cgroups.make_node(memory.kubepods_limit())?;
         let shape = node::shape(&memory, &config.hierarchy, cgroups.accounts_swap());
         let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
         if let Err(source) = registration::register(&client, &config.name, &shape, &runtime).await {
             // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
             let _ = cgroups.remove_node().await;
+            remove_root(&config, &cgroups);
             return Err(StartError::Register { name: config.name, source: Box::new(source) });
         }
         let recorder = Recorder::start(client.clone(), "kubelet", config.name.clone());
@@ -171,9 +185,21 @@ impl NodeAgent {
         if let Err(error) = self.node.cgroups.remove_node().await {
             tracing::warn!("{error}");
         }
+        remove_root(&self.node.config, &self.node.cgroups);
         self.node.recorder.flush().await;
         // Empty now; where it is not, something is in it that is not ours.
         let _ = tokio::fs::remove_dir(self.node.config.pods_folder()).await;
+    }
+}
+
+/// Removes the cgroup root where this node made it, now or in a run that was killed.
+pub(crate) fn remove_root(config: &NodeConfig, cgroups: &NodeCgroups) {
+    let marker = config.made_root_marker();
+    if marker.exists() {
+        cgroups.remove_empty_root();
+        if let Err(error) = std::fs::remove_file(&marker) {
+            tracing::warn!("cannot remove {}: {error}", marker.display());
+        }
     }
 }
 

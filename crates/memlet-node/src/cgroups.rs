@@ -54,6 +54,21 @@ impl NodeCgroups {
         self.names.pod(class, uid).parse()
     }
 
+    /// Whether the group above `kubepods` must be made too, and so is ours to remove.
+    pub(crate) fn lacks_root(&self) -> bool {
+        let root = self.kubepods.parent();
+        root.is_some_and(|root| !root.is_root() && !self.hierarchy.dir(&root).exists())
+    }
+
+    /// Removes the group above `kubepods` from every hierarchy, unless something else is in it.
+    pub(crate) fn remove_empty_root(&self) {
+        let Some(root) = self.kubepods.parent().filter(|root| !root.is_root()) else { return };
+        for mount_point in self.hierarchy.mount_points() {
+            // Not empty, or not there: either way it stays as it is.
+            let _ = std::fs::remove_dir(mount_point.join(root.as_str().trim_start_matches('/')));
+        }
+    }
+
     /// Makes `kubepods` with its limit, and the tiers, which have none.
     pub(crate) fn make_node(&self, limit: Bytes) -> Result<(), CgroupsError> {
         let kubepods = Cgroup::create(&self.hierarchy, &self.kubepods)?;

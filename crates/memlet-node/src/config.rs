@@ -33,6 +33,11 @@ impl NodeConfig {
         self.pods_folder().join(uid)
     }
 
+    /// Says that the cgroup root was made by this node, and so is its own to remove.
+    pub(crate) fn made_root_marker(&self) -> PathBuf {
+        self.state.join("made-cgroup-root")
+    }
+
     pub(crate) fn pods_folder(&self) -> PathBuf {
         self.state.join("pods")
     }

@@ -6,6 +6,7 @@ use std::io;
 use memlet_cgroup::Cgroup;
 use memlet_policy::qos::QosClass;
 
+use crate::agent;
 use crate::cgroups::NodeCgroups;
 use crate::config::NodeConfig;
 use crate::volumes;
@@ -41,6 +42,9 @@ pub enum SweepError {
 pub fn sweep_leftovers(config: &NodeConfig) -> Result<(), SweepError> {
     let cgroups = NodeCgroups::new(config.hierarchy.clone(), &config.cgroup_root)?;
     let swept = sweep_cgroups(config, &cgroups);
+    if swept.is_ok() {
+        agent::remove_root(config, &cgroups);
+    }
     swept.and(sweep_folders(config))
 }
 

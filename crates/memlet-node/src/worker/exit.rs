@@ -18,6 +18,7 @@ use crate::events::Severity;
 use crate::life::{Ended, Instance};
 use crate::oom::attribution::{self, End, Ruling};
 use crate::oom::counter::KillWatch;
+use crate::oom::dying;
 use crate::termination_message;
 
 /// How long a report that the counter has announced is waited for. The kernel sends the signal just before it
@@ -25,6 +26,8 @@ use crate::termination_message;
 const REPORT_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a kill may turn out to have taken the main process too, where the report alone cannot tell.
 const SETTLE: Duration = Duration::from_millis(20);
+/// How often a count that was said to rise is looked at before the notice is taken for a bystander's.
+const COUNTER_LOOKS: u8 = 10;
 
 /// What is known of one instance of a container beside its status.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub(crate) struct InstanceFacts {
     /// A kill is to be settled at this time, if the container has not ended by then.
     settle_at: Option<Timestamp>,
     watch: Option<KillWatch>,
+    looks_left: u8,
+    /// The victims of reports that are not settled were gone when last looked for.
+    victims_gone: bool,
     over: bool,
 }
 
@@ -57,6 +63,8 @@ impl InstanceFacts {
             settled_kills: 0,
             settle_at: None,
             watch: None,
+            looks_left: 0,
+            victims_gone: false,
             over: false,
         }
     }
@@ -271,10 +279,11 @@ impl Worker {
         memlet_policy::cgroup_limits::kills_whole_container(self.node.shape.cgroups, None) == Ok(true)
     }
 
-    /// The count of kills may have risen: look whether it did.
+    /// The count of kills may rise: the kernel of cgroup v1 notifies just before it kills, so look a little
+    /// later, and again if need be.
     pub(super) fn kill_counted(&mut self, id: &str) {
-        let Some(facts) = self.instances.get(id).filter(|facts| !facts.over) else { return };
-        if self.counted_kills(facts).is_some_and(|kills| kills > facts.settled_kills) {
+        if let Some(facts) = self.instances.get_mut(id).filter(|facts| !facts.over) {
+            facts.looks_left = COUNTER_LOOKS;
             self.settle_later(id);
         }
     }
@@ -312,6 +321,10 @@ impl Worker {
 
     fn settle(&mut self, id: &str) {
         let Some(facts) = self.instances.get(id).filter(|facts| !facts.over) else { return };
+        if facts.main_pid.is_some_and(dying::is_dying) {
+            // It is the main process that was killed; freeing what it held takes its time.
+            return self.settle_later(id);
+        }
         let reports: Vec<Report> = self
             .node
             .witness
@@ -319,13 +332,28 @@ impl Worker {
             .into_iter()
             .filter(|report| !facts.settled_reports.contains(&report.id))
             .collect();
+        let is_freeing = |report: &Report| attribution::victims(report).any(dying::is_freeing);
+        if facts.main_pid.is_none() && !reports.is_empty() {
+            let freeing = reports.iter().any(is_freeing);
+            // It may be the main process; then the runtime is about to say that the container ended.
+            let Some(facts) = self.instances.get_mut(id) else { return };
+            let was_gone = std::mem::replace(&mut facts.victims_gone, !freeing);
+            if freeing || !was_gone {
+                facts.settle_at = Some(Timestamp::now() + if freeing { SETTLE } else { REPORT_PATIENCE });
+                return;
+            }
+            facts.victims_gone = false;
+        }
         let silent = reports.is_empty();
         for report in reports {
             self.record_kill(id, Victim::Child, Some(report), None);
         }
-        let Some(facts) = self.instances.get(id) else { return };
-        if silent && self.counted_kills(facts).is_some_and(|kills| kills > facts.settled_kills) {
+        let Some(facts) = self.instances.get(id).filter(|_| silent) else { return };
+        if self.counted_kills(facts).is_some_and(|kills| kills > facts.settled_kills) {
             self.record_kill(id, Victim::Child, None, None);
+        } else if let Some(facts) = self.instances.get_mut(id).filter(|facts| facts.looks_left > 0) {
+            facts.looks_left -= 1;
+            self.settle_later(id);
         }
     }
 
