@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod endings;
+mod environment;
 mod examples;
 mod house;
 mod images;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         manifests::tests(),
         images::tests(),
         endings::tests(),
+        environment::tests(),
         output::tests(),
     ] {
         tests.extend(each);

@@ -64,31 +64,17 @@ impl Embedded {
             Place::claim(&settings.run_folder, &settings.cgroup_root, &hierarchy, |folder, owner| {
                 sweep_place(folder, owner, &images, &hierarchy)
             })?;
-        let runtime = Runtime::new(runtime_settings(place.folder(), &images, &hierarchy))
-            .context("the container runtime cannot keep its state")?;
-        // The sealed copy of this program is made while the rest starts.
-        let warming = tokio::spawn({
-            let runtime = runtime.clone();
-            async move { runtime.warm_up().await }
-        });
-        let channel = runtime.channel().await.context("the container runtime cannot be reached")?;
-        let client = ApiServer::in_memory().client();
-        let node = NodeConfig {
-            name: settings.name.clone(),
-            memory: settings.memory,
-            kernel_log: settings.kernel_log,
-            most_restarts: settings.most_restarts,
-            ..node_config(place.folder(), &settings.cgroup_root, &hierarchy)
-        };
-        let pod_logs = node.pod_logs.clone();
-        let agent = NodeAgent::start(node, client.clone(), channel).await?;
-        let (stop_scheduler, stopped) = oneshot::channel();
-        tokio::spawn(Scheduler::new(client.clone()).run(async move {
-            // Told to stop, or nobody is left to tell.
-            let _ = stopped.await;
-        }));
-        warming.await.context("the program cannot be copied")?;
-        Ok(Self { client, agent, hierarchy, pod_logs, place, stop_scheduler })
+        match wire(settings, &place, &images, &hierarchy).await {
+            Ok(Wired { client, agent, stop_scheduler }) => {
+                let pod_logs = pod_logs(place.folder());
+                Ok(Self { client, agent, hierarchy, pod_logs, place, stop_scheduler })
+            }
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = place.release(&hierarchy);
+                Err(error)
+            }
+        }
     }
 
     /// Ends all Pods, each given at most `grace`, and removes everything that was made for them.
@@ -97,6 +83,46 @@ impl Embedded {
         self.agent.shutdown(grace).await;
         self.place.release(&self.hierarchy)
     }
+}
+
+/// What runs in a place.
+struct Wired {
+    client: kube::Client,
+    agent: NodeAgent,
+    stop_scheduler: oneshot::Sender<()>,
+}
+
+/// Starts everything and joins it: runtime below, API server above, agent and scheduler between.
+async fn wire(
+    settings: &EmbeddedSettings,
+    place: &Place,
+    images: &Path,
+    hierarchy: &Hierarchy,
+) -> Result<Wired> {
+    let runtime = Runtime::new(runtime_settings(place.folder(), images, hierarchy))
+        .context("the container runtime cannot keep its state")?;
+    // The sealed copy of this program is made while the rest starts.
+    let warming = tokio::spawn({
+        let runtime = runtime.clone();
+        async move { runtime.warm_up().await }
+    });
+    let channel = runtime.channel().await.context("the container runtime cannot be reached")?;
+    let client = ApiServer::in_memory().client();
+    let node = NodeConfig {
+        name: settings.name.clone(),
+        memory: settings.memory,
+        kernel_log: settings.kernel_log,
+        most_restarts: settings.most_restarts,
+        ..node_config(place.folder(), &settings.cgroup_root, hierarchy)
+    };
+    let agent = NodeAgent::start(node, client.clone(), channel).await?;
+    let (stop_scheduler, stopped) = oneshot::channel();
+    tokio::spawn(Scheduler::new(client.clone()).run(async move {
+        // Told to stop, or nobody is left to tell.
+        let _ = stopped.await;
+    }));
+    warming.await.context("the program cannot be copied")?;
+    Ok(Wired { client, agent, stop_scheduler })
 }
 
 /// Where images are kept.
@@ -108,12 +134,16 @@ fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy) -> Sett
     Settings { state: folder.join("runtime"), images: images.to_owned(), hierarchy: hierarchy.clone() }
 }
 
+fn pod_logs(folder: &Path) -> PathBuf {
+    folder.join("logs")
+}
+
 fn node_config(folder: &Path, cgroup_root: &CgroupPath, hierarchy: &Hierarchy) -> NodeConfig {
     NodeConfig {
         name: String::new(),
         memory: None,
         cgroup_root: cgroup_root.clone(),
-        pod_logs: folder.join("logs"),
+        pod_logs: pod_logs(folder),
         state: folder.join("node"),
         hierarchy: hierarchy.clone(),
         kernel_log: true,
