@@ -67,7 +67,7 @@ fn v2_without_memory() -> Result<(), Failed> {
     house.nothing_is_left()
 }
 
-/// Without CAP_SYSLOG, where the kernel restricts its log.
+/// Without `CAP_SYSLOG`, where the kernel restricts its log.
 fn no_kernel_log() -> Result<(), Failed> {
     let restricted = std::fs::read_to_string("/proc/sys/kernel/dmesg_restrict")?;
     let house = House::new()?;

@@ -32,8 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
         fs::read_dir(&folder).expect("the examples are there").flatten().map(|it| it.path()).collect();
     files.sort();
     let manifests = files.into_iter().filter(|path| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.ends_with(".yaml") && !name.ends_with(".expect.yaml")
+        path.extension().is_some_and(|ending| ending == "yaml") && path.with_extension("expect.yaml").exists()
     });
     manifests
         .map(|path| {

@@ -1,7 +1,7 @@
 //! End to end: the real program, real manifests, real kills, inside cgroups of the tests' own.
 //!
 //! Needs root and a writable memory cgroup; tests of foreign images also need busybox, umoci and skopeo.
-//! What cannot run is reported as ignored with the reason, and fails when REQUIRE_KERNEL=1 is set, as
+//! What cannot run is reported as ignored with the reason, and fails when `REQUIRE_KERNEL=1` is set, as
 //! `cargo xtask test` sets it.
 
 mod bad_input;

@@ -395,7 +395,8 @@ mod tests {
             envs: vec![cri::KeyValue { key: "A".into(), value: "pod".into() }],
             ..Default::default()
         };
-        let environment = environment(&config, &words("A=image B=image PATH=/x"), Some("host"), Path::new("/r"));
+        let environment =
+            environment(&config, &words("A=image B=image PATH=/x"), Some("host"), Path::new("/r"));
         assert_eq!(environment, words("HOME=/r HOSTNAME=host B=image PATH=/x A=pod"));
     }
 

@@ -1,8 +1,10 @@
 //! Real containers on this kernel, driven through CRI as a node agent drives it.
 //!
 //! Needs root and a writable memory cgroup. Where they are missing every test is reported as ignored with
-//! the reason, and fails when REQUIRE_KERNEL=1 is set, as in CI. A harness of its own, since the supervisor
+//! the reason, and fails when `REQUIRE_KERNEL=1` is set, as in CI. A harness of its own, since the supervisor
 //! runs from a copy of this very program.
+
+#![allow(clippy::large_futures, clippy::print_stderr, reason = "a test harness")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
         };
         Trial::test(shown, move || match missing {
             Some(missing) => Err(Failed::from(format!("this machine lacks {missing}"))),
-            None => block_on(test),
+            None => block_on(*test),
         })
         .with_ignored_flag(ignored)
     });
@@ -51,7 +53,7 @@ fn what_is_missing() -> Option<String> {
 
 type Test = fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failed>>>>;
 
-fn block_on(test: &Test) -> Result<(), Failed> {
+fn block_on(test: Test) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(test())
 }

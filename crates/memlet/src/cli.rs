@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Show the program's own log on standard error, as in RUST_LOG: `info`, `memlet_node=debug`
+    /// Show the program's own log on standard error; a filter such as `info` or `memlet_node=debug`
     #[arg(long, global = true, value_name = "FILTER", env = "MEMLET_LOG")]
     pub(crate) log: Option<String>,
 }

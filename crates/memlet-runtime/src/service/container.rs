@@ -274,7 +274,7 @@ pub(super) fn statement(container: &Container) -> ContainerStatement {
         cgroup_path: container.launch.cgroup.to_string(),
         oom_score_adj: started.map(|(.., oom_score_adj)| oom_score_adj),
         end: match &container.state {
-            ContainerState::Ended { end, .. } => Some(end.clone()),
+            ContainerState::Ended { end, .. } => Some(end.as_ref().clone()),
             _ => None,
         },
     }
@@ -302,12 +302,15 @@ fn asked_user(security: &cri::LinuxContainerSecurityContext) -> Option<String> {
     }
 }
 
-/// User, group, further groups; and the user's home.
+/// User, group and further groups.
+type User = (u32, u32, Vec<u32>);
+
+/// Who runs the container, and where that user is at home.
 fn resolve_user(
     rootfs: &Path,
     user: &str,
     security: &cri::LinuxContainerSecurityContext,
-) -> Result<((u32, u32, Vec<u32>), PathBuf), Status> {
+) -> Result<(User, PathBuf), Status> {
     let resolved = crate::images::users::resolve(rootfs, user).map_err(|error| invalid(&error))?;
     let mut groups = resolved.groups;
     groups.extend(security.supplemental_groups.iter().filter_map(|group| u32::try_from(*group).ok()));

@@ -30,12 +30,11 @@ impl ImageService for Runtime {
         request: Request<ImageStatusRequest>,
     ) -> Result<Response<ImageStatusResponse>, Status> {
         let name = name_in(request.into_inner().image)?;
-        let image = match Workload::from_image(&name) {
-            Some(workload) => Some(builtin(workload)),
-            None => {
-                let found = self.images().await.and_then(|images| images.find(&name)).map_err(internal)?;
-                found.as_ref().map(stored)
-            }
+        let image = if let Some(workload) = Workload::from_image(&name) {
+            Some(builtin(workload))
+        } else {
+            let found = self.images().await.and_then(|images| images.find(&name)).map_err(internal)?;
+            found.as_ref().map(stored)
         };
         Ok(Response::new(ImageStatusResponse { image, ..Default::default() }))
     }
@@ -89,6 +88,7 @@ fn name_in(spec: Option<ImageSpec>) -> Result<String, Status> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "handed to map_err")]
 fn internal(error: images::Error) -> Status {
     Status::internal(with_causes(&error))
 }

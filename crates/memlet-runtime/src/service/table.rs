@@ -66,7 +66,7 @@ pub(super) enum ContainerState {
     },
     Ended {
         started: Option<(i32, Timestamp, OomScoreAdj)>,
-        end: ContainerEnd,
+        end: Box<ContainerEnd>,
     },
     StartFailed {
         reason: String,

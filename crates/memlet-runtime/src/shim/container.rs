@@ -26,7 +26,7 @@ enum Life {
     /// Its main process runs.
     Running { pid: i32, at: Timestamp, oom_score_adj: OomScoreAdj },
     /// It ended.
-    Ended(ContainerEnd),
+    Ended(Box<ContainerEnd>),
     /// It never ran.
     Failed { reason: String, at: Timestamp },
 }
@@ -76,8 +76,8 @@ impl Container {
         cgroup.set_oom_group(launch.oom_group).map_err(io::Error::other)?;
         let log = launch.log.as_deref().map(LogFile::open).transpose()?;
         let console = launch.tty.then(|| socket::listen(&folder.console_socket())).transpose()?;
-        let (stdio, outputs, stdin) = stdio(&launch)?;
-        let Launcher { pid, outcome } = launch::launch(sandbox, id, &launch, stdio)?;
+        let Streams { given, outputs, stdin } = streams(&launch)?;
+        let Launcher { pid, outcome } = launch::launch(sandbox, id, &launch, given)?;
         let life = Life::Launching { launcher: pid, outcome, said: Vec::new() };
         Ok(Self {
             id: id.to_owned(),
@@ -270,7 +270,7 @@ impl Container {
         if let Err(error) = state::write_json(&self.folder.end(), &end) {
             complain(&format!("container {}: its end cannot be recorded: {error}", self.id));
         }
-        self.life = Life::Ended(end.clone());
+        self.life = Life::Ended(Box::new(end.clone()));
         end
     }
 
@@ -284,10 +284,19 @@ impl Container {
     }
 }
 
-/// What the container gets, what is read of it, and what keeps its input open.
-fn stdio(launch: &Launch) -> io::Result<(Stdio, Vec<Output>, Option<OwnedFd>)> {
+/// Both ends of a container's standard streams.
+struct Streams {
+    /// What the container gets.
+    given: Stdio,
+    /// What is read of it.
+    outputs: Vec<Output>,
+    /// What keeps its input open.
+    stdin: Option<OwnedFd>,
+}
+
+fn streams(launch: &Launch) -> io::Result<Streams> {
     if launch.tty {
-        return Ok((Stdio::Terminal, Vec::new(), None));
+        return Ok(Streams { given: Stdio::Terminal, outputs: Vec::new(), stdin: None });
     }
     let output = |stream| -> io::Result<(OwnedFd, Output)> {
         let (source, sink) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -302,7 +311,8 @@ fn stdio(launch: &Launch) -> io::Result<(Stdio, Vec<Output>, Option<OwnedFd>)> {
     } else {
         (rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None)
     };
-    Ok((Stdio::Pipes { stdin, stdout, stderr }, vec![from_stdout, from_stderr], kept))
+    let given = Stdio::Pipes { stdin, stdout, stderr };
+    Ok(Streams { given, outputs: vec![from_stdout, from_stderr], stdin: kept })
 }
 
 /// Reads what is there; true when the other end has closed.

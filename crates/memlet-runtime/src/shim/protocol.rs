@@ -113,6 +113,6 @@ pub enum Event {
         /// The container's id.
         container: String,
         /// How.
-        end: ContainerEnd,
+        end: Box<ContainerEnd>,
     },
 }

@@ -191,7 +191,7 @@ impl Supervisor {
     fn note_end(&mut self, pid: i32, exit: Exit) {
         let now = Timestamp::now();
         if let Some(container) = self.containers.values_mut().find(|container| container.pid() == Some(pid)) {
-            let end = container.ended(exit, self.pod.as_ref(), now);
+            let end = Box::new(container.ended(exit, self.pod.as_ref(), now));
             let container = container.id().to_owned();
             self.tell(&Event::Ended { container, end });
         } else if self.containers.values().any(|container| container.launcher() == Some(pid)) {

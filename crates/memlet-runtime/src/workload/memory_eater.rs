@@ -3,7 +3,7 @@
 //! `memory-eater [LIMIT_MB] [SECONDS] [OPTION]…`
 //!
 //! Without options it obtains blocks of 8192 bytes, each linked from a small node and touched, until they sum
-//! up to more than LIMIT_MB (300); a line `%6d  %5.1f MB` goes out per 1000 blocks, followed by a sleep of
+//! up to more than `LIMIT_MB` (300); a line `%6d  %5.1f MB` goes out per 1000 blocks, followed by a sleep of
 //! SECONDS (1, fractions allowed). Then it frees them in the same steps. A NULL from malloc is said and ends
 //! it with code 1: so a limit that makes malloc fail can be told from a limit that kills.
 
@@ -36,6 +36,7 @@ const USAGE: &str = "usage: memory-eater [LIMIT_MB] [SECONDS] [OPTION]...
 
 /// What the arguments ask for.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Options {
     limit_mib: f64,
     pause: Duration,

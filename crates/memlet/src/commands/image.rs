@@ -63,7 +63,7 @@ fn show(bar: &ProgressBar, progress: &Progress) {
             bar.set_position(copied.get());
         }
         Progress::Shared { number, of, .. } => {
-            bar.set_message(format!("layer {number} of {of} is here already"))
+            bar.set_message(format!("layer {number} of {of} is here already"));
         }
         Progress::Unpacking { number, of, read, length, .. } => {
             bar.set_message(format!("unpacking layer {number} of {of}"));

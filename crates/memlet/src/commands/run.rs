@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt};
 use http::Request;
 use indicatif::MultiProgress;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::runtime::watcher::{self, Event};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
@@ -149,7 +149,7 @@ async fn ensure_namespace(node: &Embedded, name: &str) -> Result<()> {
         ..Default::default()
     };
     namespaces
-        .create(&Default::default(), &namespace)
+        .create(&PostParams::default(), &namespace)
         .await
         .map(drop)
         .with_context(|| format!("namespace {name:?}"))
@@ -329,9 +329,9 @@ impl<'a> Run<'a> {
                 let reason = state.reason.clone().unwrap_or_default();
                 let text = format!("{name} ended: {reason}, exit code {}{}", state.exit_code, lasted(&state));
                 if state.exit_code == 0 {
-                    self.story.note(&text)
+                    self.story.note(&text);
                 } else {
-                    self.story.alarm(&text)
+                    self.story.alarm(&text);
                 }
                 let end = self.node.agent.container_end(&id);
                 let number = self.ends.len();
