@@ -90,7 +90,7 @@ proptest! {
     /// From 72 on: below, a cgroup's path does not fit and keeps a longer line.
     #[test]
     fn text_keeps_to_its_width(evidence in evidences(), width in 72_usize..140) {
-        let text = render::text(&judge(&evidence), Style { colour: false, width: Some(width) });
+        let text = render::text(&judge(&evidence), Style { width: Some(width), ..Style::default() });
         prop_assert!(text.ends_with('\n'));
         for line in text.lines().skip(1) {
             prop_assert!(line.chars().count() <= width, "{line}");

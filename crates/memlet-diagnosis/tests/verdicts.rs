@@ -688,13 +688,19 @@ fn one_line_for_an_event() {
 #[test]
 fn colour_and_width_change_nothing_else() {
     let verdict = judge(&pod_2());
-    let plain = render::text(&verdict, Style { colour: false, width: Some(72) });
+    let plain = render::text(&verdict, Style { width: Some(72), ..Style::default() });
     assert!(plain.lines().skip(1).all(|line| line.chars().count() <= 72), "{plain}");
-    let coloured = render::text(&verdict, Style { colour: true, width: Some(72) });
+    let coloured = render::text(&verdict, Style { colour: true, width: Some(72), ..Style::default() });
     assert!(coloured.contains("\u{1b}["));
     assert_eq!(plain, anstyle_stripped(&coloured));
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(&plain), words(&render::text(&verdict, Style::default())));
+}
+
+#[test]
+fn among_several_pods_the_container_is_named_with_its_own() {
+    let text = render::text(&judge(&pod_2()), Style { with_pod: true, ..Style::default() });
+    assert!(text.starts_with("memory-eater-128/memory-eater: OOMKilled"), "{text}");
 }
 
 fn anstyle_stripped(text: &str) -> String {
