@@ -1,11 +1,15 @@
-//! The parts of `memlet run`: what changed ([`changes`]), when it is over ([`ending`]), logs ([`follow`]),
-//! usage ([`usage`]), what is said meanwhile ([`story`]) and at the end ([`result`]).
+//! The parts of `memlet run`: Pods are created ([`create`]) and watched ([`watch`]): what changed ([`changes`]), when it
+//! is over ([`ending`]), logs ([`follow`]), usage ([`usage`]), what is said meanwhile ([`story`]) and at the end
+//! ([`result`]).
 //!
 //! The command itself, which puts them together, is `commands::run`.
 
 pub(crate) mod changes;
+pub(crate) mod create;
 pub(crate) mod ending;
 pub(crate) mod follow;
 pub(crate) mod result;
+pub(crate) mod signals;
 pub(crate) mod story;
 pub(crate) mod usage;
+pub(crate) mod watch;
