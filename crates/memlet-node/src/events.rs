@@ -100,9 +100,11 @@ pub(crate) fn pod_reference(pod: &Pod, field_path: Option<String>) -> ObjectRefe
     }
 }
 
-/// A reference to the node as kubelet makes it: its uid is its name.
+/// A reference to the node by which `kubectl describe node` finds its Events: the uid is the name, as kubelet had
+/// it before it left the uid out.
 pub(crate) fn node_reference(name: &str) -> ObjectReference {
     ObjectReference {
+        api_version: Some("v1".to_owned()),
         kind: Some(<Node as k8s_openapi::Resource>::KIND.to_owned()),
         name: Some(name.to_owned()),
         uid: Some(name.to_owned()),

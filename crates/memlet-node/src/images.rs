@@ -166,9 +166,53 @@ fn soon() -> Timestamp {
     Timestamp::now() + std::time::Duration::from_secs(10)
 }
 
+/// The image's name as a container's status has it: the runtime's word, or where that is only the id, as of a
+/// runtime that repeats what it was asked for, the image's full name. Of several, the one that the Pod states.
+pub(crate) fn shown_name(told: &str, image: &Image, stated: &str) -> String {
+    if !told.is_empty() && told != image.id {
+        return told.to_owned();
+    }
+    let is_stated = |tag: &&String| {
+        let before = tag.strip_suffix(stated).or_else(|| tag.strip_suffix(":latest")?.strip_suffix(stated));
+        before.is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    };
+    let tags = &image.repo_tags;
+    let tag = tags.iter().find(is_stated).or(tags.first()).map(String::as_str);
+    tag.unwrap_or(if stated.is_empty() { told } else { stated }).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_names_the_image_in_full() {
+        let image = Image {
+            id: "sha256:5cef".into(),
+            repo_tags: [
+                "docker.io/anchor/memhog:1",
+                "docker.io/library/busybox:1",
+                "docker.io/library/busybox:latest",
+                "registry:5000/box:1",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            ..Image::default()
+        };
+        for (told, stated, expected) in [
+            ("docker.io/library/busybox:latest", "busybox", "docker.io/library/busybox:latest"),
+            ("sha256:5cef", "busybox", "docker.io/library/busybox:latest"),
+            ("sha256:5cef", "busybox:1", "docker.io/library/busybox:1"),
+            ("", "registry:5000/box:1", "registry:5000/box:1"),
+            // Not the end of another's name.
+            ("sha256:5cef", "box:1", "docker.io/anchor/memhog:1"),
+            ("sha256:5cef", "sha256:5cef", "docker.io/anchor/memhog:1"),
+        ] {
+            assert_eq!(shown_name(told, &image, stated), expected, "{told} {stated}");
+        }
+        let nameless = Image { id: "sha256:5cef".into(), ..Image::default() };
+        assert_eq!(shown_name("sha256:5cef", &nameless, "sha256:5cef"), "sha256:5cef");
+    }
 
     #[test]
     fn the_policy_is_the_containers_or_follows_the_tag() {

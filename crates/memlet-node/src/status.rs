@@ -109,7 +109,9 @@ fn pod_amounts(spec: &PodSpec, side: Side) -> Option<resources::ApiAmounts> {
 fn container_status(life: &Life, container: &Container, initial: &str) -> ContainerStatus {
     let (state, last_state) = life.states(initial);
     let running = state.running.is_some();
-    let resources = container.resources.clone().unwrap_or_default();
+    // As kubelet: only what an instance runs with, so nothing before there is one.
+    let resources = life.instance.is_some().then(|| container.resources.clone().unwrap_or_default());
+    let requests = resources.as_ref().and_then(|resources| resources.requests.clone());
     let mounts: Vec<VolumeMountStatus> = container
         .volume_mounts
         .iter()
@@ -132,8 +134,8 @@ fn container_status(life: &Life, container: &Container, initial: &str) -> Contai
         ready: running,
         started: Some(running),
         restart_count: life.restart_count,
-        allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
-        resources: Some(ResourceRequirements { claims: None, ..resources }),
+        allocated_resources: requests.filter(|requests| !requests.is_empty()),
+        resources: resources.map(|resources| ResourceRequirements { claims: None, ..resources }),
         volume_mounts: (!mounts.is_empty()).then_some(mounts),
         ..ContainerStatus::default()
     }
@@ -146,8 +148,10 @@ fn is_done(status: &ContainerStatus) -> bool {
     ended.is_some_and(|ended| ended.exit_code == 0)
 }
 
-/// The conditions that the node agent owns; all others of a Pod are kept as they are.
-const OWN: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+/// The conditions that the node agent owns, in kubelet's order; all others of a Pod are kept as they are, before
+/// them. A Pod that is here has been scheduled, also where no scheduler said so (`spec.nodeName` from the start).
+const OWN: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 fn conditions(
     pod: &Pod,
@@ -164,6 +168,7 @@ fn conditions(
         initialized(phase, init),
         ready(phase, containers),
         ready(phase, containers),
+        (true, None),
     ];
     let own = OWN.into_iter().zip(verdicts).map(|(kind, (is_true, why))| {
         let status = if is_true { "True" } else { "False" };
@@ -181,7 +186,7 @@ fn conditions(
         }
     });
     let others = known.iter().filter(|condition| !OWN.contains(&condition.type_.as_str())).cloned();
-    own.chain(others).collect()
+    others.chain(own).collect()
 }
 
 /// A condition's reason, with or without a message.

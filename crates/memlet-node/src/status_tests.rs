@@ -77,7 +77,7 @@ fn after_the_first_restart_as_recorded() {
             {"lastTransitionTime": "2026-11-22T01:23:18Z", "observedGeneration": 1, "status": "True", "type": "Initialized"},
             {"lastTransitionTime": "2026-11-22T01:23:35Z", "observedGeneration": 1, "status": "True", "type": "Ready"},
             {"lastTransitionTime": "2026-11-22T01:23:35Z", "observedGeneration": 1, "status": "True", "type": "ContainersReady"},
-            {"lastTransitionTime": "2026-11-22T01:23:17Z", "status": "True", "type": "PodScheduled"},
+            {"lastTransitionTime": "2026-11-22T01:23:17Z", "observedGeneration": 1, "status": "True", "type": "PodScheduled"},
         ],
         "containerStatuses": [{
             "allocatedResources": {"memory": "128Mi"},
@@ -104,6 +104,59 @@ fn after_the_first_restart_as_recorded() {
         "startTime": "2026-11-22T01:23:17Z",
     });
     assert_eq!(serde_json::to_value(&restarted).unwrap(), recorded);
+}
+
+/// The third object of `seeds/watch-pods.jsonl`: kubelet's first word.
+#[test]
+fn before_the_first_instance_as_recorded() {
+    let mut pod = eater();
+    let life = Life::new("memory-eater", "maho/memory_eater:0.1");
+    let facts = Facts {
+        containers: &[life],
+        host_ip: Some("10.254.0.1"),
+        start_time: Some(at("01:23:17")),
+        ..Facts::default()
+    };
+    let first = pod_status(&pod, &facts, pod.status.as_ref().unwrap(), at("01:23:17"));
+    let not_ready = |kind: &str| {
+        json!({
+            "type": kind, "observedGeneration": 1, "status": "False",
+            "lastTransitionTime": "2026-11-22T01:23:17Z", "reason": "ContainersNotReady",
+            "message": "containers with unready status: [memory-eater]",
+        })
+    };
+    let plain = |kind: &str, status: &str| {
+        json!({
+            "type": kind, "observedGeneration": 1, "status": status,
+            "lastTransitionTime": "2026-11-22T01:23:17Z",
+        })
+    };
+    let recorded = json!({
+        "observedGeneration": 1,
+        "phase": "Pending",
+        "conditions": [
+            plain("PodReadyToStartContainers", "False"),
+            plain("Initialized", "True"),
+            not_ready("Ready"),
+            not_ready("ContainersReady"),
+            plain("PodScheduled", "True"),
+        ],
+        "hostIP": "10.254.0.1",
+        "hostIPs": [{"ip": "10.254.0.1"}],
+        "startTime": "2026-11-22T01:23:17Z",
+        "containerStatuses": [{
+            "name": "memory-eater", "state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": {},
+            "ready": false, "restartCount": 0, "image": "maho/memory_eater:0.1", "imageID": "", "started": false,
+        }],
+        "qosClass": "Burstable",
+        "allocatedResources": {"memory": "128Mi"},
+        "resources": {"limits": {"memory": "128Mi"}, "requests": {"memory": "128Mi"}},
+    });
+    assert_eq!(serde_json::to_value(&first).unwrap(), recorded);
+    // A Pod that came with its node is scheduled all the same.
+    pod.status.as_mut().unwrap().conditions = None;
+    let placed = pod_status(&pod, &facts, pod.status.as_ref().unwrap(), at("01:23:17"));
+    assert_eq!(serde_json::to_value(&placed).unwrap(), recorded);
 }
 
 /// What changes from state to state, in one line.
@@ -190,7 +243,20 @@ fn a_final_phase_stays_and_other_conditions_are_kept() {
     .unwrap();
     let status = status(&pod, &before, &[life()], "01:24:00");
     assert_eq!(status.phase.as_deref(), Some("Failed"));
-    assert!(status.conditions.unwrap().iter().any(|condition| condition.type_ == "DisruptionTarget"));
+    let kinds: Vec<String> =
+        status.conditions.unwrap().into_iter().map(|condition| condition.type_).collect();
+    // In the order of golden/evict2.
+    assert_eq!(
+        kinds,
+        [
+            "DisruptionTarget",
+            "PodReadyToStartContainers",
+            "Initialized",
+            "Ready",
+            "ContainersReady",
+            "PodScheduled"
+        ]
+    );
 }
 
 #[test]

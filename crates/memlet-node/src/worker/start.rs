@@ -13,7 +13,7 @@ use super::{Place, Sandbox, Worker};
 use crate::container::{self, Blueprint};
 use crate::cri::CriError;
 use crate::events::{Severity, pod_reference};
-use crate::images::NoImage;
+use crate::images::{self, NoImage};
 use crate::life::Ended;
 
 /// How long a start that failed rests before the next try: about kubelet's period between looks at a Pod.
@@ -105,7 +105,7 @@ impl Worker {
             return self.failed_to_start(place, &id, &error, status).await;
         }
         self.tell(Some(place), Severity::Normal, "Started", "Container started");
-        self.note_start(place, &id, status).await;
+        self.note_start(place, &id, image, status).await;
         self.forget_older(place).await;
         Ok(())
     }
@@ -151,6 +151,7 @@ impl Worker {
         &mut self,
         place: Place,
         id: &str,
+        image: &v1::Image,
         status: Result<v1::ContainerStatusResponse, CriError>,
     ) {
         let response = match status {
@@ -162,11 +163,11 @@ impl Worker {
         };
         let status = response.status.clone().unwrap_or_default();
         let started_at = exit::timestamp(status.started_at).unwrap_or_else(Timestamp::now);
+        let told = status.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
+        let name = images::shown_name(told, image, self.container(place).image.as_deref().unwrap_or_default());
         let life = self.life_mut(place);
         life.start(id, started_at);
-        if let Some(image) = status.image.as_ref().filter(|image| !image.image.is_empty()) {
-            life.image.clone_from(&image.image);
-        }
+        life.image = name;
         life.image_id.clone_from(&status.image_ref);
         self.note_statement(id, &response);
         self.watch_kills(id);

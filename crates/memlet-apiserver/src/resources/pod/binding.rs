@@ -66,15 +66,13 @@ fn target(binding: &Binding, pod: &str) -> Result<String, ApiError> {
     if errors.is_empty() { Ok(node) } else { Err(ApiError::invalid(Binding::KIND, pod, errors)) }
 }
 
-/// `PodScheduled=True`, as upstream's `assignPod` sets it.
+/// `PodScheduled=True`, as upstream's `assignPod` sets it: which generation it speaks of is for the node to say.
 fn mark_scheduled(pod: &mut Pod) {
-    let observed_generation = pod.metadata.generation;
     let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
     let condition = PodCondition {
         type_: "PodScheduled".to_owned(),
         status: "True".to_owned(),
         last_transition_time: Some(Time(Timestamp::now())),
-        observed_generation,
         ..PodCondition::default()
     };
     match conditions.iter_mut().find(|present| present.type_ == condition.type_) {
