@@ -34,6 +34,9 @@ pub(crate) trait ServedKind:
     const HAS_STATUS: bool = false;
     /// Whether a deletion is answered with the object as it was, rather than with a Status.
     const RETURNS_DELETED: bool = false;
+    /// Whether a deletion marks the object before it goes, even where no time is given (upstream's
+    /// `RESTGracefulDeleteStrategy`).
+    const GRACEFUL: bool = false;
     /// Fields that selectors may ask about, besides the metadata's name and namespace.
     const SELECTABLE: &'static [&'static str] = &[];
 

@@ -111,6 +111,7 @@ async fn a_scheduled_pod_is_given_its_grace_which_may_only_shrink() {
     let sooner = pods.delete("a", &DeleteParams::default().grace_period(5)).await.unwrap().left().unwrap();
     assert_eq!(sooner.metadata.deletion_grace_period_seconds, Some(5));
     assert_eq!(sooner.metadata.deletion_timestamp.unwrap().0.as_second(), start + 5);
+    assert_eq!(sooner.metadata.generation, Some(2));
 
     let other = DeleteParams {
         preconditions: Some(Preconditions { uid: Some("other".into()), resource_version: None }),
@@ -255,6 +256,57 @@ async fn a_watch_shows_what_enters_changes_and_leaves_its_selection() {
         });
     }
     assert_eq!(seen, ["added a", "modified a", "deleted a", "added b"]);
+}
+
+/// As recorded of a Pod's last moments: marked, no time left, gone.
+#[tokio::test]
+async fn a_watch_sees_a_pods_end_come() {
+    let client = ApiServer::in_memory().client();
+    let pods = pods(&client);
+    for (name, bound) in [("placed", true), ("unplaced", false)] {
+        let created = pods.create(&PostParams::default(), &pod(name)).await.unwrap();
+        if bound {
+            bind(&client, "default", name, "node").await.unwrap();
+            pods.delete(name, &DeleteParams::default()).await.unwrap();
+        }
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+        let from = created.metadata.resource_version.unwrap();
+        let params = WatchParams::default().fields(&format!("metadata.name={name}")).disable_bookmarks();
+        let mut events = pods.watch(&params, &from).await.unwrap().boxed();
+        let mut seen = Vec::new();
+        loop {
+            let event = events.try_next().await.unwrap().unwrap();
+            let is_last = matches!(event, WatchEvent::Deleted(_));
+            let (word, pod) = match event {
+                WatchEvent::Modified(pod) => ("modified", pod),
+                WatchEvent::Deleted(pod) => ("deleted", pod),
+                other => panic!("{other:?}"),
+            };
+            let metadata = &pod.metadata;
+            assert_eq!(
+                metadata.deletion_timestamp.is_some(),
+                metadata.deletion_grace_period_seconds.is_some()
+            );
+            let grace = metadata.deletion_grace_period_seconds;
+            seen.push(format!("{word} grace={grace:?} generation={:?}", metadata.generation.unwrap()));
+            if is_last {
+                break;
+            }
+        }
+        if bound {
+            insta::assert_snapshot!(seen.join("\n"), @r"
+            modified grace=None generation=1
+            modified grace=Some(30) generation=2
+            modified grace=Some(0) generation=2
+            deleted grace=Some(0) generation=2
+            ");
+        } else {
+            insta::assert_snapshot!(seen.join("\n"), @r"
+            modified grace=Some(0) generation=2
+            deleted grace=Some(0) generation=2
+            ");
+        }
+    }
 }
 
 #[tokio::test]

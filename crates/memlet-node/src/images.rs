@@ -205,7 +205,7 @@ mod tests {
             ("sha256:5cef", "busybox:1", "docker.io/library/busybox:1"),
             ("", "registry:5000/box:1", "registry:5000/box:1"),
             // Not the end of another's name.
-            ("sha256:5cef", "box:1", "docker.io/anchor/memhog:1"),
+            ("sha256:5cef", "sybox:1", "docker.io/anchor/memhog:1"),
             ("sha256:5cef", "sha256:5cef", "docker.io/anchor/memhog:1"),
         ] {
             assert_eq!(shown_name(told, &image, stated), expected, "{told} {stated}");

@@ -93,6 +93,13 @@ impl Life {
         self.waiting = Some(Waiting { reason: reason.to_owned(), message });
     }
 
+    /// It will not start again: what ended last is how it ended (kubelet's `ShouldContainerBeRestarted`).
+    pub(crate) fn give_up_waiting(&mut self) {
+        if self.ended().is_some() {
+            self.waiting = None;
+        }
+    }
+
     /// A new instance runs.
     pub(crate) fn start(&mut self, id: &str, started_at: Timestamp) {
         self.begin_instance();

@@ -208,6 +208,8 @@ fn a_crash_loop_step_by_step() {
     see(&life);
     life.wait("CrashLoopBackOff", Some("back-off 10s".into()));
     see(&life);
+    life.give_up_waiting();
+    see(&life);
     // As golden/seeds/watch-pods.jsonl has it.
     insta::assert_snapshot!(lines.join("\n"), @r"
     Pending ContainerCreating last=- id=- restarts=0 Ready=False/ContainersNotReady Initialized=True
@@ -216,6 +218,7 @@ fn a_crash_loop_step_by_step() {
     Running running last=OOMKilled(137) id=memlet://b restarts=1 Ready=True Initialized=True
     Running OOMKilled(137) last=OOMKilled(137) id=memlet://b restarts=1 Ready=False/ContainersNotReady Initialized=True
     Running CrashLoopBackOff last=OOMKilled(137) id=memlet://b restarts=1 Ready=False/ContainersNotReady Initialized=True
+    Running OOMKilled(137) last=OOMKilled(137) id=memlet://b restarts=1 Ready=False/ContainersNotReady Initialized=True
     ");
 }
 

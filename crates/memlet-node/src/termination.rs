@@ -30,6 +30,11 @@ fn grace(wish: &Wish) -> i64 {
 impl Worker {
     /// Ends the Pod and whatever belongs to it.
     pub(crate) async fn end(mut self) {
+        for place in self.places() {
+            self.life_mut(place).give_up_waiting();
+        }
+        // That the end has been noticed shows at once, and what it leads to when it is there.
+        self.publish();
         self.ending = true;
         self.stop_containers().await;
         self.tidy().await;

@@ -56,18 +56,23 @@ impl Core {
             check_preconditions(&object, options, key)?;
             object.check_deletion()?;
             let grace = object.deletion_grace(options.grace_period_seconds).max(0);
-            let done = if grace == 0 && !object.is_held() {
-                if options.dry_run {
-                    return Ok(Deletion::Removed(current));
-                }
-                self.remove(&mut object, key, current.revision).map(Deletion::Removed)
-            } else {
-                if options.dry_run || !begin(&mut object, grace) {
-                    return Ok(Deletion::Begun(current));
-                }
+            let at_once = grace == 0 && !object.is_held();
+            if options.dry_run {
+                return Ok(if at_once { Deletion::Removed(current) } else { Deletion::Begun(current) });
+            }
+            let marks = !at_once || K::GRACEFUL;
+            let done = if marks && begin(&mut object, grace) {
                 let expect = Expect::At(current.revision);
                 let form = |revision| stored_form(&mut object, revision);
-                self.storage.put(K::URL_PATH_SEGMENT, key, expect, form).map(Deletion::Begun)
+                match self.storage.put(K::URL_PATH_SEGMENT, key, expect, form) {
+                    // Marked; once more, to take it away.
+                    Ok(_) if at_once => continue,
+                    marked => marked.map(Deletion::Begun),
+                }
+            } else if at_once {
+                self.remove(&mut object, key, current.revision).map(Deletion::Removed)
+            } else {
+                return Ok(Deletion::Begun(current));
             };
             match done {
                 // Somebody changed it since it was read: look again.
@@ -132,19 +137,23 @@ fn check_preconditions<K: ServedKind>(
 /// never gives more time).
 fn begin<K: ServedKind>(object: &mut K, grace: i64) -> bool {
     let metadata = object.metadata_mut();
+    let now = metadata::now().0;
     let from = match (&metadata.deletion_timestamp, metadata.deletion_grace_period_seconds) {
         (Some(_), left) if left.unwrap_or(0) <= grace => return false,
         (Some(Time(end)), left) => {
             end.checked_sub(SignedDuration::from_secs(left.unwrap_or(0))).unwrap_or(*end)
         }
-        (None, _) => metadata::now().0,
+        (None, _) => {
+            // Only the first mark is a change of what is wanted.
+            if let Some(generation) = &mut metadata.generation {
+                *generation += 1;
+            }
+            now
+        }
     };
-    metadata.deletion_timestamp =
-        Some(Time(from.checked_add(SignedDuration::from_secs(grace)).unwrap_or(from)));
+    let end = from.checked_add(SignedDuration::from_secs(grace)).unwrap_or(from);
+    metadata.deletion_timestamp = Some(Time(end.max(now)));
     metadata.deletion_grace_period_seconds = Some(grace);
-    if let Some(generation) = &mut metadata.generation {
-        *generation += 1;
-    }
     object.mark_deleting();
     true
 }

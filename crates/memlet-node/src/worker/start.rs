@@ -164,7 +164,8 @@ impl Worker {
         let status = response.status.clone().unwrap_or_default();
         let started_at = exit::timestamp(status.started_at).unwrap_or_else(Timestamp::now);
         let told = status.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
-        let name = images::shown_name(told, image, self.container(place).image.as_deref().unwrap_or_default());
+        let name =
+            images::shown_name(told, image, self.container(place).image.as_deref().unwrap_or_default());
         let life = self.life_mut(place);
         life.start(id, started_at);
         life.image = name;

@@ -10,8 +10,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Node, Pod};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use libtest_mimic::{Arguments, Failed, Trial};
 use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
@@ -145,6 +146,26 @@ impl Bench {
         }
     }
 
+    /// What its status says from its deletion on: the generation it speaks of, phase, state.
+    async fn delete_and_watch(&self, name: &str) -> Vec<String> {
+        let pod = self.pods().delete(name, &DeleteParams::default()).await.unwrap().left().unwrap();
+        let from = pod.metadata.resource_version.clone().unwrap();
+        let params = WatchParams::default().fields(&format!("metadata.name={name}")).disable_bookmarks();
+        let mut changes = self.pods().watch(&params, &from).await.unwrap().boxed();
+        let mut seen = vec![stage(&pod)];
+        loop {
+            match changes.try_next().await.unwrap().unwrap() {
+                WatchEvent::Modified(pod) => seen.push(stage(&pod)),
+                WatchEvent::Deleted(pod) => {
+                    seen.push(stage(&pod));
+                    seen.dedup();
+                    return seen;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     async fn events(&self, pod: &str) -> Vec<String> {
         let events: Api<Event> = Api::default_namespaced(self.client.clone());
         // Events are written beside the work.
@@ -179,6 +200,18 @@ fn is_empty(folder: &Path) -> bool {
 
 fn phase(wanted: &'static str) -> impl Fn(&Pod) -> bool {
     move |pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(wanted)
+}
+
+fn stage(pod: &Pod) -> String {
+    let status = pod.status.as_ref().unwrap();
+    let state = container(pod).state.clone().unwrap();
+    let state = match (state.waiting, state.running) {
+        (Some(_), _) => "waiting",
+        (_, Some(_)) => "running",
+        _ => "terminated",
+    };
+    let (generation, phase) = (status.observed_generation.unwrap(), status.phase.as_ref().unwrap());
+    format!("{generation} {phase} {state} restarts={}", container(pod).restart_count)
 }
 
 fn container(pod: &Pod) -> &ContainerStatus {
@@ -396,6 +429,16 @@ fn a_failing_container_restarts_and_backs_off() {
         let last = container(&pod).last_state.clone().unwrap().terminated.unwrap();
         assert_eq!((last.reason.as_deref(), last.exit_code), (Some("Error"), 3));
         assert!(phase("Running")(&pod));
+        let seen = bench.delete_and_watch("failing").await;
+        // As recorded: the wait is over, and how it ended last is how it ended.
+        assert_eq!(
+            seen,
+            [
+                "1 Running waiting restarts=1",
+                "2 Running terminated restarts=1",
+                "2 Failed terminated restarts=1"
+            ]
+        );
         bench.finish().await;
     });
 }
@@ -490,6 +533,16 @@ fn what_a_killed_agent_left_is_swept() {
 fn a_grace_is_shortened_and_a_forced_delete_ends_too() {
     run(true, async |bench| {
         let stubborn = || shell("trap '' TERM; while :; do sleep 0.05; done", None);
+        bench.create("ends", stubborn()).await;
+        bench.until("ends", phase("Running")).await;
+        assert_eq!(
+            bench.delete_and_watch("ends").await,
+            [
+                "1 Running running restarts=0",
+                "2 Running running restarts=0",
+                "2 Failed terminated restarts=0"
+            ]
+        );
         bench.create("patient", stubborn()).await;
         bench.until("patient", phase("Running")).await;
         let began = Instant::now();

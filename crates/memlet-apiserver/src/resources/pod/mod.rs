@@ -28,6 +28,7 @@ impl ServedKind for Pod {
     const NAMESPACED: bool = true;
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
+    const GRACEFUL: bool = true;
     const SELECTABLE: &'static [&'static str] = &[
         "spec.nodeName",
         "spec.restartPolicy",
