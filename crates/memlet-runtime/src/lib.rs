@@ -10,6 +10,7 @@
 //! It knows containers and cgroups, not Kubernetes' API: Pods are only labels here.
 #![allow(unsafe_code, reason = "this crate forks, clones and calls malloc(3); each block has its proof")]
 
+mod causes;
 pub mod images;
 pub mod program;
 pub mod service;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use k8s_cri::v1 as cri;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxNamespace,
-    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder,
+    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder, Mount,
+    MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 /// What the image and the sandbox add to CRI's configuration.
@@ -29,6 +29,11 @@ pub struct Surroundings {
     pub environment: Vec<String>,
     /// The folder to start in.
     pub working_folder: PathBuf,
+    /// The folder that is `/dev/shm` in all containers of the Pod; the host's own with the host's IPC.
+    pub shared_memory: PathBuf,
+    /// Whether the devices cgroup keeps containers from devices (v1). Without, on v2, a container is not
+    /// given the capability to make device nodes unless it asks for it.
+    pub devices_are_filtered: bool,
     /// What this process may hand on: `CapBnd` of `/proc/self/status`.
     pub grantable_capabilities: u64,
     /// User, group and further groups.
@@ -81,7 +86,10 @@ pub fn build(config: &cri::ContainerConfig, around: &Surroundings) -> Result<Spe
     let security = security_context(config);
     let privileged = security.privileged;
     let (uid, gid, groups) = around.user.clone();
-    let capabilities = capabilities(&security, around.grantable_capabilities)?;
+    let mut capabilities = capabilities(&security, around.grantable_capabilities)?;
+    if !around.devices_are_filtered && !asks_for_device_nodes(&security) {
+        capabilities.remove(&Capability::Mknod);
+    }
     // A user other than root keeps no permitted capability across exec, as with every runtime.
     let effective = if uid == 0 { capabilities.clone() } else { HashSet::new() };
     let process = ProcessBuilder::default()
@@ -104,7 +112,7 @@ pub fn build(config: &cri::ContainerConfig, around: &Surroundings) -> Result<Spe
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(&security, around.pause)?)
         .cgroups_path(&around.cgroup)
-        .resources(resources(config)?);
+        .resources(resources(config, privileged)?);
     linux = if privileged {
         linux.masked_paths(Vec::<String>::new()).readonly_paths(Vec::<String>::new())
     } else {
@@ -116,7 +124,7 @@ pub fn build(config: &cri::ContainerConfig, around: &Surroundings) -> Result<Spe
         .version("1.0.2")
         .process(process)
         .root(RootBuilder::default().path(&around.rootfs).readonly(security.readonly_rootfs).build()?)
-        .mounts(mounts(config, &security)?)
+        .mounts(mounts(config, &security, &around.shared_memory)?)
         .linux(linux.build()?)
         .build()?;
     // The builder has a default; the name is the sandbox's, which set it when it made the namespace.
@@ -153,7 +161,7 @@ const CAPABILITIES: [Capability; 14] = [
     Capability::AuditWrite,
 ];
 
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -165,6 +173,7 @@ const MASKED: [&str; 11] = [
     "/proc/sched_debug",
     "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -203,6 +212,12 @@ fn capabilities(
     }
     // What root itself lacks it cannot hand on; asking the kernel for it would fail the start.
     Ok(&set & &grantable)
+}
+
+fn asks_for_device_nodes(security: &cri::LinuxContainerSecurityContext) -> bool {
+    let added = security.capabilities.iter().flat_map(|asked| &asked.add_capabilities);
+    let names = ["ALL", "MKNOD", "CAP_MKNOD"];
+    security.privileged || added.into_iter().any(|name| names.contains(&name.to_ascii_uppercase().as_str()))
 }
 
 fn capability(name: &str) -> Result<Capability, SpecError> {
@@ -267,9 +282,15 @@ fn in_mask(mask: u64) -> HashSet<Capability> {
     NUMBERED.into_iter().enumerate().filter(|(number, _)| mask >> number & 1 == 1).map(|(_, it)| it).collect()
 }
 
-fn resources(config: &cri::ContainerConfig) -> Result<LinuxResources, SpecError> {
+fn resources(config: &cri::ContainerConfig, privileged: bool) -> Result<LinuxResources, SpecError> {
     // Memory is limited by the supervisor before any process enters, not here.
     let mut resources = LinuxResourcesBuilder::default();
+    if !privileged {
+        // No device but those that libcgroups then allows: null, zero, full, random, tty and the like. Works
+        // on cgroup v1; see `Surroundings::devices_are_filtered`.
+        let none = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
+        resources = resources.devices(vec![none]);
+    }
     let asked = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
     if let Some(asked) = asked.filter(|asked| asked.cpu_shares > 0 || asked.cpu_quota > 0) {
         let mut cpu = LinuxCpuBuilder::default();
@@ -313,12 +334,9 @@ fn namespaces(
 fn mounts(
     config: &cri::ContainerConfig,
     security: &cri::LinuxContainerSecurityContext,
+    shared_memory: &Path,
 ) -> Result<Vec<Mount>, SpecError> {
     let sysfs_access = if security.privileged { "rw" } else { "ro" };
-    let host_network = security
-        .namespace_options
-        .as_ref()
-        .is_some_and(|options| options.network == cri::NamespaceMode::Node as i32);
     let mut mounts = vec![
         filesystem("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
         filesystem("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
@@ -329,14 +347,11 @@ fn mounts(
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         )?,
         filesystem("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
-        filesystem("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"])?,
+        bind(shared_memory, Path::new("/dev/shm"), &["rbind", "nosuid", "noexec", "nodev", "rw"])?,
     ];
-    mounts.push(if host_network {
-        // sysfs belongs to a network namespace: the host's can only be shown, not mounted anew.
-        bind(Path::new("/sys"), Path::new("/sys"), &["rbind", "nosuid", "noexec", "nodev", sysfs_access])?
-    } else {
-        filesystem("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sysfs_access])?
-    });
+    // A fresh one also with the host's network: a bind of the host's /sys would bring its cgroup mounts along,
+    // writable, and with them the way out of every limit.
+    mounts.push(filesystem("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sysfs_access])?);
     for mount in &config.mounts {
         let access = if mount.readonly { "ro" } else { "rw" };
         let propagation = match cri::MountPropagation::try_from(mount.propagation) {
@@ -443,7 +458,8 @@ mod tests {
         };
         let config =
             cri::ContainerConfig { mounts: vec![mount("/a/b/c"), mount("/a")], ..Default::default() };
-        let mounts = mounts(&config, &cri::LinuxContainerSecurityContext::default()).unwrap();
+        let security = cri::LinuxContainerSecurityContext::default();
+        let mounts = mounts(&config, &security, Path::new("/shm")).unwrap();
         let at: Vec<_> = mounts[6..].iter().map(|mount| mount.destination().display().to_string()).collect();
         assert_eq!(at, ["/a", "/a/b/c"]);
     }

@@ -5,9 +5,11 @@
 //!                             shim.sock        its socket
 //!                             shim.log         its complaints
 //!                             pause/           the empty root of the pause process
+//!                             shm/             the Pod's shared memory
 //!                             <container>/launch.json   how to start it
 //!                                         config.json   its OCI spec
-//!                                         rootfs/       its root, or the overlay's mount point
+//!                                         rootfs/       the empty root of a built-in workload
+//!                                         merged/       the mounted image of any other
 //!                                         end.json      how it ended
 //! ```
 
@@ -60,6 +62,31 @@ impl SandboxFolder {
     /// The empty root of the pause process.
     pub fn pause_root(&self) -> PathBuf {
         self.0.join("pause")
+    }
+
+    /// The Pod's shared memory: a tmpfs, mounted by the supervisor.
+    pub fn shared_memory(&self) -> PathBuf {
+        self.0.join("shm")
+    }
+
+    /// Unmounts the shared memory and removes the folder with all that is in it. Only when nothing runs in
+    /// the sandbox any more.
+    ///
+    /// # Errors
+    /// Something is still mounted there, or cannot be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        use rustix::io::Errno;
+        use rustix::mount::{UnmountFlags, unmount};
+
+        match unmount(self.shared_memory(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // Not mounted, or never made.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     /// The folder of one of its containers.

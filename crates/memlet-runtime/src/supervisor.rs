@@ -38,11 +38,16 @@ pub(crate) fn start(program: &Program, folder: &SandboxFolder) -> io::Result<(Su
         .stdout(Stdio::null())
         .stderr(Stdio::from(complaints))
         .current_dir("/");
-    // A Ctrl-C at the terminal is for the daemon, which then ends its Pods in order.
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let child = Command::from(command).spawn()?;
-    let (supervisor, hearing) = connect(folder)?;
-    Ok((supervisor, hearing, child))
+    // It leaves the terminal's session by itself: a Ctrl-C there is for the daemon, which ends its Pods in order.
+    let mut child = Command::from(command).spawn()?;
+    match connect(folder) {
+        Ok((supervisor, hearing)) => Ok((supervisor, hearing, child)),
+        Err(error) => {
+            // It would wait for a daemon for ever.
+            let _ = child.start_kill();
+            Err(error)
+        }
+    }
 }
 
 /// Connects to a supervisor that runs already.

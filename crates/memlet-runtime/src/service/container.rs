@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_cri::v1::{self as cri, ContainerEventType};
 use memlet_bytes::Bytes;
@@ -9,14 +10,21 @@ use memlet_cgroup::Version;
 use memlet_diagnosis::evidence::ContainerStatement;
 use tonic::Status;
 
-use super::sandbox::internal;
+use super::sandbox::{blocking, internal};
 use super::table::{Container, ContainerState, Sandbox, SandboxState};
 use super::{Runtime, nanoseconds_now, new_id};
+use crate::causes::chain;
 use crate::images::Image;
 use crate::shim::protocol::{Launch, Request};
 use crate::spec::{self, Surroundings};
-use crate::state::{self, ContainerFolder};
+use crate::state::{self, ContainerFolder, SandboxFolder};
 use crate::workload::Workload;
+
+/// A container starts within this, or something is wrong with it: a cgroup frozen by hand, a dead disk.
+const START_PATIENCE: Duration = Duration::from_mins(2);
+/// A container that is killed ends within this, unless it waits for a device without end.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+const STORE: &str = "the image store";
 
 /// An image as a container needs it.
 enum Root {
@@ -59,8 +67,8 @@ impl Runtime {
         if let Some(workload) = Workload::from_image(name) {
             return Ok(Root::BuiltIn(workload));
         }
-        let images = self.images().await.map_err(|error| Status::internal(error.to_string()))?;
-        match images.find(name).map_err(|error| Status::internal(error.to_string()))? {
+        let images = self.images().await.map_err(|error| internal(STORE, &error))?;
+        match images.find(name).map_err(|error| internal(STORE, &error))? {
             Some(image) => Ok(Root::Stored(Box::new(image))),
             None => Err(Status::not_found(format!("image {name:?} is not in the store"))),
         }
@@ -88,6 +96,8 @@ impl Runtime {
         let mut around = Surroundings {
             cgroup: cgroup.to_string(),
             pause,
+            shared_memory: sandbox.shared_memory(),
+            devices_are_filtered: self.0.settings.hierarchy.version() == Version::V1,
             grantable_capabilities: self.0.grantable_capabilities,
             ..Default::default()
         };
@@ -160,10 +170,10 @@ impl Runtime {
                 Ok((Some(workload.name().to_owned()), workload.image(), libc::SIGTERM, None))
             }
             Root::Stored(image) => {
-                let images = self.images().await.map_err(|error| Status::internal(error.to_string()))?;
-                around.rootfs = images
-                    .mount(image, folder.path())
-                    .map_err(|error| Status::internal(error.to_string()))?;
+                let images = self.images().await.map_err(|error| internal(STORE, &error))?.clone();
+                let (mounted, at) = (image.as_ref().clone(), folder.path().to_owned());
+                let mounted = blocking(move || images.mount(&mounted, &at)).await?;
+                around.rootfs = mounted.map_err(|error| internal(STORE, &error))?;
                 let defaults = &image.config;
                 around.arguments = spec::arguments(config, &defaults.entrypoint, &defaults.cmd);
                 if around.arguments.is_empty() {
@@ -184,31 +194,27 @@ impl Runtime {
     }
 
     pub(super) async fn start_container(&self, id: &str) -> Result<(), Status> {
-        let supervisor = {
-            let rows = self.0.tables.look();
-            let container = rows.containers.get(id).ok_or_else(|| not_found(id))?;
+        let supervisor = self.0.tables.change(|rows| {
+            let container = rows.containers.get_mut(id).ok_or_else(|| not_found(id))?;
             if container.state != ContainerState::Created {
                 return Err(Status::failed_precondition(format!("container {id} was started before")));
             }
-            let sandbox = rows.sandboxes.get(&container.sandbox);
-            sandbox.ok_or_else(|| Status::failed_precondition("its sandbox is gone"))?.supervisor.clone()
-        };
-        supervisor
-            .ask(&Request::Start { container: id.to_owned() })
-            .await
-            .map_err(|error| internal("the sandbox's supervisor does not listen", &error))?;
+            let sandbox = rows.sandboxes.get(&container.sandbox).filter(|sandbox| sandbox.supervised);
+            let sandbox = sandbox.ok_or_else(|| Status::failed_precondition("its sandbox is gone"))?;
+            container.state = ContainerState::Starting;
+            Ok(sandbox.supervisor.clone())
+        })?;
+        // One that has ended does not listen; then the container is lost, which is what is waited for.
+        let _ = supervisor.ask(&Request::Start { container: id.to_owned() }).await;
         let state = self.0.tables.wait_for(|rows| match rows.containers.get(id) {
-            Some(row) if row.state == ContainerState::Created => {
-                // A supervisor that died will never tell.
-                let gone = rows.sandboxes.get(&row.sandbox).is_none_or(|it| it.state == SandboxState::Gone);
-                gone.then_some(None)
-            }
+            Some(row) if row.state == ContainerState::Starting => None,
             row => Some(row.map(|row| row.state.clone())),
         });
-        match state.await {
-            Some(ContainerState::StartFailed { reason, .. }) => Err(Status::unknown(reason)),
-            Some(_) => Ok(()),
-            None => Err(Status::unknown("the sandbox's supervisor died")),
+        match tokio::time::timeout(START_PATIENCE, state).await {
+            Ok(Some(ContainerState::StartFailed { reason, .. })) => Err(Status::unknown(reason)),
+            Ok(Some(ContainerState::Lost { .. })) => Err(Status::unknown("the sandbox's supervisor died")),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Status::deadline_exceeded(format!("container {id} does not start"))),
         }
     }
 
@@ -216,24 +222,26 @@ impl Runtime {
     pub(super) async fn stop_container(&self, id: &str, grace_seconds: i64) -> Result<(), Status> {
         let (supervisor, signal) = {
             let rows = self.0.tables.look();
-            let Some(container) = rows.containers.get(id) else { return Ok(()) };
-            if container.state.is_over() || container.state == ContainerState::Created {
+            let Some(container) = rows.containers.get(id).filter(|row| row.state.is_under_way()) else {
                 return Ok(());
-            }
+            };
             let Some(sandbox) = rows.sandboxes.get(&container.sandbox) else { return Ok(()) };
             (sandbox.supervisor.clone(), container.stop_signal)
         };
-        let grace_ms = u64::try_from(grace_seconds).unwrap_or(0).saturating_mul(1000);
-        let request = Request::Stop { container: id.to_owned(), signal, grace_ms };
-        supervisor
-            .ask(&request)
-            .await
-            .map_err(|error| internal("the sandbox's supervisor does not listen", &error))?;
-        self.0
+        let grace = Duration::from_secs(u64::try_from(grace_seconds).unwrap_or(0));
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        // As above: one that has ended has nothing to stop.
+        let _ = supervisor.ask(&Request::Stop { container: id.to_owned(), signal, grace_ms }).await;
+        let over = self
+            .0
             .tables
-            .wait_for(|rows| rows.containers.get(id).is_none_or(|row| row.state.is_over()).then_some(()))
-            .await;
-        Ok(())
+            .wait_for(|rows| rows.containers.get(id).is_none_or(|row| row.state.is_over()).then_some(()));
+        match tokio::time::timeout(grace.saturating_add(LAST_PATIENCE), over).await {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                Err(Status::deadline_exceeded(format!("container {id} does not end, not even by SIGKILL")))
+            }
+        }
     }
 
     /// Removes a container with its cgroup, mounts and folder; kills it first if it runs. Its log stays.
@@ -241,12 +249,12 @@ impl Runtime {
         self.stop_container(id, 0).await?;
         let Some(container) = self.0.tables.look().containers.get(id).cloned() else { return Ok(()) };
         self.remove_cgroup(container.launch.cgroup.clone()).await?;
-        if let Some(mounted) = &container.mounted {
-            let images = self.images().await.map_err(|error| Status::internal(error.to_string()))?;
-            images.unmount(mounted).map_err(|error| Status::internal(error.to_string()))?;
+        if let Some(mounted) = container.mounted.clone() {
+            let images = self.images().await.map_err(|error| internal(STORE, &error))?.clone();
+            blocking(move || images.unmount(&mounted)).await?.map_err(|error| internal(STORE, &error))?;
         }
-        let folder = SandboxFolderOf(self, &container.sandbox).container(id);
-        match fs::remove_dir_all(folder.path()) {
+        let folder = SandboxFolder::new(&self.0.settings.state, &container.sandbox).container(id);
+        match blocking(move || fs::remove_dir_all(folder.path())).await? {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(internal("the container's folder cannot be removed", &error));
             }
@@ -255,14 +263,6 @@ impl Runtime {
         self.0.tables.change(|rows| rows.containers.remove(id));
         self.announce(id, ContainerEventType::ContainerDeletedEvent);
         Ok(())
-    }
-}
-
-struct SandboxFolderOf<'a>(&'a Runtime, &'a str);
-
-impl SandboxFolderOf<'_> {
-    fn container(&self, id: &str) -> ContainerFolder {
-        state::SandboxFolder::new(&self.0.0.settings.state, self.1).container(id)
     }
 }
 
@@ -289,7 +289,7 @@ pub(super) fn not_found(id: &str) -> Status {
 }
 
 fn invalid(error: &dyn std::error::Error) -> Status {
-    Status::invalid_argument(error.to_string())
+    Status::invalid_argument(chain(error))
 }
 
 /// The user as the Pod asks for it, in the image's way of writing: `uid[:gid]`.
@@ -320,22 +320,62 @@ fn resolve_user(
     Ok(((resolved.uid, resolved.gid, groups), home))
 }
 
-/// A signal as images write it: `SIGQUIT`, `QUIT` or `3`.
+/// A signal as images write it: `SIGQUIT`, `QUIT` or `3`. `None` for what is none.
 fn signal_number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse() {
-        return Some(number);
+        return (1..=libc::SIGRTMAX()).contains(&number).then_some(number);
     }
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    let known = [
-        ("HUP", libc::SIGHUP),
-        ("INT", libc::SIGINT),
-        ("QUIT", libc::SIGQUIT),
-        ("KILL", libc::SIGKILL),
-        ("USR1", libc::SIGUSR1),
-        ("USR2", libc::SIGUSR2),
-        ("TERM", libc::SIGTERM),
-        ("WINCH", libc::SIGWINCH),
-        ("RTMIN+3", libc::SIGRTMIN() + 3),
-    ];
-    known.into_iter().find(|(known, _)| *known == name).map(|(_, number)| number)
+    let text = text.to_ascii_uppercase();
+    let name = text.strip_prefix("SIG").unwrap_or(&text);
+    if let Some(above) = name.strip_prefix("RTMIN+") {
+        return above
+            .parse()
+            .ok()
+            .map(|above: i32| libc::SIGRTMIN() + above)
+            .filter(|it| *it <= libc::SIGRTMAX());
+    }
+    SIGNALS.into_iter().find(|(known, _)| *known == name).map(|(_, number)| number)
+}
+
+/// signal(7), without those that nobody ends a program with.
+const SIGNALS: [(&str, i32); 19] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ABRT", libc::SIGABRT),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("PWR", libc::SIGPWR),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_by_name_and_number() {
+        for (text, number) in [
+            ("SIGQUIT", Some(libc::SIGQUIT)),
+            ("quit", Some(libc::SIGQUIT)),
+            ("3", Some(3)),
+            ("RTMIN+3", Some(libc::SIGRTMIN() + 3)),
+            ("0", None),
+            ("999", None),
+            ("SIGNIFICANT", None),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use k8s_cri::v1::{
 use tonic::{Request, Response, Status};
 
 use super::Runtime;
+use crate::causes::chain;
 use crate::images;
 use crate::workload::Workload;
 
@@ -90,18 +91,7 @@ fn name_in(spec: Option<ImageSpec>) -> Result<String, Status> {
 
 #[allow(clippy::needless_pass_by_value, reason = "handed to map_err")]
 fn internal(error: images::Error) -> Status {
-    Status::internal(with_causes(&error))
-}
-
-/// An error with its causes: a status has no source of its own.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    Status::internal(chain(&error))
 }
 
 fn builtin(workload: Workload) -> Image {

@@ -331,7 +331,7 @@ fn sandbox_state(sandbox: &Sandbox) -> PodSandboxState {
 
 fn container_state(container: &Container) -> CriState {
     match container.state {
-        ContainerState::Created => CriState::ContainerCreated,
+        ContainerState::Created | ContainerState::Starting => CriState::ContainerCreated,
         ContainerState::Running { .. } => CriState::ContainerRunning,
         _ => CriState::ContainerExited,
     }
@@ -340,7 +340,9 @@ fn container_state(container: &Container) -> CriState {
 fn container_status(id: &str, row: &Container) -> cri::ContainerStatus {
     let started_at = row.state.started().map_or(0, |(_, at, _)| nanoseconds(at));
     let (finished_at, exit_code, reason, message) = match &row.state {
-        ContainerState::Created | ContainerState::Running { .. } => (0, 0, "", String::new()),
+        ContainerState::Created | ContainerState::Starting | ContainerState::Running { .. } => {
+            (0, 0, "", String::new())
+        }
         ContainerState::Ended { end, .. } => {
             (nanoseconds(end.at), end.exit.code(), reason(end), String::new())
         }

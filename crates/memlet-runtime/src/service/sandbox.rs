@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_cri::v1::{self as cri, ContainerEventType, NamespaceMode};
-use memlet_cgroup::CgroupPath;
+use memlet_cgroup::{Cgroup, CgroupPath};
+use tokio::process::Child;
 use tonic::Status;
 
 use super::table::{Container, ContainerState, Sandbox, SandboxState};
 use super::{Runtime, nanoseconds_now, new_id};
+use crate::causes::chain;
 use crate::shim::protocol::{self, Event, Request};
 use crate::state::{self, SandboxFolder};
 use crate::supervisor::{self, Hearing};
@@ -29,7 +31,7 @@ impl Runtime {
         let folder = SandboxFolder::new(&self.0.settings.state, &id);
         let made = self.start_supervisor(&id, &folder, config).await;
         if let Err(error) = made {
-            let _ = fs::remove_dir_all(folder.path());
+            let _ = folder.remove();
             return Err(internal("the sandbox's supervisor cannot be started", &error));
         }
         let state = self
@@ -76,45 +78,76 @@ impl Runtime {
         };
         state::make_private_folder(folder.path())?;
         state::write_json(&folder.description(), &description)?;
-        let (asking, hearing, mut child) = supervisor::start(self.program().await?, folder)?;
-        tokio::spawn(async move { child.wait().await });
+        let own_ipc = description.own_ipc;
+        let (asking, hearing, child) = supervisor::start(self.program().await?, folder)?;
         let sandbox = Sandbox {
             config,
             created_at: nanoseconds_now(),
             folder: folder.clone(),
             cgroup,
+            own_ipc,
             supervisor: Arc::new(asking),
+            supervised: true,
             state: SandboxState::Starting,
         };
         self.0.tables.change(|rows| rows.sandboxes.insert(id.to_owned(), sandbox));
         let (runtime, id) = (self.clone(), id.to_owned());
-        tokio::spawn(async move { runtime.hear(&id, hearing).await });
+        tokio::spawn(async move { runtime.hear(&id, hearing, child).await });
         Ok(())
     }
 
     /// Takes in what a supervisor tells, until it ends.
-    async fn hear(&self, id: &str, mut hearing: Hearing) {
+    async fn hear(&self, id: &str, mut hearing: Hearing, mut supervisor: Child) {
         while let Some(event) = hearing.next().await {
             self.take_in(id, event);
         }
+        // Silent is as good as dead: one that cannot be understood must not go on without anybody.
+        let _ = supervisor.start_kill();
+        let _ = supervisor.wait().await;
+        let lost: Vec<(String, CgroupPath)> = {
+            let rows = self.0.tables.look();
+            let of_sandbox =
+                rows.containers.iter().filter(|(_, row)| row.sandbox == id && row.state.is_under_way());
+            of_sandbox.map(|(container, row)| (container.clone(), row.launch.cgroup.clone())).collect()
+        };
+        // What it supervised has nobody any more, so it ends too; only then is it said to have ended.
+        let pause = self.0.tables.look().sandboxes.get(id).map(|row| row.cgroup.clone());
+        let orphaned = lost.iter().map(|(_, cgroup)| cgroup.clone()).chain(pause).collect();
+        self.kill(orphaned).await;
         let now = Timestamp::now();
-        let lost = self.0.tables.change(|rows| {
-            if let Some(sandbox) = rows.sandboxes.get_mut(id)
-                && !matches!(sandbox.state, SandboxState::Failed { .. })
-            {
-                sandbox.state = SandboxState::Gone;
-            }
-            let mut lost = Vec::new();
-            for (container, row) in rows.containers.iter_mut().filter(|(_, row)| row.sandbox == id) {
-                if !row.state.is_over() && row.state != ContainerState::Created {
-                    row.state = ContainerState::Lost { started: row.state.started(), at: now };
-                    lost.push(container.clone());
+        self.0.tables.change(|rows| {
+            if let Some(sandbox) = rows.sandboxes.get_mut(id) {
+                sandbox.supervised = false;
+                if !matches!(sandbox.state, SandboxState::Failed { .. }) {
+                    sandbox.state = SandboxState::Gone;
                 }
             }
-            lost
+            for (container, _) in &lost {
+                if let Some(row) = rows.containers.get_mut(container) {
+                    row.state = ContainerState::Lost { started: row.state.started(), at: now };
+                }
+            }
         });
-        for container in lost {
+        for (container, _) in lost {
             self.announce(&container, ContainerEventType::ContainerStoppedEvent);
+        }
+    }
+
+    /// Kills whatever is in these cgroups.
+    async fn kill(&self, cgroups: Vec<CgroupPath>) {
+        let hierarchy = self.0.settings.hierarchy.clone();
+        let killed = tokio::task::spawn_blocking(move || {
+            for path in cgroups {
+                let killed = Cgroup::open(&hierarchy, &path).and_then(|cgroup| cgroup.kill_all());
+                if let Err(error) = killed
+                    && !error.is_gone()
+                {
+                    tracing::warn!("an orphan cannot be killed: {}", chain(&error));
+                }
+            }
+        });
+        if let Err(error) = killed.await {
+            tracing::warn!(%error, "orphans cannot be killed");
         }
     }
 
@@ -161,17 +194,12 @@ impl Runtime {
     /// Kills what runs in it and ends its supervisor. Nothing to do is no error.
     pub(super) async fn stop_sandbox(&self, id: &str) -> Result<(), Status> {
         let Some(sandbox) = self.0.tables.look().sandboxes.get(id).cloned() else { return Ok(()) };
-        if sandbox.state == SandboxState::Gone {
-            return Ok(());
-        }
+        // One that has ended meanwhile does not listen, and need not.
         let _ = sandbox.supervisor.ask(&Request::Shutdown).await;
-        let ended = self.0.tables.wait_for(|rows| match rows.sandboxes.get(id) {
-            Some(row) if row.state != SandboxState::Gone => match row.state {
-                SandboxState::Failed { .. } => Some(()),
-                _ => None,
-            },
-            _ => Some(()),
-        });
+        let ended = self
+            .0
+            .tables
+            .wait_for(|rows| rows.sandboxes.get(id).is_none_or(|row| !row.supervised).then_some(()));
         if tokio::time::timeout(LAST_PATIENCE, ended).await.is_err() {
             return Err(Status::deadline_exceeded(format!("the supervisor of sandbox {id} does not end")));
         }
@@ -190,7 +218,9 @@ impl Runtime {
             self.remove_container(&container).await?;
         }
         self.remove_cgroup(sandbox.cgroup.clone()).await?;
-        fs::remove_dir_all(sandbox.folder.path())
+        let folder = sandbox.folder.clone();
+        blocking(move || folder.remove())
+            .await?
             .map_err(|error| internal("the sandbox's folder cannot be removed", &error))?;
         self.0.tables.change(|rows| rows.sandboxes.remove(id));
         Ok(())
@@ -199,20 +229,25 @@ impl Runtime {
     /// Removes a cgroup in every hierarchy, killing what is still inside.
     pub(super) async fn remove_cgroup(&self, path: CgroupPath) -> Result<(), Status> {
         let hierarchy = self.0.settings.hierarchy.clone();
-        let removed = tokio::task::spawn_blocking(move || {
-            if let Ok(cgroup) = memlet_cgroup::Cgroup::open(&hierarchy, &path) {
+        let removed = blocking(move || {
+            if let Ok(cgroup) = Cgroup::open(&hierarchy, &path) {
                 cgroup.kill_all()?;
             }
             hierarchy.remove_everywhere(&path)
         });
-        match removed.await {
-            Ok(removed) => removed.map_err(|error| Status::internal(error.to_string())),
-            Err(error) => Err(Status::internal(error.to_string())),
-        }
+        removed.await?.map_err(|error| internal("a cgroup cannot be removed", &error))
     }
+}
+
+/// Does what may block (disks, mounts, locks, dying processes) beside the one thread that everything else
+/// runs on.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| internal("work was broken off", &error))
 }
 
 /// An error that is nobody's fault but this machine's.
 pub(super) fn internal(what: &str, cause: &dyn std::error::Error) -> Status {
-    Status::internal(format!("{what}: {cause}"))
+    Status::internal(format!("{what}: {}", chain(cause)))
 }

@@ -56,7 +56,7 @@ fn remove(folder: &SandboxFolder, images: &Path, hierarchy: &Hierarchy) -> io::R
                 .map_err(io::Error::other)?;
         }
     }
-    fs::remove_dir_all(folder.path())
+    folder.remove()
 }
 
 fn end_supervisor(folder: &SandboxFolder) -> io::Result<()> {

@@ -21,8 +21,18 @@ pub(super) struct Sandbox {
     pub(super) created_at: i64,
     pub(super) folder: SandboxFolder,
     pub(super) cgroup: CgroupPath,
+    pub(super) own_ipc: bool,
     pub(super) supervisor: Arc<Supervisor>,
+    /// Its supervisor has not ended.
+    pub(super) supervised: bool,
     pub(super) state: SandboxState,
+}
+
+impl Sandbox {
+    /// What is `/dev/shm` in its containers.
+    pub(super) fn shared_memory(&self) -> PathBuf {
+        if self.own_ipc { self.folder.shared_memory() } else { PathBuf::from("/dev/shm") }
+    }
 }
 
 /// Where a sandbox is in its life.
@@ -59,6 +69,8 @@ pub(super) struct Container {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ContainerState {
     Created,
+    /// Its start has been asked for.
+    Starting,
     Running {
         pid: i32,
         at: Timestamp,
@@ -84,12 +96,17 @@ impl ContainerState {
         matches!(self, Self::Ended { .. } | Self::StartFailed { .. } | Self::Lost { .. })
     }
 
+    /// Whether its supervisor has it in hand.
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self, Self::Starting | Self::Running { .. })
+    }
+
     /// The main process, when it started and with which score adjustment, if it ever ran.
     pub(super) fn started(&self) -> Option<(i32, Timestamp, OomScoreAdj)> {
         match self {
             Self::Running { pid, at, oom_score_adj } => Some((*pid, *at, *oom_score_adj)),
             Self::Ended { started, .. } | Self::Lost { started, .. } => *started,
-            Self::Created | Self::StartFailed { .. } => None,
+            Self::Created | Self::Starting | Self::StartFailed { .. } => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use memlet_cgroup::{Cgroup, Hierarchy, Limit};
 use memlet_diagnosis::evidence::{ContainerEnd, Exit, OomScoreAdj};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
@@ -16,13 +17,20 @@ use super::log::{Lines, LogFile, Stream};
 use super::process;
 use super::protocol::Launch;
 use super::socket;
+use crate::causes::chain;
 use crate::state::{self, ContainerFolder, SandboxFolder};
+
+/// Reads of one output before anything else gets its turn.
+const READS_A_TURN: usize = 16;
+
+/// What a container left in its pipes is read within this; a pipe holds 64 KiB.
+const LAST_READING: Duration = Duration::from_secs(2);
 
 /// Where a container is in its life.
 #[derive(Debug)]
 enum Life {
     /// The launcher works on it.
-    Launching { launcher: i32, outcome: OwnedFd, said: Vec<u8> },
+    Launching { launcher: i32, outcome: OwnedFd, said: Vec<u8>, launcher_ended: bool },
     /// Its main process runs.
     Running { pid: i32, at: Timestamp, oom_score_adj: OomScoreAdj },
     /// It ended.
@@ -53,6 +61,8 @@ pub(crate) struct Container {
     console: Option<UnixListener>,
     log: Option<LogFile>,
     kill_at: Option<Instant>,
+    /// A stop that came while the container was launched.
+    stop_wanted: Option<(i32, Duration)>,
 }
 
 /// What a launch came to.
@@ -66,19 +76,17 @@ impl Container {
     pub(crate) fn begin(sandbox: &SandboxFolder, id: &str, hierarchy: &Hierarchy) -> io::Result<Self> {
         let folder = sandbox.container(id);
         let launch: Launch = state::read_json(&folder.launch())?;
-        let cgroup = Cgroup::create(hierarchy, &launch.cgroup).map_err(io::Error::other)?;
+        let cgroup = Cgroup::create(hierarchy, &launch.cgroup).map_err(told)?;
         if let Some(limit) = launch.memory_limit {
             // Before any process is inside, so nothing escapes the limit. Without swap, as kubelet's NoSwap.
-            cgroup
-                .set_limits(Limit::Bytes(limit), Limit::Bytes(memlet_bytes::Bytes::ZERO))
-                .map_err(io::Error::other)?;
+            cgroup.set_limits(Limit::Bytes(limit), Limit::Bytes(memlet_bytes::Bytes::ZERO)).map_err(told)?;
         }
-        cgroup.set_oom_group(launch.oom_group).map_err(io::Error::other)?;
+        cgroup.set_oom_group(launch.oom_group).map_err(told)?;
         let log = launch.log.as_deref().map(LogFile::open).transpose()?;
         let console = launch.tty.then(|| socket::listen(&folder.console_socket())).transpose()?;
         let Streams { given, outputs, stdin } = streams(&launch)?;
         let Launcher { pid, outcome } = launch::launch(sandbox, id, &launch, given)?;
-        let life = Life::Launching { launcher: pid, outcome, said: Vec::new() };
+        let life = Life::Launching { launcher: pid, outcome, said: Vec::new(), launcher_ended: false };
         Ok(Self {
             id: id.to_owned(),
             folder,
@@ -90,6 +98,7 @@ impl Container {
             console,
             log,
             kill_at: None,
+            stop_wanted: None,
         })
     }
 
@@ -136,8 +145,9 @@ impl Container {
 
     /// Reads the launcher's outcome as far as it has come; tells once how the launch went.
     pub(crate) fn launched(&mut self, now: Timestamp) -> Option<Launched> {
-        let Life::Launching { outcome, said, .. } = &mut self.life else { return None };
-        if !read_available(outcome, said) {
+        let Life::Launching { outcome, said, launcher_ended, .. } = &mut self.life else { return None };
+        // The end of the pipe alone would not do: what the launcher made may still hold the other end.
+        if !read_available(outcome, said) && !*launcher_ended {
             return None;
         }
         let outcome = serde_json::from_slice(said).unwrap_or_else(|_| {
@@ -151,6 +161,9 @@ impl Container {
                     self.open_terminal(&listener);
                 }
                 self.life = Life::Running { pid, at: now, oom_score_adj };
+                if let Some((signal, grace)) = self.stop_wanted.take() {
+                    self.stop(signal, grace);
+                }
                 Some(Launched::Started { pid, at: now, oom_score_adj })
             }
             Outcome::Failed { reason, killed } => Some(self.fail(reason, killed, now)),
@@ -178,9 +191,22 @@ impl Container {
             _ if killed => format!("container init was killed before its program began ({reason})"),
             _ => reason,
         };
+        // libcontainer may have failed late, with a process made already.
+        if let Err(error) = self.cgroup.kill_all()
+            && !error.is_gone()
+        {
+            complain(&format!("container {}: {}", self.id, chain(&error)));
+        }
         self.life = Life::Failed { reason: reason.clone(), at: now };
         self.outputs.clear();
         Launched::Failed { reason, at: now }
+    }
+
+    /// Its launcher has been reaped: whatever it had to say is said.
+    pub(crate) fn note_launcher_end(&mut self) {
+        if let Life::Launching { launcher_ended, .. } = &mut self.life {
+            *launcher_ended = true;
+        }
     }
 
     /// The launcher that is still at work, to tell its end from the container's.
@@ -196,7 +222,8 @@ impl Container {
         let mut space = [0; 16 * 1024];
         let (mut outputs, mut log) = (std::mem::take(&mut self.outputs), self.log.take());
         outputs.retain_mut(|output| {
-            loop {
+            // A writer faster than the disk must not keep the supervisor here: the rest is read in the next turn.
+            for _ in 0..READS_A_TURN {
                 match rustix::io::read(&output.source, &mut space) {
                     Ok(count) if count > 0 => {
                         if let Some(log) = &mut log {
@@ -217,8 +244,21 @@ impl Container {
                     }
                 }
             }
+            true
         });
         (self.outputs, self.log) = (outputs, log);
+    }
+
+    /// Reads all that is there. Nobody writes any more, so this ends.
+    fn log_the_rest(&mut self, now: Timestamp) {
+        let deadline = Instant::now() + LAST_READING;
+        loop {
+            let ready = self.outputs.iter().any(|output| is_readable(&output.source));
+            if !ready || Instant::now() > deadline {
+                return;
+            }
+            self.log_output(now);
+        }
     }
 
     fn note(&self, written: io::Result<()>) {
@@ -227,9 +267,13 @@ impl Container {
         }
     }
 
-    /// Asks the main process to end, and sets the time at which it is killed.
+    /// Asks the main process to end, and sets the time at which it is killed; as soon as there is one, if it
+    /// is being launched.
     pub(crate) fn stop(&mut self, signal: i32, grace: Duration) {
-        let Some(pid) = self.pid() else { return };
+        let Some(pid) = self.pid() else {
+            self.stop_wanted = Some((signal, grace));
+            return;
+        };
         process::signal(pid, if grace.is_zero() { libc::SIGKILL } else { signal });
         let kill_at = Instant::now() + grace;
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
@@ -260,9 +304,9 @@ impl Container {
             pod: pod.map(Cgroup::snapshot),
         };
         if let Err(error) = self.cgroup.kill_all() {
-            complain(&format!("container {}: {error}", self.id));
+            complain(&format!("container {}: {}", self.id, chain(&error)));
         }
-        self.log_output(now);
+        self.log_the_rest(now);
         // Whoever still holds an end of a pipe now is not of this container.
         self.close_outputs(now);
         self.stdin = None;
@@ -315,6 +359,11 @@ fn streams(launch: &Launch) -> io::Result<Streams> {
     Ok(Streams { given, outputs: vec![from_stdout, from_stderr], stdin: kept })
 }
 
+fn is_readable(source: &OwnedFd) -> bool {
+    let mut awaited = [PollFd::new(source, PollFlags::IN)];
+    poll(&mut awaited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+}
+
 /// Reads what is there; true when the other end has closed.
 fn read_available(source: &OwnedFd, into: &mut Vec<u8>) -> bool {
     let mut space = [0; 4096];
@@ -327,6 +376,11 @@ fn read_available(source: &OwnedFd, into: &mut Vec<u8>) -> bool {
             Err(_) => return true,
         }
     }
+}
+
+/// An error as text with its causes, which an event can carry.
+pub(crate) fn told(error: impl std::error::Error) -> io::Error {
+    io::Error::other(chain(&error))
 }
 
 /// Says something in the supervisor's own file; it has no other reader.

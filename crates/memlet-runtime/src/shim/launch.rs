@@ -17,8 +17,10 @@ use libcontainer::workload::default::DefaultExecutor;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use serde::{Deserialize, Serialize};
 
+use super::exec;
 use super::process::{self, Forked};
 use super::protocol::Launch;
+use crate::causes::chain;
 use crate::state::{ContainerFolder, SandboxFolder};
 use crate::workload::Workload;
 
@@ -114,21 +116,6 @@ fn a_child_was_killed() -> bool {
     std::iter::from_fn(|| process::reap().ok().flatten()).any(|(_, exit)| exit.is_sigkill())
 }
 
-/// The causes of an error, each once: libcontainer's messages repeat their causes in part.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// What runs as the container's main process.
 #[derive(Clone)]
 struct Payload {
@@ -138,7 +125,7 @@ struct Payload {
 impl Executor for Payload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let Some(workload) = self.workload else {
-            return DefaultExecutor {}.exec(spec);
+            return Err(ExecutorError::Execution(Box::new(exec::execute(spec))));
         };
         // No exec follows that would close what came from the supervisor.
         // SAFETY: no owner of a descriptor above 2 is used again in this process.

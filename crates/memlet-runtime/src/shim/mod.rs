@@ -8,6 +8,7 @@
 
 mod connection;
 mod container;
+mod exec;
 pub mod launch;
 pub mod log;
 mod pause;

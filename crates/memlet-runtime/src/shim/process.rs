@@ -64,14 +64,25 @@ pub(crate) fn child_ends() -> io::Result<OwnedFd> {
     }
 }
 
-/// Gives a forked child the signal state that programs expect: nothing blocked, SIGPIPE deadly.
+/// Gives a forked child the signal state that programs expect: nothing blocked, nothing ignored, whatever
+/// this process inherited (`nohup`) or Rust's runtime set (SIGPIPE).
 pub(crate) fn reset_signals() {
     let none = set_of(&[]);
-    // SAFETY: `none` is initialised; SIG_DFL is a valid disposition for SIGPIPE.
+    // SAFETY: `none` is initialised; SIG_DFL is a valid disposition, and refused for what has no other.
     unsafe {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
     }
+}
+
+/// Rids this process of what its caller happened to have: a narrow umask, open descriptors beyond the
+/// standard three, which a container would keep open for its whole life. Only at a process's very start.
+pub(crate) fn shed_inheritance() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // SAFETY: nothing has been opened by this process yet, so nobody owns a descriptor above 2.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
 }
 
 /// Waits for one of `signals`, all of which must be blocked.

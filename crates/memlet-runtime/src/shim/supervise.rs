@@ -10,17 +10,23 @@ use jiff::Timestamp;
 use memlet_cgroup::{Cgroup, Hierarchy};
 use memlet_diagnosis::evidence::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mount::MountFlags;
 
 use super::connection::Connection;
-use super::container::{Container, Launched, complain};
+use super::container::{Container, Launched, complain, told};
 use super::pause;
 use super::process;
 use super::protocol::{Event, Request, Sandbox};
+use crate::causes::chain;
 use crate::state::{self, SandboxFolder};
 
 /// Supervises the sandbox described in `folder` until it is told to end.
 pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
-    // SAFETY: the daemon hands its listening socket over as standard input; std never touches it here.
+    process::shed_inheritance();
+    if !rustix::net::sockopt::socket_acceptconn(io::stdin()).unwrap_or(false) {
+        return Err(io::Error::other("memlet starts its supervisors itself: run `memlet run` instead"));
+    }
+    // SAFETY: standard input is open, as was just asked, and nothing in a supervisor uses it as such.
     let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(0) });
     listener.set_nonblocking(true)?;
     let _ = rustix::process::setsid();
@@ -62,12 +68,15 @@ struct Supervisor {
 impl Supervisor {
     fn make_sandbox(&mut self) -> io::Result<()> {
         let description: Sandbox = state::read_json(&self.folder.description())?;
-        let hierarchy = Hierarchy::detect().map_err(io::Error::other)?;
-        let cgroup = Cgroup::create(&hierarchy, &description.cgroup).map_err(io::Error::other)?;
+        let hierarchy = Hierarchy::detect().map_err(told)?;
+        let cgroup = Cgroup::create(&hierarchy, &description.cgroup).map_err(told)?;
+        if description.own_ipc {
+            mount_shared_memory(&self.folder)?;
+        }
         let pause = pause::start(&self.folder, &description, &cgroup)?;
         self.pause = Some(pause);
         self.pod = match &description.pod_cgroup {
-            Some(path) => Some(Cgroup::open(&hierarchy, path).map_err(io::Error::other)?),
+            Some(path) => Some(Cgroup::open(&hierarchy, path).map_err(told)?),
             None => None,
         };
         let oom_score_adj = process::oom_score_adj_of(pause, description.oom_score_adj);
@@ -94,8 +103,8 @@ impl Supervisor {
             for container in self.containers.values_mut() {
                 container.log_output(Timestamp::now());
             }
-            self.note_launches();
             self.reap()?;
+            self.note_launches();
             self.answer();
             for container in self.containers.values_mut() {
                 container.kill_if_due(Instant::now());
@@ -153,6 +162,7 @@ impl Supervisor {
 
     fn note_launches(&mut self) {
         let now = Timestamp::now();
+        let ending = self.ending;
         let launched: Vec<_> = self
             .containers
             .values_mut()
@@ -161,6 +171,9 @@ impl Supervisor {
         for (container, launched) in launched {
             match launched {
                 Launched::Started { pid, at, oom_score_adj } => {
+                    if ending && let Some(late) = self.containers.get(&container) {
+                        kill(late);
+                    }
                     self.tell(&Event::Started { container, pid, at, oom_score_adj });
                     if let Some(exit) = self.strangers.remove(&pid) {
                         self.note_end(pid, exit);
@@ -168,6 +181,10 @@ impl Supervisor {
                 }
                 Launched::Failed { reason, at } => self.tell(&Event::StartFailed { container, reason, at }),
             }
+        }
+        if self.containers.values().all(|container| container.launcher().is_none()) {
+            // Nobody can claim them any more, and their pids may come again.
+            self.strangers.clear();
         }
     }
 
@@ -179,6 +196,7 @@ impl Supervisor {
                     let reason = format!("the pause process ended ({exit:?})");
                     self.sandbox = Some(Event::SandboxFailed { reason: reason.clone() });
                     self.tell(&Event::SandboxFailed { reason });
+                    self.ending = true;
                     self.kill_everything();
                 }
             } else {
@@ -194,8 +212,10 @@ impl Supervisor {
             let end = Box::new(container.ended(exit, self.pod.as_ref(), now));
             let container = container.id().to_owned();
             self.tell(&Event::Ended { container, end });
-        } else if self.containers.values().any(|container| container.launcher() == Some(pid)) {
-            // The launcher's outcome comes through its pipe.
+        } else if let Some(container) =
+            self.containers.values_mut().find(|container| container.launcher() == Some(pid))
+        {
+            container.note_launcher_end();
         } else if self.containers.values().any(|container| container.launcher().is_some()) {
             self.strangers.insert(pid, exit);
         }
@@ -223,9 +243,10 @@ impl Supervisor {
         if self.containers.contains_key(id) {
             return;
         }
-        let begun = match &self.hierarchy {
-            Some(hierarchy) => Container::begin(&self.folder, id, hierarchy),
-            None => Err(io::Error::other("its sandbox could not be made")),
+        let begun = match (&self.hierarchy, self.pause) {
+            (Some(hierarchy), Some(_)) => Container::begin(&self.folder, id, hierarchy),
+            // The spec names the namespaces by the pid of pause, which may be another's by now.
+            _ => Err(io::Error::other("its sandbox is gone")),
         };
         match begun {
             Ok(container) => drop(self.containers.insert(id.to_owned(), container)),
@@ -245,14 +266,32 @@ impl Supervisor {
     /// Kills pause and every container, each by its cgroup.
     fn kill_everything(&mut self) {
         for container in self.containers.values() {
-            if let Err(error) = container.cgroup().kill_all() {
-                complain(&format!("container {}: {error}", container.id()));
+            if let Some(launcher) = container.launcher() {
+                process::signal(launcher, libc::SIGKILL);
             }
+            kill(container);
         }
         if let Some(pause) = self.pause {
             process::signal(pause, libc::SIGKILL);
         }
     }
+}
+
+/// Kills all that is in a container's cgroup.
+fn kill(container: &Container) {
+    if let Err(error) = container.cgroup().kill_all()
+        && !error.is_gone()
+    {
+        complain(&format!("container {}: {}", container.id(), chain(&error)));
+    }
+}
+
+/// 64 MiB at most, as every container runtime has it; charged to whoever writes into it.
+fn mount_shared_memory(folder: &SandboxFolder) -> io::Result<()> {
+    let at = folder.shared_memory();
+    state::make_private_folder(&at)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(rustix::mount::mount("shm", &at, "tmpfs", flags, Some(c"mode=1777,size=65536k"))?)
 }
 
 /// Empties the descriptor that says a child has ended; `reap` asks which.
