@@ -18,4 +18,5 @@ pub mod shim;
 pub mod spec;
 pub mod state;
 mod supervisor;
+mod working_folder;
 pub mod workload;

@@ -29,6 +29,8 @@ pub struct Surroundings {
     pub environment: Vec<String>,
     /// The folder to start in.
     pub working_folder: PathBuf,
+    /// The container's cgroups on the host, and where it sees them.
+    pub cgroup_folders: Vec<(PathBuf, PathBuf)>,
     /// The folder that is `/dev/shm` in all containers of the Pod; the host's own with the host's IPC.
     pub shared_memory: PathBuf,
     /// Whether the devices cgroup keeps containers from devices (v1). Without, on v2, a container is not
@@ -124,7 +126,7 @@ pub fn build(config: &cri::ContainerConfig, around: &Surroundings) -> Result<Spe
         .version("1.0.2")
         .process(process)
         .root(RootBuilder::default().path(&around.rootfs).readonly(security.readonly_rootfs).build()?)
-        .mounts(mounts(config, &security, &around.shared_memory)?)
+        .mounts(mounts(config, &security, around)?)
         .linux(linux.build()?)
         .build()?;
     // The builder has a default; the name is the sandbox's, which set it when it made the namespace.
@@ -334,7 +336,7 @@ fn namespaces(
 fn mounts(
     config: &cri::ContainerConfig,
     security: &cri::LinuxContainerSecurityContext,
-    shared_memory: &Path,
+    around: &Surroundings,
 ) -> Result<Vec<Mount>, SpecError> {
     let sysfs_access = if security.privileged { "rw" } else { "ro" };
     let mut mounts = vec![
@@ -347,11 +349,13 @@ fn mounts(
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         )?,
         filesystem("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
-        bind(shared_memory, Path::new("/dev/shm"), &["rbind", "nosuid", "noexec", "nodev", "rw"])?,
+        bind(&around.shared_memory, Path::new("/dev/shm"), &["rbind", "nosuid", "noexec", "nodev", "rw"])?,
     ];
     // A fresh one also with the host's network: a bind of the host's /sys would bring its cgroup mounts along,
     // writable, and with them the way out of every limit.
     mounts.push(filesystem("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sysfs_access])?);
+    mounts.extend(cgroup_mounts(&around.cgroup_folders)?);
+    let own = mounts.len();
     for mount in &config.mounts {
         let access = if mount.readonly { "ro" } else { "rw" };
         let propagation = match cri::MountPropagation::try_from(mount.propagation) {
@@ -363,7 +367,26 @@ fn mounts(
         mounts.push(bind(Path::new(&mount.host_path), to, &["rbind", propagation, access])?);
     }
     // A mount below another must come after it.
-    mounts[6..].sort_by_key(|mount| mount.destination().components().count());
+    mounts[own..].sort_by_key(|mount| mount.destination().components().count());
+    Ok(mounts)
+}
+
+/// The container's own cgroups, to look at and not to write: a runtime of a language sizes its heap by them.
+fn cgroup_mounts(folders: &[(PathBuf, PathBuf)]) -> Result<Vec<Mount>, SpecError> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    let mut mounts = Vec::new();
+    if folders.iter().any(|(_, at)| at != Path::new(ROOT)) {
+        // On v1 the controllers are folders below.
+        mounts.push(filesystem(
+            ROOT,
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "noexec", "nodev", "mode=755", "size=4k"],
+        )?);
+    }
+    for (folder, at) in folders {
+        mounts.push(bind(folder, at, &["rbind", "nosuid", "noexec", "nodev", "ro"])?);
+    }
     Ok(mounts)
 }
 
@@ -459,8 +482,11 @@ mod tests {
         let config =
             cri::ContainerConfig { mounts: vec![mount("/a/b/c"), mount("/a")], ..Default::default() };
         let security = cri::LinuxContainerSecurityContext::default();
-        let mounts = mounts(&config, &security, Path::new("/shm")).unwrap();
-        let at: Vec<_> = mounts[6..].iter().map(|mount| mount.destination().display().to_string()).collect();
+        let mounts = mounts(&config, &security, &Surroundings::default()).unwrap();
+        let at: Vec<_> = mounts[mounts.len() - 2..]
+            .iter()
+            .map(|mount| mount.destination().display().to_string())
+            .collect();
         assert_eq!(at, ["/a", "/a/b/c"]);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_cri::v1::{self as cri, ContainerEventType};
 use memlet_bytes::Bytes;
-use memlet_cgroup::Version;
+use memlet_cgroup::{CgroupPath, Hierarchy, Version};
 use memlet_diagnosis::evidence::ContainerStatement;
 use tonic::Status;
 
@@ -18,6 +18,7 @@ use crate::images::Image;
 use crate::shim::protocol::{Launch, Request};
 use crate::spec::{self, Surroundings};
 use crate::state::{self, ContainerFolder, SandboxFolder};
+use crate::working_folder;
 use crate::workload::Workload;
 
 /// A container starts within this, or something is wrong with it: a cgroup frozen by hand, a dead disk.
@@ -96,6 +97,7 @@ impl Runtime {
         let mut around = Surroundings {
             cgroup: cgroup.to_string(),
             pause,
+            cgroup_folders: cgroup_folders(&self.0.settings.hierarchy, &cgroup),
             shared_memory: sandbox.shared_memory(),
             devices_are_filtered: self.0.settings.hierarchy.version() == Version::V1,
             grantable_capabilities: self.0.grantable_capabilities,
@@ -103,6 +105,10 @@ impl Runtime {
         };
         let (builtin, image_id, stop_signal, mounted) =
             self.surround(sandbox, folder, &config, &root, &mut around).await?;
+        refuse_nul("the command", around.arguments.iter())?;
+        refuse_nul("the environment", around.environment.iter())?;
+        working_folder::make(&around.rootfs, &around.working_folder)
+            .map_err(|error| internal("the working folder cannot be made", &error))?;
         let spec = spec::build(&config, &around).map_err(|error| invalid(&error))?;
         state::write_json(&folder.spec(), &spec)
             .map_err(|error| internal("the container's spec cannot be written", &error))?;
@@ -162,6 +168,14 @@ impl Runtime {
                     .map_err(|error| internal("the container's root cannot be made", &error))?;
                 let entrypoint = [workload.name().to_owned()];
                 around.arguments = spec::arguments(config, &entrypoint, &[]);
+                if let Some(other) = around.arguments.first().filter(|name| **name != workload.name()) {
+                    return Err(Status::invalid_argument(format!(
+                        "the built-in image {} holds no program {other:?}, only {:?}: leave `command` out, and give \
+                         `args`",
+                        workload.image(),
+                        workload.name()
+                    )));
+                }
                 around.working_folder = asked_folder.unwrap_or_else(|| PathBuf::from("/"));
                 let home;
                 (around.user, home) =
@@ -263,6 +277,29 @@ impl Runtime {
         self.0.tables.change(|rows| rows.containers.remove(id));
         self.announce(id, ContainerEventType::ContainerDeletedEvent);
         Ok(())
+    }
+}
+
+/// What a container may see of its cgroups. On v1 those controllers by which programs size themselves: all
+/// are needed for a JVM to believe that it is in a container.
+fn cgroup_folders(hierarchy: &Hierarchy, cgroup: &CgroupPath) -> Vec<(PathBuf, PathBuf)> {
+    let root = Path::new("/sys/fs/cgroup");
+    if hierarchy.version() == Version::V2 {
+        return vec![(hierarchy.dir(cgroup), root.to_owned())];
+    }
+    let shown = |controllers: &str| {
+        controllers.split(',').any(|name| ["memory", "cpu", "cpuacct", "cpuset", "pids"].contains(&name))
+    };
+    let named = hierarchy.mount_points().filter_map(|mount| Some((mount, mount.file_name()?.to_str()?)));
+    let below = cgroup.as_str().trim_start_matches('/');
+    named.filter(|(_, name)| shown(name)).map(|(mount, name)| (mount.join(below), root.join(name))).collect()
+}
+
+/// Refuses what no program can be given: the kernel's words end at a NUL.
+fn refuse_nul<'a>(what: &str, mut words: impl Iterator<Item = &'a String>) -> Result<(), Status> {
+    match words.find(|word| word.contains('\0')) {
+        Some(word) => Err(Status::invalid_argument(format!("a NUL byte in {what}: {word:?}"))),
+        None => Ok(()),
     }
 }
 

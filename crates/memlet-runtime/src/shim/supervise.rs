@@ -73,7 +73,8 @@ impl Supervisor {
         if description.own_ipc {
             mount_shared_memory(&self.folder)?;
         }
-        let pause = pause::start(&self.folder, &description, &cgroup)?;
+        let pause =
+            pause::start(&self.folder, &description, &cgroup).map_err(|error| explained(error, &cgroup))?;
         self.pause = Some(pause);
         self.pod = match &description.pod_cgroup {
             Some(path) => Some(Cgroup::open(&hierarchy, path).map_err(told)?),
@@ -274,6 +275,17 @@ impl Supervisor {
         if let Some(pause) = self.pause {
             process::signal(pause, libc::SIGKILL);
         }
+    }
+}
+
+/// Says so where the kernel's OOM killer is why pause could not be made: the Pod's limit is all it can hit.
+fn explained(error: io::Error, cgroup: &Cgroup) -> io::Error {
+    match cgroup.events().ok().and_then(|events| events.oom_kill) {
+        Some(1..) => io::Error::other(format!(
+            "the pause process was OOM-killed (memory limit too low?): the Pod's limit leaves no room to start \
+             anything ({error})"
+        )),
+        _ => error,
     }
 }
 
