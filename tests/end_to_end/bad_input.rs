@@ -80,6 +80,12 @@ pub(crate) fn tests() -> Vec<Test> {
     tests.push(test("bad input: a field that is not supported yet", unsupported));
     tests.push(test("bad input: kubepods that is somebody else's", foreign_kubepods));
     tests.push(test("bad input: not root", not_root));
+    tests.push(test("bad input: what keeps a Pod from beginning is told", stuck_before_a_container));
+    tests.push(test("bad input: a Pod for another node", elsewhere));
+    tests.push(test("bad input: a node without room for Pods", tiny_node));
+    tests.push(test("bad input: a manifest without end", endless));
+    tests.push(test("bad input: a command that a built-in image has not", builtin_has_one_program));
+    tests.push(test("odd input: relative folders", relative_folders));
     tests
 }
 
@@ -177,5 +183,52 @@ fn not_root() -> Result<(), Failed> {
     command.uid(65534).gid(65534).arg("run").arg(file);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     finish(command.spawn()?)?.exits(2).complains("needs root");
+    house.nothing_is_left()
+}
+
+/// What only an Event tells: a volume or a sandbox that cannot be made.
+fn stuck_before_a_container() -> Result<(), Failed> {
+    let house = House::new()?;
+    let mount = "    volumeMounts: [{name: v, mountPath: /v}]\n  volumes: [{name: v, hostPath: {path: /nonexist, type: Directory}}]\n";
+    house.run(&format!("{POD}{mount}"), &[])?.exits(2).complains("FailedMount").complains("/nonexist");
+    let ran = house.run(&format!("{POD}    resources: {{limits: {{memory: 128m}}}}\n"), &[])?;
+    ran.exits(2).complains("fractional byte value").complains("memory limit too low?");
+    house.nothing_is_left()
+}
+
+fn elsewhere() -> Result<(), Failed> {
+    let house = House::new()?;
+    let pod = POD.replace("spec:\n", "spec:\n  nodeName: elsewhere\n");
+    house.run(&pod, &[])?.exits(2).complains("this node is \"memlet\"").complains("--node-name elsewhere");
+    house.run(&pod, &["--node-name", "elsewhere"])?.exits(0);
+    house.nothing_is_left()
+}
+
+fn tiny_node() -> Result<(), Failed> {
+    let house = House::new()?;
+    house.run(POD, &["--node-memory", "64Mi"])?.exits(2).complains("--node-memory 64Mi").complains("100Mi");
+    house.nothing_is_left()
+}
+
+fn endless() -> Result<(), Failed> {
+    let house = House::new()?;
+    finish(house.command(&["/dev/zero"]).spawn()?)?.exits(2).complains("/dev/zero is larger than 8Mi");
+    house.nothing_is_left()
+}
+
+fn relative_folders() -> Result<(), Failed> {
+    let house = House::new()?;
+    let file = house.write("pod.yaml", POD)?;
+    let mut command = std::process::Command::new(crate::house::MEMLET);
+    command.current_dir(house.folder.path()).args(["run", "--cgroup-root", house.root.as_str()]);
+    command.args(["--run-folder", "run", "--data", "data"]).arg(file);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    finish(command.spawn()?)?.exits(0).says("c: Completed");
+    house.nothing_is_left()
+}
+
+fn builtin_has_one_program() -> Result<(), Failed> {
+    let house = House::new()?;
+    house.run(&format!("{POD}    command: [sh]\n"), &[])?.exits(2).complains("holds no program \"sh\"");
     house.nothing_is_left()
 }

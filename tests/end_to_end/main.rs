@@ -13,6 +13,7 @@ mod images;
 mod kills;
 mod manifests;
 mod output;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         endings::tests(),
         environment::tests(),
         output::tests(),
+        trust::tests(),
     ] {
         tests.extend(each);
     }

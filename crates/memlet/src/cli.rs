@@ -54,7 +54,13 @@ pub(crate) enum Format {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlaceArguments {
     /// Folder for what must survive: images
-    #[arg(long, value_name = "FOLDER", env = "MEMLET_DATA", default_value = "/var/lib/memlet")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "MEMLET_DATA",
+        default_value = "/var/lib/memlet",
+        global = true
+    )]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) data: PathBuf,
 }

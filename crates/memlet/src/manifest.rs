@@ -8,7 +8,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use memlet_bytes::Bytes;
 use serde_json::Value;
+
+/// Bytes of a manifest file: many times what an API server takes of one object.
+const LARGEST: u64 = 8 << 20;
 
 /// One object, and where it was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,9 +28,7 @@ pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<Document>> {
     let mut documents = Vec::new();
     for file in files {
         if file.as_os_str() == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            documents.extend(parse("-", &text)?);
+            documents.extend(parse("-", &read_text("standard input", std::io::stdin())?)?);
         } else if file.is_dir() {
             for file in manifests_in(file)? {
                 documents.extend(read_file(&file)?);
@@ -43,9 +45,19 @@ pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<Document>> {
 }
 
 fn read_file(file: &Path) -> Result<Vec<Document>> {
-    let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let text = String::from_utf8(text).map_err(|_| anyhow!("{} is not text", file.display()))?;
-    parse(&file.display().to_string(), &text)
+    let name = file.display().to_string();
+    let open = fs::File::open(file).with_context(|| format!("cannot read {name}"))?;
+    parse(&name, &read_text(&name, open)?)
+}
+
+/// The whole of it, up to [`LARGEST`].
+fn read_text(name: &str, source: impl Read) -> Result<String> {
+    let mut text = Vec::new();
+    source.take(LARGEST + 1).read_to_end(&mut text).with_context(|| format!("cannot read {name}"))?;
+    if text.len() as u64 > LARGEST {
+        bail!("{name} is larger than {}, which no manifest is", Bytes::new(LARGEST));
+    }
+    String::from_utf8(text).map_err(|_| anyhow!("{name} is not text"))
 }
 
 fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -81,7 +93,10 @@ fn parse(source: &str, text: &str) -> Result<Vec<Document>> {
 /// What and where; the lines after it show the place in the text, which is more than an error line holds.
 fn first_line(error: &str) -> &str {
     let line = error.lines().next().unwrap_or(error);
-    line.strip_prefix("error: ").unwrap_or(line)
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    // What a caller of the parser could set is nothing that a reader of the message can.
+    let line = line.split(", set ").next().unwrap_or(line);
+    if line.contains("budget breached") { "it is too large or nested too deeply" } else { line }
 }
 
 fn pods_in(source: &str, value: Value) -> Result<Vec<Document>> {

@@ -25,6 +25,7 @@ pub(crate) fn warning(text: &str) {
 pub(crate) fn start_tracing(filter: Option<&str>) {
     if let Some(filter) = filter {
         let filter = tracing_subscriber::EnvFilter::new(filter);
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+        let colour = colour(&io::stderr());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour).init();
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use memlet_cgroup::{Cgroup, Hierarchy, Limit};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit};
 use memlet_diagnosis::evidence::{ContainerEnd, Exit, OomScoreAdj};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -76,7 +76,7 @@ impl Container {
     pub(crate) fn begin(sandbox: &SandboxFolder, id: &str, hierarchy: &Hierarchy) -> io::Result<Self> {
         let folder = sandbox.container(id);
         let launch: Launch = state::read_json(&folder.launch())?;
-        let cgroup = Cgroup::create(hierarchy, &launch.cgroup).map_err(told)?;
+        let cgroup = make_cgroup(hierarchy, &launch.cgroup)?;
         if let Some(limit) = launch.memory_limit {
             // Before any process is inside, so nothing escapes the limit. Without swap, as kubelet's NoSwap.
             cgroup.set_limits(Limit::Bytes(limit), Limit::Bytes(memlet_bytes::Bytes::ZERO)).map_err(told)?;
@@ -376,6 +376,20 @@ fn read_available(source: &OwnedFd, into: &mut Vec<u8>) -> bool {
             Err(_) => return true,
         }
     }
+}
+
+/// Makes a cgroup below the Pod's. The kernel charges its own memory for it to the Pod: a limit of some KiB
+/// does not even hold that.
+pub(crate) fn make_cgroup(hierarchy: &Hierarchy, path: &CgroupPath) -> io::Result<Cgroup> {
+    Cgroup::create(hierarchy, path).map_err(|error| match &error {
+        memlet_cgroup::Error::Io { source, .. } if source.raw_os_error() == Some(libc::ENOMEM) => {
+            io::Error::other(format!(
+                "the Pod's memory limit leaves no room to start anything (memory limit too low?): {}",
+                chain(&error)
+            ))
+        }
+        _ => told(error),
+    })
 }
 
 /// An error as text with its causes, which an event can carry.

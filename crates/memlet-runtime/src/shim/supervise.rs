@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountFlags;
 
 use super::connection::Connection;
-use super::container::{Container, Launched, complain, told};
+use super::container::{Container, Launched, complain, make_cgroup, told};
 use super::pause;
 use super::process;
 use super::protocol::{Event, Request, Sandbox};
@@ -69,7 +69,7 @@ impl Supervisor {
     fn make_sandbox(&mut self) -> io::Result<()> {
         let description: Sandbox = state::read_json(&self.folder.description())?;
         let hierarchy = Hierarchy::detect().map_err(told)?;
-        let cgroup = Cgroup::create(&hierarchy, &description.cgroup).map_err(told)?;
+        let cgroup = make_cgroup(&hierarchy, &description.cgroup)?;
         if description.own_ipc {
             mount_shared_memory(&self.folder)?;
         }

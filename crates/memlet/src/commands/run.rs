@@ -3,25 +3,26 @@
 //! The node lives in this process for the length of the run. What happens is learnt as any client learns it,
 //! by a watch on the Pods; logs are read from the files that the supervisors write.
 
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::runtime::watcher;
+use anyhow::{Context, Result, ensure};
+use memlet_policy::node_memory::NodeMemory;
 
 use crate::cli::RunArguments;
 use crate::embedded::{Embedded, EmbeddedSettings};
 use crate::exit::Exit;
 use crate::manifest::{self, Document};
 use crate::run::create::create;
+use crate::run::news::listen;
 use crate::run::signals::Signals;
 use crate::run::watch::Run;
 
 /// Runs the Pods and answers as they did.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
     let documents = manifest::read(&arguments.files)?;
+    check(arguments, &documents)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -31,7 +32,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
 
 async fn session(arguments: &RunArguments, documents: &[Document]) -> Result<Exit> {
     let mut signals = Signals::new()?;
-    let node = Embedded::start(&settings(arguments)).await?;
+    let node = Embedded::start(&settings(arguments)?).await?;
     let outcome = play(arguments, documents, &node, &mut signals).await;
     // Whatever happened: nothing is left behind.
     let stopped = node.stop(LAST_GRACE).await;
@@ -44,16 +45,43 @@ async fn session(arguments: &RunArguments, documents: &[Document]) -> Result<Exi
 /// Pod that has failed, or all of them after a second Ctrl-C.
 const LAST_GRACE: Duration = Duration::ZERO;
 
-fn settings(arguments: &RunArguments) -> EmbeddedSettings {
-    EmbeddedSettings {
+/// What this node cannot do, said before anything is made.
+fn check(arguments: &RunArguments, documents: &[Document]) -> Result<()> {
+    if let Some(memory) = arguments.node_memory {
+        let kept = NodeMemory::new(memory).eviction_bytes();
+        ensure!(
+            memory > kept,
+            "--node-memory {memory} leaves nothing for Pods: every node keeps {kept} of its memory free, so give it \
+             more than that"
+        );
+    }
+    for document in documents {
+        let node = document.object["spec"]["nodeName"].as_str().unwrap_or(&arguments.node_name);
+        ensure!(
+            node == arguments.node_name,
+            "{}: spec.nodeName is {node:?}, and this node is {:?}: leave it out, or give --node-name {node}",
+            document.source,
+            arguments.node_name
+        );
+    }
+    Ok(())
+}
+
+/// Folders are made absolute, since supervisors and mounts do not share this process's own.
+fn absolute(folder: &Path) -> Result<PathBuf> {
+    std::path::absolute(folder).with_context(|| format!("{} cannot be found", folder.display()))
+}
+
+fn settings(arguments: &RunArguments) -> Result<EmbeddedSettings> {
+    Ok(EmbeddedSettings {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
         cgroup_root: arguments.cgroup_root.clone(),
-        run_folder: arguments.run_folder.clone(),
-        data: arguments.place.data.clone(),
+        run_folder: absolute(&arguments.run_folder)?,
+        data: absolute(&arguments.place.data)?,
         kernel_log: !arguments.no_kernel_log,
         most_restarts: (!arguments.keep_running).then_some(arguments.restarts),
-    }
+    })
 }
 
 async fn play(
@@ -65,13 +93,12 @@ async fn play(
     let mut run = Run::new(arguments, node).await?;
     // Listening comes before the Pods do, so that nothing is missed.
     let mut kills = node.agent.kills();
-    let pods = Api::<Pod>::all(node.client.clone());
-    let mut events = pin!(watcher::watcher(pods, watcher::Config::default()));
+    let mut news = pin!(listen(&node.client));
     for document in documents {
         let pod = create(&node.client, document).await?;
         run.expect(pod);
     }
     run.begin_story(arguments.output);
-    let signalled = run.watch(&mut events, &mut kills, signals).await?;
+    let signalled = run.watch(&mut news, &mut kills, signals).await?;
     run.finish(arguments.output, signalled)
 }

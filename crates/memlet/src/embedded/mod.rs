@@ -3,7 +3,9 @@
 //! The wiring is the two seams of the design: everything above the API server holds a `kube::Client`, and
 //! the node agent reaches the runtime through CRI on an in-memory connection.
 
+mod lock;
 mod place;
+mod private;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -26,7 +26,16 @@ pub(crate) async fn create(client: &kube::Client, document: &Document) -> Result
     }
     let status: kube::core::Status =
         serde_json::from_slice(&body).context("the API server's answer is no Status")?;
-    bail!("{}: {}", document.source, status.message)
+    bail!("{}: {}{}", document.source, status.message, hint(&status.message))
+}
+
+/// What upstream's text leaves to the reader.
+fn hint(message: &str) -> &'static str {
+    if message.contains("quantities must match") || message.contains("unable to parse quantity") {
+        "; write 128Mi for 128 × 1024² bytes, or 128M for 128 million"
+    } else {
+        ""
+    }
 }
 
 /// A run has no other way to make the namespace that a Pod names.

@@ -6,9 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Context, Result, anyhow};
 use futures::{Stream, StreamExt};
 use indicatif::MultiProgress;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Node, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event as CoreEvent, Node, Pod};
 use kube::api::{Api, DeleteParams};
-use kube::runtime::watcher::{self, Event};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::evidence::{KillRecord, Victim};
@@ -22,9 +21,11 @@ use tokio::sync::broadcast;
 use super::changes::{Change, Instance, Told};
 use super::ending::{self, Patience};
 use super::follow::Followers;
+use super::news::News;
 use super::result::{self, Document, Ended, Ends};
 use super::signals::Signals;
 use super::story::Story;
+use super::troubles::Troubles;
 use super::usage::{self, Usage};
 use crate::cli::{Format, RunArguments};
 use crate::embedded::Embedded;
@@ -43,6 +44,7 @@ pub(crate) struct Run<'a> {
     /// Those that have been deleted.
     gone: BTreeSet<String>,
     told: BTreeMap<String, Told>,
+    troubles: Troubles,
     followers: Followers,
     ends: Ends,
     usage: Option<Usage>,
@@ -63,6 +65,7 @@ impl<'a> Run<'a> {
             pods: BTreeMap::new(),
             gone: BTreeSet::new(),
             told: BTreeMap::new(),
+            troubles: Troubles::default(),
             followers: Followers::new().context("log files cannot be followed")?,
             ends: Ends::new(),
             usage: None,
@@ -104,7 +107,7 @@ impl<'a> Run<'a> {
     /// first one's exit code is answered.
     pub(crate) async fn watch(
         &mut self,
-        events: &mut (impl Stream<Item = Result<Event<Pod>, watcher::Error>> + Unpin),
+        news: &mut (impl Stream<Item = Result<News>> + Unpin),
         kills: &mut broadcast::Receiver<KillRecord>,
         signals: &mut Signals,
     ) -> Result<Option<Exit>> {
@@ -120,12 +123,11 @@ impl<'a> Run<'a> {
                     self.story.alarm("ending the Pods; once more kills them");
                     self.delete_all().await?;
                 }
-                event = events.next() => {
-                    let event = event.ok_or_else(|| anyhow!("the watch on the Pods ended"))?;
-                    match event.context("the watch on the Pods failed")? {
-                        Event::Apply(pod) | Event::InitApply(pod) => self.see(pod),
-                        Event::Delete(pod) => self.miss(pod),
-                        Event::Init | Event::InitDone => {}
+                new = news.next() => {
+                    match new.ok_or_else(|| anyhow!("the watch on the Pods ended"))?? {
+                        News::Seen(pod) => self.see(*pod),
+                        News::Gone(pod) => self.miss(*pod),
+                        News::Told(event) => self.hear(&event),
                     }
                     if self.is_over(signalled.is_some()) {
                         return Ok(signalled);
@@ -147,9 +149,19 @@ impl<'a> Run<'a> {
 
     /// Once Pods are being deleted, only their going counts.
     fn is_over(&self, deleting: bool) -> bool {
-        self.pods
-            .iter()
-            .all(|(uid, pod)| self.gone.contains(uid) || (!deleting && ending::is_over(pod, self.patience)))
+        self.pods.iter().all(|(uid, pod)| {
+            let stuck = self.patience != Patience::Endless && self.troubles.of(pod).is_some();
+            self.gone.contains(uid) || (!deleting && (stuck || ending::is_over(pod, self.patience)))
+        })
+    }
+
+    /// An Event tells what no status does: why a Pod cannot even begin.
+    fn hear(&mut self, event: &CoreEvent) {
+        if let Some((uid, trouble)) = self.troubles.note(event)
+            && let Some(pod) = self.pods.get(&uid)
+        {
+            self.story.alarm(&format!("pod {} waits: {trouble}", pod_name(pod)));
+        }
     }
 
     /// Deletes all Pods, each with its own grace.
@@ -275,12 +287,15 @@ impl<'a> Run<'a> {
             let text = document.to_text(format)?;
             io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
         }
+        let mut exit = ending::exit(&pods);
         for pod in &pods {
-            if let Some(failure) = ending::failure_to_run(pod) {
+            let failure = ending::failure_to_run(pod).or_else(|| self.troubles.of(pod).cloned());
+            if let Some(failure) = failure {
                 say::error(&anyhow!("pod {} did not run: {failure}", pod_name(pod)));
+                exit = if exit == Exit::DONE { Exit::MISTAKE } else { exit };
             }
         }
-        Ok(signalled.unwrap_or_else(|| ending::exit(&pods)))
+        Ok(signalled.unwrap_or(exit))
     }
 
     fn tell_verdicts(&mut self, verdicts: &[Verdict]) {

@@ -1,0 +1,104 @@
+//! The lock on a place: a file that one living process holds, with its number in it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, OFlags};
+
+/// A lock that is held as long as this is: the kernel lets go of it with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock; `None` where another process holds it.
+    ///
+    /// # Errors
+    /// The file cannot be opened or locked; a symbolic link is never followed.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(path)
+                .with_context(|| cannot_open(path))?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                locked => locked.with_context(|| format!("cannot lock {}", path.display()))?,
+            }
+            // The last holder may have removed the file between our opening and locking it.
+            let (ours, theirs) = (rustix::fs::fstat(&file)?, rustix::fs::lstat(path));
+            if theirs.is_ok_and(|theirs| theirs.st_ino == ours.st_ino) {
+                return Ok(Some(Self { path: path.to_owned(), file }));
+            }
+        }
+    }
+
+    /// Writes this process's number into it, for whoever is refused by it.
+    pub(crate) fn sign(&self) -> Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)).map(drop))
+            .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Removes the file and lets go of it: nothing of its place is left then. Whoever opened the same file
+    /// meanwhile finds it locked until here, and gone after.
+    pub(crate) fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+}
+
+fn cannot_open(path: &Path) -> String {
+    let link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let hint = if link { ": a symbolic link was put there; remove it" } else { "" };
+    format!("cannot open the lock {}{hint}", path.display())
+}
+
+/// ` (process 17)`, as the holder of the lock at `path` signed it.
+pub(crate) fn holder(path: &Path) -> String {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    if read.is_ok() && !text.is_empty() { format!(" (process {})", text.trim()) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let lock = Lock::try_take(&path).unwrap().unwrap();
+        lock.sign().unwrap();
+        assert_eq!(holder(&path), format!(" (process {})", std::process::id()));
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(lock);
+        Lock::try_take(&path).unwrap().unwrap().remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("x.lock"), folder.path().join("victim"));
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(Lock::try_take(&path).is_err(), "not even one that leads nowhere");
+        assert!(!victim.exists());
+        fs::write(&victim, "precious").unwrap();
+        let error = Lock::try_take(&path).unwrap_err().to_string();
+        assert!(error.ends_with("a symbolic link was put there; remove it"), "{error}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+}
