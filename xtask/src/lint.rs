@@ -15,7 +15,9 @@ pub(crate) fn run_with(tools: &Tools) -> Result<()> {
             .env("CLIPPY_CONF_DIR", crate::command::root()),
     )?;
     command::run(&mut Command::new(tools.path("typos")))?;
-    command::run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    // For contributors: private items are documented too, so links to them resolve.
+    let doc = &mut cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    command::run(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"))?;
     licences(tools)
 }
 

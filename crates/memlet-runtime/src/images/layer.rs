@@ -29,7 +29,7 @@ pub(super) struct Unpacked {
     pub(super) has_root: bool,
 }
 
-/// Why a layer did not unpack; joined with the layer's and the archive's names by [`unpack`].
+/// Why a layer did not unpack; joined with the layer's and the archive's names by `unpack`.
 enum Failure {
     /// The tar stream broke off or is no tar.
     Stream(io::Error),
