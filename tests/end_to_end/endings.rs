@@ -39,7 +39,7 @@ pub(crate) fn wait_for_container(house: &House, name: &str) -> Result<Pid, Faile
     Err(format!("no process {name} of this house").into())
 }
 
-fn pid_of(child: &Child) -> Result<Pid, Failed> {
+pub(crate) fn pid_of(child: &Child) -> Result<Pid, Failed> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| "no pid".into())
 }
 

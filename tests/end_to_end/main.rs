@@ -13,6 +13,7 @@ mod images;
 mod kills;
 mod manifests;
 mod output;
+mod readers;
 mod trust;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         endings::tests(),
         environment::tests(),
         output::tests(),
+        readers::tests(),
         trust::tests(),
     ] {
         tests.extend(each);

@@ -2,23 +2,41 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use rustix::event::{PollFd, PollFlags, poll};
+
 /// Whether to colour what goes to this stream: it is a terminal, and `NO_COLOR` is not set.
 pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Prints an error with its causes, each on a line, on standard error.
-pub(crate) fn error(error: &anyhow::Error) {
+/// An error with its causes, each on a line.
+pub(crate) fn error_text(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
         text.push_str(&format!("  because: {cause}\n"));
     }
-    let _ = io::stderr().write_all(text.as_bytes());
+    text
+}
+
+/// Prints an error with its causes on standard error.
+pub(crate) fn error(error: &anyhow::Error) {
+    complain(&error_text(error));
 }
 
 /// Prints a warning on standard error.
 pub(crate) fn warning(text: &str) {
-    let _ = writeln!(io::stderr(), "warning: {text}");
+    complain(&format!("warning: {text}\n"));
+}
+
+/// Where nobody reads standard error, what would go there must not keep the program from ending.
+fn complain(text: &str) {
+    let stderr = io::stderr();
+    let patience = rustix::event::Timespec { tv_sec: 2, tv_nsec: 0 };
+    let mut there = [PollFd::new(&stderr, PollFlags::OUT)];
+    if matches!(poll(&mut there, Some(&patience)), Ok(0)) {
+        return;
+    }
+    let _ = (&stderr).write_all(text.as_bytes());
 }
 
 /// Shows the program's own log on standard error if asked to.

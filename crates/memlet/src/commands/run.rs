@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::manifest::{self, Document};
 use crate::run::create::create;
 use crate::run::news::listen;
-use crate::run::signals::Signals;
+use crate::run::signals::{Signals, Urgency};
 use crate::run::watch::Run;
 
 /// Runs the Pods and answers as they did.
@@ -98,7 +98,13 @@ async fn play(
         let pod = create(&node.client, document).await?;
         run.expect(pod);
     }
-    run.begin_story(arguments.output);
-    let signalled = run.watch(&mut news, &mut kills, signals).await?;
-    run.finish(arguments.output, signalled)
+    run.begin_story();
+    match run.watch(&mut news, &mut kills, signals).await {
+        Ok(urgency) => run.finish(arguments.output, signals, urgency).await,
+        Err(error) => {
+            // The first error is the one to tell.
+            let _ = run.last_words(arguments.output, signals, Urgency::NotAsked).await;
+            Err(error)
+        }
+    }
 }

@@ -234,7 +234,7 @@ mod tests {
         let (mut followers, _) = followed(&folder, &[("c", &log)]);
         let mut lines = Vec::new();
         while let Some((_, piece)) = followers.read_next() {
-            assert!(followers.files[&instance("c")].unfinished.capacity() <= LONGEST);
+            assert!(followers.files[&instance("c")].unfinished.len() <= LONGEST);
             lines.extend(texts(piece));
         }
         assert_eq!(lines, ["one", "two"]);

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: both end a run in order.
+//! Ctrl-C and SIGTERM: both end a run in order, and a second one at once.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,6 +23,35 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::INTERRUPTED,
             _ = self.terminate.recv() => Exit::TERMINATED,
+        }
+    }
+}
+
+/// Whether somebody wants the run to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It ends when it is over.
+    NotAsked,
+    /// In order.
+    Asked(Exit),
+    /// At once.
+    AskedTwice(Exit),
+}
+
+impl Urgency {
+    /// What one more signal makes of it; the first one's exit code counts.
+    pub(crate) fn asked(self, exit: Exit) -> Self {
+        match self {
+            Self::NotAsked => Self::Asked(exit),
+            Self::Asked(first) | Self::AskedTwice(first) => Self::AskedTwice(first),
+        }
+    }
+
+    /// The exit code that the first signal stands for.
+    pub(crate) fn exit(self) -> Option<Exit> {
+        match self {
+            Self::NotAsked => None,
+            Self::Asked(exit) | Self::AskedTwice(exit) => Some(exit),
         }
     }
 }

@@ -2,30 +2,45 @@
 //!
 //! Lines of our own begin with `--`, so that they are told from a container's at a glance.
 
-use std::io::{self, Write};
+use std::io;
 
 use anstyle::{AnsiColor, Style};
-use indicatif::MultiProgress;
+use anyhow::Result;
 
 use super::follow::LogLine;
+use super::output::{Output, Stream};
+use super::usage::Usage;
 
-/// Where the story goes: a terminal with bars below it, a file, or standard error beside a JSON result.
+/// The story, and where it goes: standard output, or standard error beside a JSON result.
 pub(crate) struct Story {
-    to_stderr: bool,
+    output: Output,
+    stream: Stream,
     colour: bool,
-    bars: Option<MultiProgress>,
     /// Log lines carry their container's name when there is more than one.
     prefix_width: Option<usize>,
     unfinished: bool,
 }
 
 impl Story {
-    /// `names` are those of all containers; with only one, its lines go out as they are.
-    pub(crate) fn new(to_stderr: bool, bars: Option<MultiProgress>, names: &[String]) -> Self {
-        let colour =
-            if to_stderr { crate::say::colour(&io::stderr()) } else { crate::say::colour(&io::stdout()) };
-        let widest = names.iter().map(String::len).max().unwrap_or(0);
-        Self { to_stderr, colour, bars, prefix_width: (names.len() > 1).then_some(widest), unfinished: false }
+    /// Nothing is said yet; `usage` is drawn below the story.
+    pub(crate) fn new(stream: Stream, usage: Option<Usage>) -> Result<Self> {
+        let colour = match stream {
+            Stream::Out => crate::say::colour(&io::stdout()),
+            Stream::Err => crate::say::colour(&io::stderr()),
+        };
+        let output = Output::start(usage)?;
+        Ok(Self { output, stream, colour, prefix_width: None, unfinished: false })
+    }
+
+    /// The names of all containers: with only one, its lines go out as they are.
+    pub(crate) fn set_names(&mut self, names: &[String]) {
+        let widest = names.iter().map(String::len).max();
+        self.prefix_width = widest.filter(|_| names.len() > 1);
+    }
+
+    /// The thread by which it goes out.
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
     }
 
     /// What a container wrote.
@@ -41,7 +56,7 @@ impl Story {
                 text.push('\n');
             }
         }
-        self.write(&text);
+        self.write(text);
     }
 
     /// Something that happened.
@@ -57,26 +72,14 @@ impl Story {
     fn styled(&mut self, mark: &str, text: &str, colour: AnsiColor) {
         let style = if self.colour { Style::new().fg_color(Some(colour.into())) } else { Style::new() };
         let begin = if self.unfinished { "\n" } else { "" };
-        self.write(&format!("{begin}{style}{mark} {text}{style:#}\n"));
+        self.write(format!("{begin}{style}{mark} {text}{style:#}\n"));
     }
 
     /// Text that is ready to be shown, such as a verdict.
-    pub(crate) fn write(&mut self, text: &str) {
-        if text.is_empty() {
-            return;
+    pub(crate) fn write(&mut self, text: String) {
+        if !text.is_empty() {
+            self.unfinished = !text.ends_with('\n');
+            self.output.write(self.stream, text);
         }
-        self.unfinished = !text.ends_with('\n');
-        let write = || {
-            if self.to_stderr {
-                io::stderr().write_all(text.as_bytes())
-            } else {
-                io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
-            }
-        };
-        // A reader that went away (`| head`) does not stop the Pods from being ended in order.
-        let _ = match &self.bars {
-            Some(bars) => bars.suspend(write),
-            None => write(),
-        };
     }
 }

@@ -5,12 +5,31 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, Hierarchy};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 
 use super::changes::Instance;
 
 /// How often the bars are drawn anew.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A container whose memory is to be shown.
+pub(crate) struct Gauge {
+    instance: Instance,
+    cgroup: Cgroup,
+    limit: Option<Bytes>,
+}
+
+impl Gauge {
+    /// `None` for a container whose cgroup is gone again.
+    pub(crate) fn new(
+        instance: Instance,
+        hierarchy: &Hierarchy,
+        cgroup: &CgroupPath,
+        limit: Option<Bytes>,
+    ) -> Option<Self> {
+        Some(Self { instance, cgroup: Cgroup::open(hierarchy, cgroup).ok()?, limit })
+    }
+}
 
 /// The bars.
 pub(crate) struct Usage {
@@ -22,19 +41,18 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// No bar yet.
-    pub(crate) fn new(bars: MultiProgress, node_memory: Bytes) -> Self {
-        Self { bars, node_memory, rows: BTreeMap::new() }
+    pub(crate) fn new(node_memory: Bytes) -> Self {
+        Self { bars: MultiProgress::new(), node_memory, rows: BTreeMap::new() }
     }
 
-    /// Shows a bar for a container that has started. One whose cgroup is gone again has none.
-    pub(crate) fn show(
-        &mut self,
-        instance: &Instance,
-        hierarchy: &Hierarchy,
-        cgroup: &memlet_cgroup::CgroupPath,
-        limit: Option<Bytes>,
-    ) {
-        let Ok(cgroup) = Cgroup::open(hierarchy, cgroup) else { return };
+    /// Whether there is any bar.
+    pub(crate) fn is_shown(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
+    /// Shows a bar.
+    pub(crate) fn show(&mut self, gauge: Gauge) {
+        let Gauge { instance, cgroup, limit } = gauge;
         let whole = limit.unwrap_or(self.node_memory);
         let bar = self.bars.add(ProgressBar::new(whole.get()));
         let of = if limit.is_some() { "limit" } else { "no limit; node" };
@@ -43,7 +61,7 @@ impl Usage {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(format!("{} {of} {whole}", instance.container));
-        self.rows.insert(instance.clone(), (cgroup, bar));
+        self.rows.insert(instance, (cgroup, bar));
     }
 
     /// Draws the bars as things are now.
@@ -55,11 +73,23 @@ impl Usage {
         }
     }
 
+    /// Does something that the bars must not be in the way of.
+    pub(crate) fn suspend(&self, act: impl FnOnce()) {
+        self.bars.suspend(act);
+    }
+
     /// Takes the bar of a container that has ended away.
     pub(crate) fn hide(&mut self, instance: &Instance) {
         if let Some((_, bar)) = self.rows.remove(instance) {
             bar.finish_and_clear();
             self.bars.remove(&bar);
+        }
+    }
+
+    /// Takes all bars away.
+    pub(crate) fn close(mut self) {
+        for instance in self.rows.keys().cloned().collect::<Vec<_>>() {
+            self.hide(&instance);
         }
     }
 }

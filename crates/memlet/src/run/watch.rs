@@ -1,11 +1,10 @@
 //! Watches the Pods of a run and tells what happens to them, to the end and the verdicts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal};
 
 use anyhow::{Context, Result, anyhow};
-use futures::{Stream, StreamExt};
-use indicatif::MultiProgress;
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event as CoreEvent, Node, Pod};
 use kube::api::{Api, DeleteParams};
 use memlet_bytes::Bytes;
@@ -20,13 +19,14 @@ use tokio::sync::broadcast;
 
 use super::changes::{Change, Instance, Told};
 use super::ending::{self, Patience};
-use super::follow::Followers;
 use super::news::News;
+use super::output::Stream;
 use super::result::{self, Document, Ended, Ends};
-use super::signals::Signals;
+use super::signals::{Signals, Urgency};
 use super::story::Story;
+use super::telling::{Telling, Unread};
 use super::troubles::Troubles;
-use super::usage::{self, Usage};
+use super::usage::{Gauge, Usage};
 use crate::cli::{Format, RunArguments};
 use crate::embedded::Embedded;
 use crate::exit::Exit;
@@ -45,10 +45,8 @@ pub(crate) struct Run<'a> {
     gone: BTreeSet<String>,
     told: BTreeMap<String, Told>,
     troubles: Troubles,
-    followers: Followers,
+    telling: Telling,
     ends: Ends,
-    usage: Option<Usage>,
-    story: Story,
 }
 
 impl<'a> Run<'a> {
@@ -56,20 +54,23 @@ impl<'a> Run<'a> {
     pub(crate) async fn new(arguments: &RunArguments, node: &'a Embedded) -> Result<Self> {
         let patience =
             if arguments.keep_running { Patience::Endless } else { Patience::Restarts(arguments.restarts) };
+        let node_memory = node_memory(node, &arguments.node_name).await?;
+        let text = arguments.output == Format::Text;
+        // Bars only where somebody sees them move.
+        let usage = (text && io::stdout().is_terminal()).then(|| Usage::new(node_memory));
+        let story = Story::new(if text { Stream::Out } else { Stream::Err }, usage)?;
         Ok(Self {
             node,
             patience,
             cgroups: CgroupNames::new(Driver::Cgroupfs).below(arguments.cgroup_root.as_str()),
-            node_memory: node_memory(node, &arguments.node_name).await?,
+            node_memory,
             order: Vec::new(),
             pods: BTreeMap::new(),
             gone: BTreeSet::new(),
             told: BTreeMap::new(),
             troubles: Troubles::default(),
-            followers: Followers::new().context("log files cannot be followed")?,
+            telling: Telling::new(story)?,
             ends: Ends::new(),
-            usage: None,
-            story: Story::new(true, None, &[]),
         })
     }
 
@@ -80,12 +81,10 @@ impl<'a> Run<'a> {
         self.pods.insert(uid, pod);
     }
 
-    /// Bars only where somebody sees them move.
-    pub(crate) fn begin_story(&mut self, format: Format) {
-        let bars = (format == Format::Text && io::stdout().is_terminal()).then(MultiProgress::new);
-        self.usage = bars.clone().map(|bars| Usage::new(bars, self.node_memory));
+    /// All Pods are known.
+    pub(crate) fn begin_story(&mut self) {
         let names: Vec<_> = self.pods.values().flat_map(|pod| self.names(pod)).collect();
-        self.story = Story::new(format != Format::Text, bars, &names);
+        self.telling.set_names(&names);
     }
 
     /// The containers' names as shown: with their Pod's where there are several Pods.
@@ -103,24 +102,23 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells what happens until the run is over. A signal ends the Pods in order, a second one at once; the
-    /// first one's exit code is answered.
+    /// Tells what happens until the run is over. A signal ends the Pods in order, a second one at once.
     pub(crate) async fn watch(
         &mut self,
-        news: &mut (impl Stream<Item = Result<News>> + Unpin),
+        news: &mut (impl futures::Stream<Item = Result<News>> + Unpin),
         kills: &mut broadcast::Receiver<KillRecord>,
         signals: &mut Signals,
-    ) -> Result<Option<Exit>> {
-        let mut drawing = tokio::time::interval(usage::INTERVAL);
-        let mut signalled = None;
+    ) -> Result<Urgency> {
+        let mut urgency = Urgency::NotAsked;
         loop {
             tokio::select! {
                 biased;
                 exit = signals.next() => {
-                    if signalled.replace(exit).is_some() {
-                        return Ok(signalled);
+                    urgency = urgency.asked(exit);
+                    if let Urgency::AskedTwice(_) = urgency {
+                        return Ok(urgency);
                     }
-                    self.story.alarm("ending the Pods; once more kills them");
+                    self.telling.alarm("ending the Pods; once more kills them".to_owned());
                     self.delete_all().await?;
                 }
                 new = news.next() => {
@@ -129,20 +127,12 @@ impl<'a> Run<'a> {
                         News::Gone(pod) => self.miss(*pod),
                         News::Told(event) => self.hear(&event),
                     }
-                    if self.is_over(signalled.is_some()) {
-                        return Ok(signalled);
+                    if self.is_over(urgency != Urgency::NotAsked) {
+                        return Ok(urgency);
                     }
                 }
                 Ok(kill) = kills.recv() => self.tell_child(&kill),
-                grown = self.followers.grown() => {
-                    grown.context("log files cannot be followed")?;
-                    self.tell_logs();
-                }
-                _ = drawing.tick(), if self.usage.is_some() => {
-                    if let Some(usage) = &self.usage {
-                        usage.draw();
-                    }
-                }
+                told = self.telling.go_on() => told?,
             }
         }
     }
@@ -160,7 +150,7 @@ impl<'a> Run<'a> {
         if let Some((uid, trouble)) = self.troubles.note(event)
             && let Some(pod) = self.pods.get(&uid)
         {
-            self.story.alarm(&format!("pod {} waits: {trouble}", pod_name(pod)));
+            self.telling.alarm(format!("pod {} waits: {trouble}", pod_name(pod)));
         }
     }
 
@@ -199,29 +189,26 @@ impl<'a> Run<'a> {
     fn tell(&mut self, pod: &Pod, change: Change) {
         match change {
             Change::Unschedulable { message } => {
-                self.story.alarm(&format!("pod {} is Pending: {message}", pod_name(pod)));
+                self.telling.alarm(format!("pod {} is Pending: {message}", pod_name(pod)));
             }
             Change::Refused { reason, message } => {
-                self.story.alarm(&format!("pod {} was refused: {reason}: {message}", pod_name(pod)));
+                self.telling.alarm(format!("pod {} was refused: {reason}: {message}", pod_name(pod)));
             }
             Change::Waiting { container, reason, message } => {
                 let name = self.name(pod, &container);
-                self.story.alarm(&format!("{name} waits: {reason}: {message}"));
+                self.telling.alarm(format!("{name} waits: {reason}: {message}"));
             }
             Change::Started { instance, id } => self.started(pod, &instance, &id),
             Change::Ended { instance, id, state } => {
-                let lines = self.followers.finish(&instance);
                 let name = self.name(pod, &instance.container);
-                self.story.log(&name, &lines);
-                if let Some(usage) = &mut self.usage {
-                    usage.hide(&instance);
-                }
+                self.telling.log_ended(instance.clone());
+                self.telling.output().hide(instance.clone());
                 let reason = state.reason.clone().unwrap_or_default();
                 let text = format!("{name} ended: {reason}, exit code {}{}", state.exit_code, lasted(&state));
                 if state.exit_code == 0 {
-                    self.story.note(&text);
+                    self.telling.note(text);
                 } else {
-                    self.story.alarm(&text);
+                    self.telling.alarm(text);
                 }
                 let end = self.node.agent.container_end(&id);
                 let number = self.ends.len();
@@ -240,7 +227,7 @@ impl<'a> Run<'a> {
         let limit = container.and_then(|(container, _)| resources::memory_limit(container));
         let within =
             limit.map_or_else(|| "no memory limit".to_owned(), |limit| format!("memory limit {limit}"));
-        self.story.note(&format!("{name} started{again}, {within}"));
+        self.telling.note(format!("{name} started{again}, {within}"));
         let path = logs::container_log_path(
             &self.node.pod_logs,
             pod.metadata.namespace.as_deref().unwrap_or_default(),
@@ -249,34 +236,32 @@ impl<'a> Run<'a> {
             &instance.container,
             u32::try_from(instance.restarts).unwrap_or(0),
         );
-        if let Err(error) = self.followers.follow(instance.clone(), &path) {
-            self.story.alarm(&format!("{name}: its log cannot be followed: {error}"));
+        if let Err(error) = self.telling.follow(instance.clone(), name.clone(), &path) {
+            self.telling.alarm(format!("{name}: its log cannot be followed: {error}"));
         }
-        self.tell_logs();
-        if let (Some(usage), Some(cgroup)) = (&mut self.usage, container_cgroup(&self.cgroups, pod, id)) {
-            usage.show(instance, &self.node.hierarchy, &cgroup, limit);
-        }
-    }
-
-    fn tell_logs(&mut self) {
-        for (instance, lines) in self.followers.read_all() {
-            if let Some(pod) = self.pods.get(&instance.pod) {
-                let name = self.name(pod, &instance.container);
-                self.story.log(&name, &lines);
-            }
+        let gauge = container_cgroup(&self.cgroups, pod, id)
+            .and_then(|cgroup| Gauge::new(instance.clone(), &self.node.hierarchy, &cgroup, limit));
+        if let Some(gauge) = gauge {
+            self.telling.output().show(gauge);
         }
     }
 
     /// A killed main process shows as its container's end; a killed child would show nowhere.
     fn tell_child(&mut self, kill: &KillRecord) {
         if kill.victim != Victim::Main {
-            self.tell_logs();
-            self.story.alarm(&format!("OOM kill: {}", summary(kill)));
+            self.telling.logs_so_far();
+            self.telling.alarm(format!("OOM kill: {}", summary(kill)));
         }
     }
 
     /// The verdicts and the exit code.
-    pub(crate) fn finish(mut self, format: Format, signalled: Option<Exit>) -> Result<Exit> {
+    pub(crate) async fn finish(
+        mut self,
+        format: Format,
+        signals: &mut Signals,
+        urgency: Urgency,
+    ) -> Result<Exit> {
+        self.telling.logs_so_far();
         let kills = self.node.agent.kill_records();
         let pods: Vec<Pod> = self.order.iter().filter_map(|uid| self.pods.get(uid).cloned()).collect();
         let verdicts = result::verdicts(&pods, &self.ends, &kills, self.node_memory);
@@ -284,18 +269,41 @@ impl<'a> Run<'a> {
             self.tell_verdicts(&verdicts);
         } else {
             let document = Document { pods: &pods, kill_records: &kills, verdicts: &verdicts };
-            let text = document.to_text(format)?;
-            io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+            self.telling.beside(Stream::Out, document.to_text(format)?);
         }
         let mut exit = ending::exit(&pods);
         for pod in &pods {
             let failure = ending::failure_to_run(pod).or_else(|| self.troubles.of(pod).cloned());
             if let Some(failure) = failure {
-                say::error(&anyhow!("pod {} did not run: {failure}", pod_name(pod)));
+                let error = anyhow!("pod {} did not run: {failure}", pod_name(pod));
+                self.telling.beside(Stream::Err, say::error_text(&error));
                 exit = if exit == Exit::DONE { Exit::MISTAKE } else { exit };
             }
         }
-        Ok(signalled.unwrap_or(exit))
+        self.last_words(format, signals, urgency).await.map(|signalled| signalled.unwrap_or(exit))
+    }
+
+    /// Lets all be told that waits to be, and answers the exit code of the signal that came, if one did.
+    pub(crate) async fn last_words(
+        &mut self,
+        format: Format,
+        signals: &mut Signals,
+        urgency: Urgency,
+    ) -> Result<Option<Exit>> {
+        self.telling.output().close();
+        match self.telling.finish(signals, urgency).await {
+            Ok(urgency) => match self.telling.output().failure() {
+                // A reader that went away (`| head`) has heard enough of a story; of a document it needs all.
+                Some(error) if format != Format::Text || error.kind() != ErrorKind::BrokenPipe => {
+                    Err(error).context("cannot write to standard output")
+                }
+                _ => Ok(urgency.exit()),
+            },
+            Err(Unread { exit }) => {
+                say::warning("nobody reads what is said: the rest of it is left out");
+                Ok(Some(exit))
+            }
+        }
     }
 
     fn tell_verdicts(&mut self, verdicts: &[Verdict]) {
@@ -305,7 +313,7 @@ impl<'a> Run<'a> {
             with_pod: self.pods.len() > 1,
         };
         for verdict in verdicts {
-            self.story.write(&format!("\n{}", render::text(verdict, style)));
+            self.telling.text(format!("\n{}", render::text(verdict, style)));
         }
     }
 }
