@@ -102,7 +102,7 @@ pub enum Level {
     Other,
 }
 
-/// The container that a kill happened in.
+/// The container that a kill happened in; for [`Victim::Sandbox`] the Pod's sandbox, as a container called `pause`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
@@ -130,6 +130,9 @@ pub enum Victim {
     Child,
     /// The kernel killed a process of this container, but which one is not known.
     Unknown,
+    /// The Pod's pause process, and with it the sandbox and all containers of the Pod. No container's main process
+    /// was killed by the OOM killer: the runtime ends them.
+    Sandbox,
 }
 
 /// A witness that could not be heard, and why.
@@ -194,6 +197,6 @@ pub struct Evidence {
     pub message: Option<String>,
     /// Whether standard output is a terminal (`tty: true`): then stdio does not hold lines back.
     pub tty: bool,
-    /// Kills by the OOM killer in this container, oldest first.
+    /// Kills by the OOM killer in this container, and those of its Pod's sandbox, oldest first.
     pub kills: Vec<KillRecord>,
 }

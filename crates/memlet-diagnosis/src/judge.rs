@@ -7,13 +7,13 @@
 //! The reason in the Pod's status decides only that a container never started. A bare `OOMKilled` there proves
 //! nothing: runtimes write it on bystanders and on containers that lost a child.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::Evidence;
 use crate::amount::counted;
 use crate::evidence::{ContainerEnd, Exit, KillRecord, Level, Missing, Victim};
 use crate::facts;
+use crate::kills::{Kills, deadly, unaccounted};
 use crate::remedy;
 use crate::signal;
 use crate::summary::whom_and_where;
@@ -21,51 +21,25 @@ use crate::verdict::{ChildKill, Outcome, Verdict};
 
 /// Decides how the container ended, why, and what to change.
 pub fn judge(evidence: &Evidence) -> Verdict {
-    let deadly = deadly_kill(evidence);
+    let deadly = deadly(evidence);
     let outcome = outcome(evidence, deadly);
-    let children: Vec<_> = evidence
-        .kills
-        .iter()
-        .filter(|kill| !deadly.is_some_and(|deadly| std::ptr::eq(*kill, deadly)))
-        .map(child_kill)
-        .collect();
-    let facts = match (&outcome, &evidence.end) {
+    let deadly = deadly.filter(|_| matches!(outcome, Outcome::OomKilled { .. }));
+    let kills = Kills::sorted(evidence, &outcome, deadly);
+    let children: Vec<_> = kills.children.iter().map(|kill| child_kill(kill)).collect();
+    let mut facts = match (&outcome, &evidence.end) {
         (Outcome::OomKilled { level }, Some(end)) => facts::of_kill(evidence, end, deadly, *level),
-        _ => facts::of_end(evidence, &outcome),
+        _ => facts::of_end(evidence, &outcome, &kills),
     };
+    facts.extend(facts::of_launches(&outcome, &kills));
     Verdict {
         subject: evidence.subject.clone(),
-        headline: headline(&outcome, &children),
-        remedy: remedy::of(evidence, &outcome, deadly.or(evidence.kills.last())),
+        headline: headline(&outcome, &children, kills.sandbox.is_some()),
+        remedy: remedy::of(evidence, &outcome, kills.most_telling()),
         facts,
         children,
         missing: missing(evidence),
         outcome,
     }
-}
-
-/// The kill that ended the container, where a record of it is there.
-fn deadly_kill(evidence: &Evidence) -> Option<&KillRecord> {
-    // Nobody survives SIGKILL, so a main process that ended otherwise was not killed, whatever a record says.
-    let end = evidence.end.as_ref().filter(|end| end.exit.is_sigkill())?;
-    let last = |victim| evidence.kills.iter().rfind(move |kill| kill.victim == victim);
-    last(Victim::Main)
-        .or_else(|| last(Victim::Unknown).filter(|_| unaccounted_kills(evidence, end) != Some(0)))
-}
-
-/// How many OOM kills the cgroup counted beyond those of children; `None` where it could not be read.
-fn unaccounted_kills(evidence: &Evidence, end: &ContainerEnd) -> Option<u64> {
-    let counted = end.container.as_ref()?.oom_kills?;
-    let children = evidence.kills.iter().filter(|kill| kill.victim == Victim::Child);
-    Some(counted.saturating_sub(children.map(processes_killed).sum()))
-}
-
-/// The kernel counts each process that it kills, also those that memory.oom.group takes along; the first of them is
-/// in the report twice.
-fn processes_killed(kill: &KillRecord) -> u64 {
-    let victims = kill.report.iter().flat_map(|report| &report.victims);
-    let pids: BTreeSet<_> = victims.map(|victim| victim.pid).collect();
-    pids.len().max(1) as u64
 }
 
 fn outcome(evidence: &Evidence, deadly: Option<&KillRecord>) -> Outcome {
@@ -76,11 +50,14 @@ fn outcome(evidence: &Evidence, deadly: Option<&KillRecord>) -> Outcome {
             code: evidence.end.as_ref().map(|end| end.exit.code()),
         };
     }
-    let Some(end) = &evidence.end else { return Outcome::Running };
+    let Some(end) = &evidence.end else {
+        let lost = reason.is_some_and(|reason| matches!(reason, "Unknown" | "ContainerStatusUnknown"));
+        return if lost { Outcome::Unknown } else { Outcome::Running };
+    };
     match end.exit {
         Exit::Code(0) => Outcome::Completed,
         Exit::Code(code) => Outcome::Failed { code },
-        Exit::Signal(9) => match (deadly, unaccounted_kills(evidence, end)) {
+        Exit::Signal(9) => match (deadly, unaccounted(evidence, end)) {
             (Some(kill), _) => Outcome::OomKilled { level: kill.level.or_else(|| level_by_counters(end)) },
             (None, Some(0)) => Outcome::KilledByOther { signal: 9 },
             (None, Some(_)) => Outcome::OomKilled { level: level_by_counters(end) },
@@ -111,7 +88,7 @@ fn is_start_failure(reason: &str) -> bool {
 }
 
 /// Whose limit it was, by elimination: a limit that was never hit did not run out.
-fn level_by_counters(end: &ContainerEnd) -> Option<Level> {
+pub(crate) fn level_by_counters(end: &ContainerEnd) -> Option<Level> {
     let failcnt =
         |snapshot: &Option<memlet_cgroup::Snapshot>| snapshot.as_ref().and_then(|memory| memory.failcnt);
     match (failcnt(&end.container)?, failcnt(&end.pod)?) {
@@ -134,8 +111,9 @@ fn child_kill(kill: &KillRecord) -> ChildKill {
     }
 }
 
-fn headline(outcome: &Outcome, children: &[ChildKill]) -> String {
+fn headline(outcome: &Outcome, children: &[ChildKill], lost_pause: bool) -> String {
     let mut headline = match outcome {
+        Outcome::Unknown => "ended, how is not known (no exit code)".to_owned(),
         Outcome::Running => "running".to_owned(),
         Outcome::StartFailed { reason, .. } => {
             format!("did not start ({})", reason.as_deref().unwrap_or("no reason given"))
@@ -144,6 +122,10 @@ fn headline(outcome: &Outcome, children: &[ChildKill]) -> String {
         Outcome::Failed { code } => format!("Error (exit code {code})"),
         Outcome::OomKilled { .. } => {
             "OOMKilled (exit code 137: SIGKILL by the kernel's OOM killer)".to_owned()
+        }
+        Outcome::KilledByOther { signal: 9 } if lost_pause => {
+            "Error (exit code 137: SIGKILL, because the kernel's OOM killer killed the Pod's pause process)"
+                .to_owned()
         }
         Outcome::KilledByOther { signal: 9 } => {
             "Error (exit code 137: SIGKILL, not by the OOM killer)".to_owned()
@@ -156,7 +138,10 @@ fn headline(outcome: &Outcome, children: &[ChildKill]) -> String {
         }
     };
     if !children.is_empty() {
-        let count = counted(children.len() as u64, "child process", "child processes");
+        let known = children.iter().all(|kill| kill.victim == Victim::Child);
+        let (one, many) =
+            if known { ("child process", "child processes") } else { ("process of it", "processes of it") };
+        let count = counted(children.len() as u64, one, many);
         let _ = write!(headline, "; the OOM killer killed {count}");
     }
     headline
@@ -171,7 +156,7 @@ fn missing(evidence: &Evidence) -> Vec<Missing> {
         }
     }
     if let Some(end) = evidence.end.as_ref().filter(|end| end.exit.is_sigkill())
-        && unaccounted_kills(evidence, end).is_none()
+        && unaccounted(evidence, end).is_none()
         && missing.is_empty()
     {
         missing.push(Missing {

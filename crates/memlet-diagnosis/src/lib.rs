@@ -12,6 +12,7 @@ mod amount; // how amounts are written: for reading, for manifests
 pub mod evidence; // what the witnesses said
 mod facts; // the statements that carry a verdict
 mod judge; // who ended it, and at whose limit
+mod kills; // which kill did what to the container
 mod remedy; // which number to change, and to what
 pub mod render; // a verdict as text
 mod signal; // signals by name
@@ -20,6 +21,7 @@ mod tasks; // the kernel's table of processes
 mod verdict; // what a verdict holds
 
 pub use evidence::Evidence;
+pub use facts::level_phrase;
 pub use judge::judge;
 pub use remedy::suggested_limit;
 pub use summary::summary;

@@ -13,8 +13,9 @@ use memlet_oomlog::Report;
 
 use crate::Evidence;
 use crate::amount::quantity;
-use crate::evidence::{KillRecord, Level};
+use crate::evidence::{KillRecord, Level, Victim};
 use crate::facts::{Composition, composition, own_and_pod_limit_equal, peak_below_own_limit};
+use crate::kills::sandbox_level;
 use crate::tasks;
 use crate::verdict::{Outcome, Patch, Remedy};
 
@@ -39,6 +40,10 @@ pub(crate) fn of(evidence: &Evidence, outcome: &Outcome, kill: Option<&KillRecor
     let level = match outcome {
         Outcome::OomKilled { level } => *level,
         Outcome::StartFailed { .. } => return of_failed_start(evidence, kill),
+        _ if kill.is_some_and(|kill| kill.victim == Victim::Sandbox) => {
+            let end = evidence.end.as_ref();
+            Some(kill?.level.or_else(|| sandbox_level(kill?, end?))?)
+        }
         // A killed child is as short of memory as a killed main process.
         _ => kill?.level,
     };
@@ -56,7 +61,9 @@ pub(crate) fn of(evidence: &Evidence, outcome: &Outcome, kill: Option<&KillRecor
 fn of_failed_start(evidence: &Evidence, kill: Option<&KillRecord>) -> Option<Remedy> {
     let limit = evidence.limit.filter(|limit| *limit < LEAST)?;
     let counted = evidence.end.as_ref().and_then(|end| end.container.as_ref()?.oom_kills).unwrap_or(0);
-    let evident = if kill.is_some() || counted > 0 {
+    let evident = if kill.is_some_and(|kill| kill.victim == Victim::Sandbox) {
+        "the kernel killed the Pod's pause process, without which no container starts"
+    } else if kill.is_some() || counted > 0 {
         "the kernel killed what was to become the container before its program began"
     } else {
         "too little for the runtime to start anything in"

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
+use crate::evidence::Victim;
 use crate::verdict::{Outcome, Verdict};
 
 /// How to show a verdict.
@@ -34,7 +35,8 @@ pub fn text(verdict: &Verdict, style: Style) -> String {
         page.paragraph(fact.topic.label(), &fact.text);
     }
     for child in verdict.children.iter().take(CHILDREN_LISTED) {
-        page.paragraph("child", &format!("killed: {}", child.text));
+        let label = if child.victim == Victim::Child { "child" } else { "process" };
+        page.paragraph(label, &format!("killed: {}", child.text));
     }
     if let Some(more @ 1..) = verdict.children.len().checked_sub(CHILDREN_LISTED) {
         page.paragraph("", &format!("and {more} more"));

@@ -14,17 +14,24 @@ pub fn summary(kill: &KillRecord) -> String {
 
 /// The line without the container's name: `pid 869 (memory-eater), the main process, at …`.
 pub(crate) fn whom_and_where(kill: &KillRecord) -> String {
+    let role = match kill.victim {
+        Victim::Main => ", the main process,",
+        Victim::Child => ", not the main process,",
+        Victim::Unknown => ", perhaps the main one,",
+        Victim::Sandbox => ", the Pod's pause process,",
+    };
+    with_role(kill, role)
+}
+
+/// The same with other words for what the process was.
+pub(crate) fn with_role(kill: &KillRecord, role: &str) -> String {
     let report = kill.report.as_ref();
     let victim = report.and_then(|report| report.victims.first());
     let mut line = match victim {
         Some(victim) => format!("pid {} ({})", victim.pid, printable(&victim.comm)),
         None => "a process".to_owned(),
     };
-    line.push_str(match kill.victim {
-        Victim::Main => ", the main process,",
-        Victim::Child => ", not the main process,",
-        Victim::Unknown => ", perhaps the main one,",
-    });
+    line.push_str(role);
     let _ = write!(line, " at {}", level_phrase(kill.level));
     let memory = report.and_then(|report| report.memory);
     if let Some(limit) = memory.and_then(|memory| memory.limit.bytes()) {

@@ -22,7 +22,8 @@ pub struct Verdict {
     pub headline: String,
     /// What carries the outcome, in the order to read it.
     pub facts: Vec<Fact>,
-    /// Kills in this container that did not end it, oldest first.
+    /// Kills in this container that did not end it, oldest first. Those of the Pod's sandbox, and of what was to
+    /// become the container, are told among the facts.
     pub children: Vec<ChildKill>,
     /// What to change; `None` where memory is not the matter.
     pub remedy: Option<Remedy>,
@@ -65,13 +66,16 @@ pub enum Outcome {
         /// The signal's number.
         signal: i32,
     },
+    /// It has ended, and nobody knows how.
+    Unknown,
 }
 
 impl Outcome {
-    /// The exit code as shells and Kubernetes show it; `None` while it runs, and where nothing ran.
+    /// The exit code as shells and Kubernetes show it; `None` while it runs, where nothing ran, and where it is not
+    /// known.
     pub const fn exit_code(&self) -> Option<i32> {
         match self {
-            Self::Running => None,
+            Self::Running | Self::Unknown => None,
             Self::StartFailed { code, .. } => *code,
             Self::Completed => Some(0),
             Self::Failed { code } => Some(*code),

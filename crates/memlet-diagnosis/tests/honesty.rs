@@ -21,7 +21,8 @@ fn exits() -> impl Strategy<Value = Option<Exit>> {
 }
 
 fn kills() -> impl Strategy<Value = Vec<KillRecord>> {
-    let victim = prop_oneof![Just(Victim::Main), Just(Victim::Child), Just(Victim::Unknown)];
+    let victim =
+        prop_oneof![Just(Victim::Main), Just(Victim::Child), Just(Victim::Unknown), Just(Victim::Sandbox),];
     let level = proptest::option::of(prop_oneof![
         Just(Level::Container),
         Just(Level::Pod),
@@ -70,7 +71,7 @@ proptest! {
         let sigkill = evidence.end.as_ref().is_some_and(|end| end.exit == Exit::Signal(9));
         let counted = evidence.end.as_ref().and_then(|end| end.container.as_ref()?.oom_kills);
         let by_kernel = counted.is_some_and(|kills| kills > 0)
-            || evidence.kills.iter().any(|kill| kill.victim != Victim::Child);
+            || evidence.kills.iter().any(|kill| matches!(kill.victim, Victim::Main | Victim::Unknown));
         match verdict.outcome {
             Outcome::OomKilled { .. } => prop_assert!(sigkill && by_kernel),
             Outcome::KilledByUnknown { .. } => prop_assert!(sigkill && counted.is_none() && !verdict.missing.is_empty()),
@@ -83,8 +84,22 @@ proptest! {
         let verdict = judge(&evidence);
         prop_assert_eq!(verdict.outcome.exit_code(), evidence.end.as_ref().map(|end| end.exit.code()));
         let deadly = usize::from(matches!(verdict.outcome, Outcome::OomKilled { .. }));
-        prop_assert!(verdict.children.len() + deadly >= evidence.kills.len());
-        prop_assert!(verdict.children.len() <= evidence.kills.len());
+        let of_container = evidence.kills.iter().filter(|kill| kill.victim != Victim::Sandbox).count();
+        prop_assert!(verdict.children.len() + deadly >= of_container);
+        prop_assert!(verdict.children.len() <= of_container);
+    }
+
+    /// The pause process's death shows in the verdict of a container that went with it.
+    #[test]
+    fn no_kill_of_the_sandbox_is_silent(evidence in evidences()) {
+        let verdict = judge(&evidence);
+        let lost = evidence.kills.iter().any(|kill| kill.victim == Victim::Sandbox);
+        let concerned = matches!(
+            verdict.outcome,
+            Outcome::KilledByOther { signal: 9 } | Outcome::KilledByUnknown { signal: 9 }
+        );
+        let told = verdict.facts.iter().any(|fact| fact.text.contains("pause process"));
+        prop_assert_eq!(told, lost && concerned);
     }
 
     /// From 72 on: below, a cgroup's path does not fit and keeps a longer line.

@@ -5,7 +5,7 @@ mod evidence;
 use evidence::*;
 use memlet_bytes::Bytes;
 use memlet_cgroup::Limit;
-use memlet_diagnosis::evidence::{Exit, KillRecord, Level, OomScoreAdj, Victim};
+use memlet_diagnosis::evidence::{Exit, KillRecord, Level, OomScoreAdj, Subject, Victim};
 use memlet_diagnosis::render::{self, Style};
 use memlet_diagnosis::{Evidence, Outcome, Topic, judge, summary};
 use memlet_oomlog::{Collector, Record};
@@ -575,6 +575,186 @@ fn too_small_to_start_anything() {
     memory-eater: did not start (ErrImagePull)
       start    image x:1 is not in the store; import it with `memlet image import`
     ");
+}
+
+/// Pause without its protection (root without `CAP_SYS_RESOURCE`), killed at the Pod's limit.
+fn pause_killed(limit: Bytes) -> KillRecord {
+    let pause = Process { adj: 0, file: 60, ..PAUSE };
+    let shell = Process { pid: 830, anon: 20, file: 30, adj: 0, name: "sh", ..EATER };
+    let kernel = Kernel { limit, processes: &[pause, shell], victim: pause, ..Kernel::default() };
+    let record = kill(Level::Pod, &kernel);
+    KillRecord {
+        subject: Subject { container: "pause".into(), container_id: "5a".into(), ..subject() },
+        victim: Victim::Sandbox,
+        oom_score_adj: Some(OomScoreAdj { wanted: -998, actual: Some(0) }),
+        ..record
+    }
+}
+
+#[test]
+fn the_kernel_killed_the_pods_pause_process() {
+    let limit = Bytes::from_kib(500);
+    let record = pause_killed(limit);
+    insta::assert_snapshot!(summary(&record), @"pause: kernel killed pid 815 (pause), the Pod's pause process, at the Pod's limit 500Ki: usage 500Ki, anon 0B, file 240Ki");
+    let evidence = Evidence {
+        limit: Some(limit),
+        pod_limit: Some(limit),
+        reason: Some("Error".into()),
+        kills: vec![record],
+        ..ended(Exit::Signal(9))
+    };
+    assert_eq!(outcome(&evidence), Outcome::KilledByOther { signal: 9 });
+    assert!(judge(&evidence).children.is_empty());
+    insta::assert_snapshot!(text(&evidence), @r"
+    memory-eater: Error (exit code 137: SIGKILL, because the kernel's OOM killer killed the Pod's pause process)
+      signal   SIGKILL by the container runtime: the kernel's OOM killer killed the Pod's pause process
+               at the Pod's limit, and the Pod's containers end with it. The kernel did not kill this
+               container's main process itself
+      limit    the Pod's: usage 500Ki, limit 500Ki, failcnt 412 (cgroup
+               /kubepods/burstable/pod65a49b87-b4ca…). The container's limit is the same, but pause
+               counts against the Pod's too, which is full first
+      killed   pid 815 (pause), the Pod's pause process: 0 anonymous, 240Ki of files, 0 shared
+      chosen   highest score of 2 processes, pause 408Ki; next: sh 368Ki. oom_score_adj 0, where the
+               rules give -998 (to lower it takes CAP_SYS_RESOURCE, which root lacks here)
+      charged  127.2Mi anonymous, 720Ki kernel, 0 tmpfs or shared, 0 page cache (always dropped first)
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
+      change   limits.memory 500Ki → 16Mi (the least to start with). The true need is not known, only
+               that it is above 500Ki: it was still asking. If 16Mi runs out too, look for a leak
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     limits: {memory: 16Mi}
+    ");
+
+    // Without the kernel's report.
+    let mut silent = evidence.clone();
+    silent.kills[0] = KillRecord {
+        level: None,
+        report: None,
+        oom_score_adj: None,
+        missing: vec![no_kernel_log()],
+        ..silent.kills[0].clone()
+    };
+    silent.end.as_mut().unwrap().pod.as_mut().unwrap().failcnt = Some(7);
+    insta::assert_snapshot!(text(&silent), @r"
+    memory-eater: Error (exit code 137: SIGKILL, because the kernel's OOM killer killed the Pod's pause process)
+      signal   SIGKILL by the container runtime: the kernel's OOM killer killed the Pod's pause process
+               at the Pod's limit, and the Pod's containers end with it. The kernel did not kill this
+               container's main process itself
+      limit    the Pod's: peak 128Mi, limit 128Mi, failcnt 7 (cgroup
+               /kubepods/burstable/pod65a49b87-b4ca…). The container's limit is the same, but pause
+               counts against the Pod's too, which is full first
+      killed   the Pod's pause process; no more is known without the kernel's report
+      logs     lines may be missing: what stdio still held back, as it does into a pipe, died with it
+      change   limits.memory 500Ki → 16Mi (the least to start with). The true need is not known, only
+               that it is above 500Ki: it was still asking. If 16Mi runs out too, look for a leak
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     limits: {memory: 16Mi}
+      missing  /dev/kmsg: permission denied; run as root, or with CAP_SYSLOG
+    ");
+
+    // The container's own counter decides whether its main process was killed, and where it cannot be read nobody does.
+    let mut uncounted = evidence.clone();
+    uncounted.end.as_mut().unwrap().container = None;
+    assert_eq!(outcome(&uncounted), Outcome::KilledByUnknown { signal: 9 });
+    assert!(text(&uncounted).contains("the Pod's pause process"));
+    let own = Evidence { end: Some(end(Exit::Signal(9), 1)), ..evidence.clone() };
+    assert_eq!(outcome(&own), Outcome::OomKilled { level: Some(Level::Pod) });
+
+    // Another's, or long before: not the cause.
+    let mut other = evidence.clone();
+    other.kills[0].subject.pod_uid = "another".into();
+    let mut before = evidence.clone();
+    before.kills[0].at = at() - jiff::SignedDuration::from_secs(60);
+    for unrelated in [other, before] {
+        let verdict = judge(&unrelated);
+        assert_eq!((verdict.children.len(), &verdict.remedy), (0, &None));
+        assert_eq!(verdict.headline, "Error (exit code 137: SIGKILL, not by the OOM killer)");
+    }
+    let code = Evidence { end: Some(end(Exit::Code(1), 0)), ..evidence };
+    assert_eq!(judge(&code).headline, "Error (exit code 1)");
+}
+
+#[test]
+fn what_was_to_become_the_container_is_no_child_of_it() {
+    let limit = Some(Bytes::from_kib(500));
+    let launcher = Process { pid: 840, anon: 90, file: 20, name: "memlet", ..EATER };
+    let kernel =
+        Kernel { limit: Bytes::from_kib(500), processes: &[launcher], victim: launcher, ..Kernel::default() };
+    let mut killed = kill(Level::Pod, &kernel);
+    killed.subject.container_id = "of-the-first-try".into();
+    let failed = Evidence {
+        limit,
+        pod_limit: limit,
+        reason: Some("StartError".into()),
+        message: Some("container init was OOM-killed".into()),
+        end: None,
+        kills: vec![killed.clone(), killed.clone()],
+        ..pod_2()
+    };
+    assert!(judge(&failed).children.is_empty());
+    insta::assert_snapshot!(text(&failed), @r"
+    memory-eater: did not start (StartError)
+      start    container init was OOM-killed
+      killed   2 processes by the OOM killer before the program began: the last pid 840 (memlet) at the
+               Pod's limit 500Ki: usage 500Ki, anon 360Ki, file 80Ki
+      change   limits.memory 500Ki → 16Mi: the kernel killed what was to become the container before its
+               program began
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     limits: {memory: 16Mi}
+    ");
+    let no_sandbox = Evidence { kills: vec![pause_killed(Bytes::from_kib(500))], ..failed.clone() };
+    insta::assert_snapshot!(text(&no_sandbox), @r"
+    memory-eater: did not start (StartError)
+      start    container init was OOM-killed
+      killed   pid 815 (pause), the Pod's pause process, at the Pod's limit 500Ki: usage 500Ki, anon 0B,
+               file 240Ki; without it no container of the Pod can start
+      change   limits.memory 500Ki → 16Mi: the kernel killed the Pod's pause process, without which no
+               container starts
+               spec:
+                 containers:
+                 - name: memory-eater
+                   resources:
+                     limits: {memory: 16Mi}
+    ");
+    // A later try ran, and somebody killed it: the record of the first does not make that an OOM kill.
+    let later = Evidence { kills: vec![killed], ..ended(Exit::Signal(9)) };
+    assert_eq!(outcome(&later), Outcome::KilledByOther { signal: 9 });
+    let fact = judge(&later).facts.into_iter().find(|fact| fact.topic == Topic::Killed).unwrap();
+    insta::assert_snapshot!(fact.text, @"1 process by the OOM killer before the program began: pid 840 (memlet) at the Pod's limit 500Ki: usage 500Ki, anon 360Ki, file 80Ki");
+    // The status has the runtime's name before the id.
+    let mut status = pod_2();
+    status.subject.container_id = format!("memlet://{CONTAINER}");
+    assert_eq!(outcome(&status), Outcome::OomKilled { level: Some(Level::Pod) });
+}
+
+#[test]
+fn nobody_says_how_it_ended() {
+    let evidence = Evidence {
+        reason: Some("Unknown".into()),
+        message: Some("the supervisor ended without saying how the container did".into()),
+        end: None,
+        kills: vec![],
+        ..pod_2()
+    };
+    let verdict = judge(&evidence);
+    assert_eq!((&verdict.outcome, verdict.outcome.exit_code()), (&Outcome::Unknown, None));
+    assert_eq!(serde_json::to_string(&verdict.outcome).unwrap(), r#"{"kind":"unknown"}"#);
+    insta::assert_snapshot!(text(&evidence), @r"
+    memory-eater: ended, how is not known (no exit code)
+      status   the supervisor ended without saying how the container did. So its exit code is not known,
+               nor whether a signal ended it, nor who sent that
+    ");
+    // A kill that the kernel reported is told, as no child's.
+    let killed = Evidence { kills: pod_2().kills, ..evidence };
+    insta::assert_snapshot!(judge(&killed).headline, @"ended, how is not known (no exit code); the OOM killer killed 1 process of it");
 }
 
 #[test]

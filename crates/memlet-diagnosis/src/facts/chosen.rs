@@ -5,7 +5,7 @@ use memlet_oomlog::{Choice, Ranked, Report};
 
 use crate::Evidence;
 use crate::amount::counted;
-use crate::evidence::KillRecord;
+use crate::evidence::{KillRecord, Victim};
 use crate::verdict::{Fact, Topic};
 
 pub(super) fn fact(evidence: &Evidence, kill: Option<&KillRecord>) -> Option<Fact> {
@@ -65,10 +65,12 @@ fn adjustment(evidence: &Evidence, kill: &KillRecord) -> Option<String> {
     let reported =
         kill.report.as_ref().and_then(|report| report.victims.first()?.oom_score_adj).map(i32::from);
     let actual = reported.or_else(|| kill.oom_score_adj?.actual);
-    let wanted = kill.oom_score_adj.map(|adj| adj.wanted).or_else(|| evidence.score.map(|score| score.value));
+    // The rule is the container's; pause has its own.
+    let rule = evidence.score.filter(|_| kill.victim != Victim::Sandbox);
+    let wanted = kill.oom_score_adj.map(|adj| adj.wanted).or_else(|| rule.map(|score| score.value));
     // `939: Burstable, 1000 − 1000 × 123Mi / 2041888Ki`, or the number alone.
     let explained = |value: i32| {
-        let score = evidence.score.filter(|score| score.value == value);
+        let score = rule.filter(|score| score.value == value);
         score.map_or_else(|| value.to_string(), |score| score.to_string())
     };
     match (actual, wanted) {

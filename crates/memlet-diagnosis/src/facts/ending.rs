@@ -3,22 +3,43 @@
 use crate::Evidence;
 use crate::amount::counted;
 use crate::evidence::{ContainerEnd, Exit};
+use crate::kills::Kills;
 use crate::signal;
+use crate::summary::with_role;
 use crate::verdict::{Fact, Outcome, Topic};
 
 /// What the runtime said of a start that failed, and what the kernel counted meanwhile.
-pub(super) fn start(evidence: &Evidence) -> Vec<Fact> {
+pub(super) fn start(evidence: &Evidence, kills: &Kills<'_>) -> Vec<Fact> {
     let message = evidence.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
-    let kills =
+    let count =
         evidence.end.as_ref().and_then(|end| end.container.as_ref()?.oom_kills).filter(|kills| *kills > 0);
-    let killed = kills.map(|kills| {
-        format!("{} by the OOM killer before the program began", counted(kills, "process", "processes"))
+    let counted = count.map(|kills| {
+        let text = counted(kills, "process", "processes");
+        Fact::new(Topic::Killed, format!("{text} by the OOM killer before the program began"))
     });
-    message
-        .map(|message| Fact::new(Topic::Start, message))
-        .into_iter()
-        .chain(killed.map(|killed| Fact::new(Topic::Killed, killed)))
-        .collect()
+    let start = message.map(|message| Fact::new(Topic::Start, message));
+    start.into_iter().chain(killed_launches(kills).or(counted)).collect()
+}
+
+/// Kills of what was to become the container: the last in full.
+pub(super) fn killed_launches(kills: &Kills<'_>) -> Option<Fact> {
+    let last = kills.launches.last()?;
+    let count = counted(kills.launches.len() as u64, "process", "processes");
+    let the_last = if kills.launches.len() > 1 { "the last " } else { "" };
+    Some(Fact::new(
+        Topic::Killed,
+        format!("{count} by the OOM killer before the program began: {the_last}{}", with_role(last, "")),
+    ))
+}
+
+/// Its supervisor or its runtime lost sight of it.
+pub(super) fn unknown(evidence: &Evidence) -> Fact {
+    let message = evidence.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
+    let message = message.unwrap_or("the runtime does not say how it ended");
+    Fact::new(
+        Topic::Status,
+        format!("{message}. So its exit code is not known, nor whether a signal ended it, nor who sent that"),
+    )
 }
 
 pub(super) fn signal(evidence: &Evidence, end: &ContainerEnd, signal: i32, outcome: &Outcome) -> Fact {

@@ -39,6 +39,19 @@ pub(super) fn fact(end: &ContainerEnd, kill: Option<&KillRecord>) -> Option<Fact
     Some(Fact::new(Topic::Killed, text))
 }
 
+/// The Pod's pause process.
+pub(super) fn pause(kill: &KillRecord) -> Fact {
+    let victim = kill.report.as_ref().and_then(|report| report.victims.first());
+    let mut text = match victim {
+        Some(victim) => format!("pid {} ({}), the Pod's pause process", victim.pid, victim.comm),
+        None => "the Pod's pause process; no more is known without the kernel's report".to_owned(),
+    };
+    if let Some(held) = victim.and_then(held) {
+        let _ = write!(text, ": {held}");
+    }
+    Fact::new(Topic::Killed, text)
+}
+
 /// `127.3Mi anonymous, 572Ki of files, 0 shared`: the resident memory of a victim.
 pub(crate) fn held(victim: &Victim) -> Option<String> {
     let parts: Vec<_> =

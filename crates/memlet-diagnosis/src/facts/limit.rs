@@ -10,8 +10,8 @@ use crate::evidence::{ContainerEnd, KillRecord, Level};
 use crate::tasks;
 use crate::verdict::{Fact, Topic};
 
-/// `at the Pod's limit`: the level as part of a sentence.
-pub(crate) const fn level_phrase(level: Option<Level>) -> &'static str {
+/// The level as part of a sentence: `the Pod's limit`.
+pub const fn level_phrase(level: Option<Level>) -> &'static str {
     match level {
         Some(Level::Container) => "the container's limit",
         Some(Level::Pod) => "the Pod's limit",
