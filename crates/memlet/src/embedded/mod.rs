@@ -103,8 +103,8 @@ async fn wire(
 ) -> Result<Wired> {
     let runtime = Runtime::new(runtime_settings(place.folder(), images, hierarchy))
         .context("the container runtime cannot keep its state")?;
-    // The sealed copy of this program is made while the rest starts.
-    let warming = tokio::spawn({
+    // The sealed copy of this program is made while the rest starts; the first sandbox waits for it.
+    tokio::spawn({
         let runtime = runtime.clone();
         async move { runtime.warm_up().await }
     });
@@ -123,7 +123,6 @@ async fn wire(
         // Told to stop, or nobody is left to tell.
         let _ = stopped.await;
     }));
-    warming.await.context("the program cannot be copied")?;
     Ok(Wired { client, agent, stop_scheduler })
 }
 
