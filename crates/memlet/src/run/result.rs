@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod};
 use memlet_bytes::Bytes;
-use memlet_diagnosis::evidence::{ContainerEnd, Exit, KillRecord, Subject};
+use memlet_diagnosis::evidence::{ContainerEnd, Exit, KillRecord, Subject, Victim};
 use memlet_diagnosis::{Evidence, Verdict, judge};
 use memlet_policy::qos::QosClass;
 use memlet_policy::{cgroup_limits, oom_score_adj, resources};
@@ -64,9 +64,9 @@ fn evidence(
     let qos = QosClass::of_pod(pod);
     let kills = kills.iter().filter(|kill| {
         let subject = &kill.subject;
-        subject.pod_uid == instance.pod
-            && subject.container == instance.container
-            && subject.restart_count == instance.restarts
+        let own = subject.container == instance.container && subject.restart_count == instance.restarts;
+        // The death of the Pod's pause process concerns every container of it.
+        subject.pod_uid == instance.pod && (own || kill.victim == Victim::Sandbox)
     });
     Some(Evidence {
         subject: Subject {
@@ -101,8 +101,12 @@ pub(crate) fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<(&'a Contai
     }
 }
 
-/// What the API alone says of an end; without the cgroups' figures. A start that failed has no end.
+/// What the API alone says of an end; without the cgroups' figures. A start that failed has no end, and one
+/// whose supervisor died has none that is known.
 fn from_status(state: &ContainerStateTerminated) -> Option<ContainerEnd> {
+    if state.reason.as_deref() == Some("Unknown") {
+        return None;
+    }
     let at = state.finished_at.as_ref()?.0;
     state.started_at.as_ref()?;
     let exit = match state.exit_code {
