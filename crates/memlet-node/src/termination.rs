@@ -108,6 +108,7 @@ impl Worker {
 
     async fn remove_sandbox(&mut self) {
         let Some(sandbox) = self.sandbox.take() else { return };
+        self.node.witness.forget(&sandbox.id);
         if let Err(error) = self.node.cri.remove_sandbox(&sandbox.id).await {
             tracing::warn!("cannot remove a sandbox: {error}");
         }

@@ -4,6 +4,7 @@
 //! object, of its containers, of the kernel.
 
 mod exit; // a container ended, or lost a process
+mod sandbox_kill; // the pause process was killed
 mod set_up; // cgroup, volumes, sandbox
 mod start; // one container, from its image to running
 
@@ -87,6 +88,8 @@ pub(crate) struct Worker {
     pub(crate) volumes: Volumes,
     pub(crate) sandbox: Option<Sandbox>,
     sandbox_attempts: u32,
+    /// A failed set-up rests until then, whatever news there is.
+    set_up_rests: Option<Timestamp>,
     admitted: bool,
     rejection: Option<Rejection>,
     /// The Pod's last container has ended and its place is cleared.
@@ -128,6 +131,7 @@ impl Worker {
             start_time: Timestamp::now(),
             sandbox: None,
             sandbox_attempts: 0,
+            set_up_rests: None,
             admitted: false,
             rejection: None,
             tidied: false,
@@ -171,7 +175,12 @@ impl Worker {
         }
         if self.sandbox.is_none() {
             self.publish();
+            let rests = self.set_up_rests.filter(|until| *until > Timestamp::now());
+            if rests.is_some() {
+                return rests;
+            }
             if let Err(retry_at) = self.set_up().await {
+                self.set_up_rests = Some(retry_at);
                 return Some(retry_at);
             }
             self.publish();
@@ -315,6 +324,9 @@ impl Worker {
     async fn take(&mut self, news: News) {
         match news {
             News::ContainerChanged(id) => self.look(&id).await,
+            News::KernelReport(id) if self.sandbox.as_ref().is_some_and(|sandbox| sandbox.id == id) => {
+                self.sandbox_killed();
+            }
             News::KernelReport(id) => self.kernel_reported(&id),
             News::KillCounted(id) => self.kill_counted(&id),
         }

@@ -23,7 +23,7 @@ use crate::termination_message;
 
 /// How long a report that the counter has announced is waited for. The kernel sends the signal just before it
 /// writes the line, so that the death may be seen first.
-const REPORT_PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const REPORT_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a kill may turn out to have taken the main process too, where the report alone cannot tell.
 const SETTLE: Duration = Duration::from_millis(20);
 /// How often a count that was said to rise is looked at before the notice is taken for a bystander's.
@@ -150,6 +150,9 @@ impl Worker {
         let end = facts.statement.as_ref().and_then(|statement| statement.end.clone());
         let exit = end.as_ref().map_or_else(|| exit_of_code(status.exit_code), |end| end.exit);
         let oom_killed = self.judge(id, exit, end.as_ref(), &status.reason).await;
+        if exit.is_sigkill() && !oom_killed {
+            self.look_for_killed_sandbox().await;
+        }
         if let Some(end) = end {
             self.node.ends.add(id, end);
         }
@@ -417,7 +420,7 @@ impl Worker {
         });
     }
 
-    fn snapshot(&self, path: &CgroupPath) -> Option<Snapshot> {
+    pub(super) fn snapshot(&self, path: &CgroupPath) -> Option<Snapshot> {
         Some(Cgroup::open(self.node.cgroups.hierarchy(), path).ok()?.snapshot())
     }
 
@@ -440,18 +443,7 @@ impl Worker {
         facts: &InstanceFacts,
         end: Option<&ContainerEnd>,
     ) -> Vec<Missing> {
-        let mut missing: Vec<Missing> = Vec::new();
-        match (report, self.node.witness.missing()) {
-            (None, Some(deaf)) => missing.push(deaf.clone()),
-            (None, None) => missing.push(Missing {
-                source: memlet_oomlog::kmsg::PATH.to_owned(),
-                reason:
-                    "the kernel counted a kill but wrote no report of it that could be read; it writes few \
-                         reports when many processes are killed at once"
-                        .to_owned(),
-            }),
-            (Some(_), _) => {}
-        }
+        let mut missing: Vec<Missing> = self.missing_report(report).into_iter().collect();
         if facts.statement.is_none() {
             missing.push(Missing {
                 source: ContainerStatement::INFO_KEY.to_owned(),

@@ -20,6 +20,8 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(crate) struct Sandbox {
     pub(crate) id: String,
     pub(crate) config: PodSandboxConfig,
+    /// The kernel killed its pause process, and that is told.
+    pub(crate) killed: bool,
 }
 
 impl Worker {
@@ -71,7 +73,15 @@ impl Worker {
             &self.node.config.pod_logs,
         );
         self.sandbox_attempts += 1;
-        let id = self.node.cri.run_sandbox(config.clone()).await.map_err(|error| error.to_string())?;
-        Ok(Sandbox { id, config })
+        match self.node.cri.run_sandbox(config.clone()).await {
+            Ok(id) => {
+                self.node.witness.register(&id, self.tell_me.clone());
+                Ok(Sandbox { id, config, killed: false })
+            }
+            Err(error) => {
+                self.record_killed_attempts(&error.message).await;
+                Err(error.to_string())
+            }
+        }
     }
 }

@@ -188,6 +188,8 @@ impl Worker {
         status: Result<v1::ContainerStatusResponse, CriError>,
     ) -> Result<(), Failure> {
         let message = self.with_kernel_words(place, error);
+        // Without its pause process no container of the Pod starts.
+        self.look_for_killed_sandbox().await;
         let status = status.ok().and_then(|response| response.status);
         let ended = status.filter(|status| status.state() == ContainerState::ContainerExited);
         self.node.exits.remove(id);
@@ -221,13 +223,16 @@ impl Worker {
     fn with_kernel_words(&self, place: Place, error: &CriError) -> String {
         self.node.witness.drain();
         let (_, _, uid) = self.identity();
-        let mut message = error.message.clone();
-        for report in self.node.witness.take_unclaimed(&uid) {
-            let words = exit::summary(&report);
+        let reports = self.node.witness.take_unclaimed(&uid);
+        // One of them says it; all of them are in the records.
+        let words = reports.last().map(exit::summary);
+        for report in reports {
             self.record_kill_while_starting(place, report);
-            message = format!("{message} ({words})");
         }
-        message
+        match words {
+            Some(words) => format!("{} ({words})", error.message),
+            None => error.message.clone(),
+        }
     }
 
     /// Only the instance before this one stays in the runtime.

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 fn main() {
     let arguments = Arguments::from_args();
     let cannot = why_not();
-    let tests: [(&str, fn()); 15] = [
+    let tests: [(&str, fn()); 18] = [
         ("a_pod_runs_to_its_end_and_leaves_nothing", a_pod_runs_to_its_end_and_leaves_nothing),
         ("the_limit_kills_the_main_process", the_limit_kills_the_main_process),
         ("the_limit_is_told_without_the_kernel_log", the_limit_is_told_without_the_kernel_log),
@@ -37,6 +37,9 @@ fn main() {
         ),
         ("a_bystander_is_not_blamed", a_bystander_is_not_blamed),
         ("kill_9_is_an_error", kill_9_is_an_error),
+        ("a_killed_pause_is_told", a_killed_pause_is_told),
+        ("a_killed_pause_is_told_without_the_log", a_killed_pause_is_told_without_the_log),
+        ("a_pause_killed_while_made_is_told_once", a_pause_killed_while_made_is_told_once),
         ("a_missing_image_waits", a_missing_image_waits),
         ("a_failing_container_restarts_and_backs_off", a_failing_container_restarts_and_backs_off),
         ("init_containers_come_first", init_containers_come_first),
@@ -383,6 +386,65 @@ fn kill_9_is_an_error() {
         let pod = bench.until("victim", phase("Failed")).await;
         assert_eq!(ending(&pod), ("Error".to_owned(), 137));
         assert!(bench.agent.kill_records().is_empty());
+        bench.finish().await;
+    });
+}
+
+fn a_killed_pause_is_told() {
+    pause_killed(true);
+}
+
+fn a_killed_pause_is_told_without_the_log() {
+    pause_killed(false);
+}
+
+fn pause_killed(kernel_log: bool) {
+    run(kernel_log, async |bench| {
+        bench.create("paused", shell("exec sleep 100", Some("16Mi"))).await;
+        bench.until("paused", phase("Running")).await;
+        bench.runtime.lose_pause().await;
+        let pod = bench.until("paused", phase("Failed")).await;
+        assert_eq!(
+            ending(&pod),
+            ("Error".to_owned(), 137),
+            "its main process was not killed by the OOM killer"
+        );
+        let kills = bench.agent.kill_records();
+        let [kill] = &kills[..] else { panic!("one record, not {kills:#?}") };
+        assert_eq!((kill.victim, kill.subject.container.as_str()), (Victim::Sandbox, "pause"));
+        assert_eq!(kill.level, kernel_log.then_some(Level::Pod));
+        assert_eq!((kill.report.is_some(), kill.missing.is_empty()), (kernel_log, kernel_log));
+        assert!(kill.pod_memory.is_some());
+        let events = bench.events("paused").await;
+        let told: Vec<_> = events.iter().filter(|event| event.starts_with("OOMKilling")).collect();
+        let at = if kernel_log { "the Pod's limit of 16Mi" } else { "a limit not known" };
+        let expected = format!(
+            "OOMKilling the kernel's OOM killer killed the Pod's pause process at {at}; its containers end with it"
+        );
+        assert_eq!(told, [&expected]);
+        bench.finish().await;
+    });
+}
+
+fn a_pause_killed_while_made_is_told_once() {
+    run(true, async |bench| {
+        // The kernel writes ten reports in five seconds.
+        tokio::time::sleep(Duration::from_millis(5100)).await;
+        bench.runtime.lose_sandboxes();
+        bench.create("sandboxless", shell("exit 0", Some("8Mi"))).await;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while bench.events("sandboxless").await.len() < 2 {
+            assert!(Instant::now() < deadline, "{:?}", bench.events("sandboxless").await);
+        }
+        assert_eq!(
+            bench.events("sandboxless").await,
+            [
+                "OOMKilling the kernel's OOM killer killed the Pod's pause process at the Pod's limit of 8Mi; so its sandbox could not be made",
+                "FailedCreatePodSandBox Failed to create pod sandbox: rpc error: code = Unknown desc = the pause process was OOM-killed (memory limit too low?)",
+            ]
+        );
+        let kills = bench.agent.kill_records();
+        assert_eq!((kills.len(), kills[0].victim, kills[0].level), (1, Victim::Sandbox, Some(Level::Pod)));
         bench.finish().await;
     });
 }

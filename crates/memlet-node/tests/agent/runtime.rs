@@ -32,6 +32,8 @@ struct Known {
 #[derive(Default)]
 struct State {
     sandboxes: HashMap<String, String>,
+    /// No sandbox comes to be: the kernel kills its first process.
+    failing_sandboxes: bool,
     containers: HashMap<String, Known>,
     made: u32,
     silent: bool,
@@ -86,6 +88,41 @@ impl Runtime {
     /// From now on it makes no statements, as every runtime but the embedded one.
     pub(crate) fn be_silent(&self) {
         self.state.lock().unwrap().silent = true;
+    }
+
+    /// From now on the kernel kills the first process of every sandbox before the sandbox is there.
+    pub(crate) fn lose_sandboxes(&self) {
+        self.state.lock().unwrap().failing_sandboxes = true;
+    }
+
+    /// The kernel kills the pause process of the only sandbox, and its containers end with it.
+    pub(crate) async fn lose_pause(&self) {
+        let (id, parent) = {
+            let state = self.state.lock().unwrap();
+            let (id, parent) = state.sandboxes.iter().next().unwrap();
+            (id.clone(), parent.clone())
+        };
+        self.eat_in_sandbox(&id, &parent).await;
+        let pids: Vec<i32> = {
+            let state = self.state.lock().unwrap();
+            state.containers.values().filter_map(|known| known.statement.pid).collect()
+        };
+        for pid in pids {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+
+    /// A process in the sandbox's group that eats until the Pod's limit kills it.
+    async fn eat_in_sandbox(&self, id: &str, parent: &str) {
+        let path = parent.parse::<CgroupPath>().unwrap().join(id).unwrap();
+        Cgroup::create(&self.hierarchy, &path).unwrap();
+        // Sure to be the one that is chosen.
+        let script = "echo 1000 > /proc/self/oom_score_adj; echo $$ > \"$0\" && exec tail /dev/zero";
+        let procs = self.hierarchy.dir(&path).join("cgroup.procs");
+        let mut process = tokio::process::Command::new("sh");
+        let process = process.args(["-c", script]).arg(procs).stdin(Stdio::null()).stderr(Stdio::null());
+        assert!(!process.status().await.unwrap().success());
     }
 
     /// How many sandboxes and containers there still are.
@@ -208,6 +245,10 @@ impl RuntimeService for Runtime {
     async fn run_pod_sandbox(&self, request: Request<RunPodSandboxRequest>) -> Answer<RunPodSandboxResponse> {
         let config = request.into_inner().config.unwrap();
         let id = self.id();
+        if self.state.lock().unwrap().failing_sandboxes {
+            self.eat_in_sandbox(&id, &config.linux.unwrap().cgroup_parent).await;
+            return Err(Status::unknown("the pause process was OOM-killed (memory limit too low?)"));
+        }
         self.state.lock().unwrap().sandboxes.insert(id.clone(), config.linux.unwrap().cgroup_parent);
         Ok(Response::new(RunPodSandboxResponse { pod_sandbox_id: id }))
     }
