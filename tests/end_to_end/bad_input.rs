@@ -29,6 +29,22 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &["metadata.name: Invalid value: \"Not_OK\"", "RFC 1123"],
     ),
     (
+        "a namespace with a blank",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a b}\nspec:\n  containers:\n  - {name: c, image: i}\n",
+        &[
+            "pod.yaml: Namespace \"a b\" is invalid: ",
+            "metadata.name: Invalid value: \"a b\": a lowercase RFC 1123 label",
+        ],
+    ),
+    (
+        "a namespace in capitals",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: A}\nspec:\n  containers:\n  - {name: c, image: i}\n",
+        &[
+            "pod.yaml: Namespace \"A\" is invalid: ",
+            "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 label",
+        ],
+    ),
+    (
         "no containers",
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers: []\n",
         &["spec.containers: Required value"],
@@ -96,6 +112,7 @@ fn refused(manifest: &str, says: &[&str]) -> Result<(), Failed> {
     assert!(ran.stdout.is_empty(), "a refusal says nothing on stdout: {}", ran.stdout);
     assert!(ran.stderr.lines().count() <= 4, "a refusal is short:\n{}", ran.stderr);
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("Status {"), "a refusal is a sentence: {}", ran.stderr);
     for text in says {
         ran.complains(text);
     }

@@ -18,6 +18,7 @@ use memlet_policy::{logs, resources};
 use tokio::sync::broadcast;
 
 use super::changes::{Change, Instance, Told};
+use super::create::refusal;
 use super::ending::{self, Patience};
 use super::news::News;
 use super::output::Stream;
@@ -161,7 +162,11 @@ impl<'a> Run<'a> {
             let pods = Api::<Pod>::namespaced(self.node.client.clone(), namespace);
             match pods.delete(pod_name(pod), &DeleteParams::default()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                deleted => drop(deleted.with_context(|| format!("pod {} cannot be deleted", pod_name(pod)))?),
+                deleted => drop(
+                    deleted
+                        .map_err(refusal)
+                        .with_context(|| format!("pod {} cannot be deleted", pod_name(pod)))?,
+                ),
             }
         }
         Ok(())
