@@ -43,8 +43,9 @@ pub(crate) fn pid_of(child: &Child) -> Result<Pid, Failed> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| "no pid".into())
 }
 
-/// Runs a manifest, and sends SIGINT as soon as standard output holds `text`.
-pub(crate) fn interrupt_when(house: &House, manifest: &str, text: &str) -> Result<Ran, Failed> {
+/// Runs a manifest, and sends SIGINT as soon as standard output holds `text`; answers also how long the end took
+/// from there.
+pub(crate) fn interrupt_when(house: &House, manifest: &str, text: &str) -> Result<(Ran, Duration), Failed> {
     let file = house.write("pod.yaml", manifest)?;
     let mut child = house.command(&[file.to_str().expect("text")]).spawn()?;
     let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -54,6 +55,7 @@ pub(crate) fn interrupt_when(house: &House, manifest: &str, text: &str) -> Resul
             return Err(format!("it ended without saying {text:?}:\n{said}").into());
         }
     }
+    let began = Instant::now();
     kill_process(pid_of(&child)?, Signal::INT)?;
     let rest = std::thread::spawn(move || {
         let mut rest = String::new();
@@ -61,7 +63,7 @@ pub(crate) fn interrupt_when(house: &House, manifest: &str, text: &str) -> Resul
         rest
     });
     let ran = finish(child)?;
-    Ok(Ran { stdout: said + &rest.join().unwrap_or_default(), ..ran })
+    Ok((Ran { stdout: said + &rest.join().unwrap_or_default(), ..ran }, began.elapsed()))
 }
 
 fn signalled(signal: Signal, code: i32) -> Result<(), Failed> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
-use memlet_cgroup::{CgroupPath, Hierarchy};
+use memlet_cgroup::{CgroupPath, Hierarchy, Version};
 use serde_json::Value;
 
 /// The program under test.
@@ -30,6 +30,11 @@ pub(crate) fn what_is_missing(programs: &[&str]) -> Option<String> {
     let found = |program: &&&str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
     let missing = programs.iter().find(|program| !found(program));
     missing.map(|program| (*program).to_owned())
+}
+
+/// This machine's cgroup version.
+pub(crate) fn version() -> Option<Version> {
+    Hierarchy::detect().ok().map(|hierarchy| hierarchy.version())
 }
 
 /// The checkout.

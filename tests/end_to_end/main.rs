@@ -10,6 +10,7 @@ mod environment;
 mod examples;
 mod house;
 mod images;
+mod isolation;
 mod kills;
 mod manifests;
 mod output;
@@ -19,11 +20,13 @@ mod trust;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use memlet_cgroup::Version;
 
 /// A test: its name, what it needs, and what it does.
 pub(crate) struct Test {
     name: String,
     needs: &'static [&'static str],
+    version: Option<Version>,
     run: Box<dyn FnOnce() -> Result<(), Failed> + Send>,
 }
 
@@ -32,7 +35,7 @@ pub(crate) fn test(
     name: impl Into<String>,
     run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Test {
-    Test { name: name.into(), needs: &[], run: Box::new(run) }
+    Test { name: name.into(), needs: &[], version: None, run: Box::new(run) }
 }
 
 /// A test that needs other programs.
@@ -41,7 +44,14 @@ pub(crate) fn test_with(
     needs: &'static [&'static str],
     run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Test {
-    Test { name: name.into(), needs, run: Box::new(run) }
+    Test { name: name.into(), needs, version: None, run: Box::new(run) }
+}
+
+impl Test {
+    /// The test says something about machines with this cgroup version only.
+    pub(crate) fn only_on(self, version: Version) -> Self {
+        Self { version: Some(version), ..self }
+    }
 }
 
 fn main() -> ExitCode {
@@ -60,6 +70,7 @@ fn main() -> ExitCode {
         output::tests(),
         readers::tests(),
         trust::tests(),
+        isolation::tests(),
     ] {
         tests.extend(each);
     }
@@ -74,9 +85,15 @@ fn trial(test: Test) -> Trial {
         Some(missing) if required => {
             Trial::test(test.name, move || Err(Failed::from(format!("this machine lacks {missing}"))))
         }
-        Some(missing) => {
-            Trial::test(format!("{} (needs {missing})", test.name), || Ok(())).with_ignored_flag(true)
+        Some(missing) => ignored(&test.name, &format!("needs {missing}")),
+        // No machine has both: this is never something to be required.
+        None if test.version.is_some_and(|version| house::version() != Some(version)) => {
+            ignored(&test.name, "says nothing about this machine's cgroup version")
         }
         None => Trial::test(test.name, test.run),
     }
+}
+
+fn ignored(name: &str, reason: &str) -> Trial {
+    Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true)
 }

@@ -183,8 +183,9 @@ fn grace() -> Result<(), Failed> {
         "",
         "  terminationGracePeriodSeconds: 20\n",
     );
-    let ran = crate::endings::interrupt_when(&house, &polite, "ready")?;
+    let (ran, took) = crate::endings::interrupt_when(&house, &polite, "ready")?;
     ran.exits(130).says("cleaning up");
+    assert!(took.as_secs_f64() < 5.0, "nobody waits out the grace of a program that has ended: {took:?}");
     let deaf = script(
         "trap '' TERM
          echo ready
@@ -192,7 +193,8 @@ fn grace() -> Result<(), Failed> {
         "",
         "  terminationGracePeriodSeconds: 1\n",
     );
-    let ran = crate::endings::interrupt_when(&house, &deaf, "ready")?;
+    let (ran, took) = crate::endings::interrupt_when(&house, &deaf, "ready")?;
     ran.exits(130);
+    assert!((1.0..5.0).contains(&took.as_secs_f64()), "a grace of 1 s took {took:?}");
     house.nothing_is_left()
 }
