@@ -40,7 +40,7 @@ struct Bench {
 
 impl Bench {
     /// Starts `memlet run` with a Pod of the memory eater.
-    fn run(&self, arguments: &str, limit: &str) -> Result<Child> {
+    fn run(&self, arguments: &str, limit: &str) -> Result<Memlet> {
         let arguments: Vec<_> = arguments.split_whitespace().map(|it| format!("{it:?}")).collect();
         let manifest = self.folder.join("pod.yaml");
         let pod = format!(
@@ -58,6 +58,7 @@ impl Bench {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
+            .map(Memlet)
             .context("memlet cannot be started")
     }
 
@@ -65,8 +66,8 @@ impl Bench {
     fn start(&self) -> Result<Duration> {
         let began = Instant::now();
         let mut memlet = self.run("1 0 --spike", "64Mi")?;
-        let seen = first_line(&mut memlet, "MB")?;
-        memlet.wait()?;
+        let seen = memlet.first_line("MB")?;
+        memlet.end()?;
         Ok(seen - began)
     }
 
@@ -74,47 +75,99 @@ impl Bench {
     fn verdict(&self) -> Result<Duration> {
         let mut kernel = Reader::open(Start::Now)?;
         let mut memlet = self.run("300 0", "64Mi")?;
-        let seen = first_line(&mut memlet, "OOMKilled (exit code")?;
+        let seen = memlet.first_line("OOMKilled (exit code")?;
         let seen_since_boot = since_boot()?.checked_sub(seen.elapsed()).context("the clock went back")?;
-        memlet.wait()?;
-        while let Some(entry) = kernel.read_entry()? {
-            let Entry::Record(record) = entry else { continue };
-            if let (Some(Line::Killed(_)), Some(at)) = (Line::parse(&record.text), record.since_boot) {
-                return seen_since_boot.checked_sub(at).context("the verdict came before the kill");
-            }
-        }
-        bail!("the kernel's log holds no kill")
+        memlet.end()?;
+        let killed = own_kill(&mut kernel)?;
+        seen_since_boot.checked_sub(killed).context("the verdict came before the kill")
     }
 
     /// Private memory of `memlet run` and of its supervisor while a Pod runs.
     fn memory(&self) -> Result<()> {
         let mut memlet = self.run("8 0 --hold", "64Mi")?;
-        first_line(&mut memlet, "MB")?;
+        memlet.first_line("MB")?;
         thread::sleep(Duration::from_millis(200));
-        let supervisor = child_of(memlet.id(), "memlet-shim")?;
-        println!("private memory of memlet run: {} KiB (<= 25600)", private_kib(memlet.id())?);
+        let supervisor = child_of(memlet.0.id(), "memlet-shim")?;
+        println!("private memory of memlet run: {} KiB (<= 25600)", private_kib(memlet.0.id())?);
         println!("private memory of a supervisor: {} KiB (<= 2048)", private_kib(supervisor)?);
-        let interrupt = rustix::process::Signal::INT;
-        let pid = i32::try_from(memlet.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.context("memlet has no pid")?, interrupt)?;
-        memlet.wait()?;
+        memlet.interrupt()?;
+        memlet.end()
+    }
+}
+
+/// A `memlet run` that is ended whatever becomes of the measurement.
+struct Memlet(Child);
+
+impl Memlet {
+    /// When a line that holds `text` came.
+    fn first_line(&mut self, text: &str) -> Result<Instant> {
+        let stdout = self.0.stdout.take().context("memlet has no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        for line in lines.by_ref() {
+            if line?.contains(text) {
+                let seen = Instant::now();
+                // The rest is read by a thread of its own, so that memlet never waits for a reader.
+                thread::spawn(move || lines.for_each(drop));
+                return Ok(seen);
+            }
+        }
+        bail!("memlet ended without saying {text:?}")
+    }
+
+    fn interrupt(&self) -> Result<()> {
+        let pid = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.context("memlet has no pid")?;
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::INT)?)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.0.wait()?;
         Ok(())
     }
 }
 
-/// When a line that holds `text` came.
-fn first_line(memlet: &mut Child, text: &str) -> Result<Instant> {
-    let stdout = memlet.stdout.take().context("memlet has no output")?;
-    let mut lines = BufReader::new(stdout).lines();
-    for line in lines.by_ref() {
-        if line?.contains(text) {
-            let seen = Instant::now();
-            // The rest is read by a thread of its own, so that memlet never waits for a reader.
-            thread::spawn(move || lines.for_each(drop));
-            return Ok(seen);
+impl Drop for Memlet {
+    /// In order, so that it leaves nothing behind; killed only where that takes too long.
+    fn drop(&mut self) {
+        let mut asked = None;
+        while let Ok(None) = self.0.try_wait() {
+            let asked = asked.get_or_insert_with(|| {
+                // One ends its Pods, two at once; where it cannot be asked it is killed below.
+                let _ = self.interrupt().and_then(|()| {
+                    thread::sleep(Duration::from_millis(100));
+                    self.interrupt()
+                });
+                Instant::now()
+            });
+            if asked.elapsed() > Duration::from_secs(5) {
+                let _ = self.0.kill();
+                let _ = self.0.wait();
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
         }
     }
-    bail!("memlet ended without saying {text:?}")
+}
+
+/// When the kernel killed the eater of this measurement, since boot. Others may be killed meanwhile: ours is told by
+/// its name and its cgroup, which the line before the kill has.
+fn own_kill(kernel: &mut Reader) -> Result<Duration> {
+    let mut victim = None;
+    while let Some(entry) = kernel.read_entry()? {
+        let Entry::Record(record) = entry else { continue };
+        match Line::parse(&record.text) {
+            Some(Line::OomKill(chosen)) => {
+                let ours =
+                    chosen.task_memcg.is_some_and(|cgroup| cgroup.contains(&format!("{CGROUP_ROOT}/")));
+                victim = chosen.pid.filter(|_| ours && chosen.task == Some("memory-eater"));
+            }
+            Some(Line::Killed(killed)) if victim == Some(killed.pid) => {
+                return record.since_boot.context("the kernel's log has no times");
+            }
+            _ => {}
+        }
+    }
+    bail!("the kernel's log holds no kill of a memory-eater below {CGROUP_ROOT}")
 }
 
 fn since_boot() -> Result<Duration> {
