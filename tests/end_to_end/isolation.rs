@@ -9,7 +9,7 @@ use crate::house::{House, MEMLET, finish};
 use crate::images::{SHELL, import_busybox};
 use crate::{Test, test_with};
 
-/// Signals 32 and 33: glibc's own, which its posix_spawn ignores in whatever it starts.
+/// Signals 32 and 33: glibc's own, which its `posix_spawn` ignores in whatever it starts.
 const OF_THE_LIBRARY: u64 = 1 << 31 | 1 << 32;
 
 const NEEDS: &[&str] = &["busybox", "umoci", "skopeo"];
