@@ -73,6 +73,8 @@ impl Bench {
 
     /// From the kernel's record of the kill to the verdict.
     fn verdict(&self) -> Result<Duration> {
+        // The kernel writes ten reports in five seconds at most; a kill without one cannot be dated.
+        thread::sleep(Duration::from_millis(600));
         let mut kernel = Reader::open(Start::Now)?;
         let mut memlet = self.run("300 0", "64Mi")?;
         let seen = memlet.first_line("OOMKilled (exit code")?;
