@@ -1,8 +1,8 @@
 //! Evidence of a container's end in, verdict and remedy out. Pure: no clock, no file, no kernel.
 //!
-//! [`judge`] decides how a container ended from what the witnesses said ([`Evidence`]) and never from the
+//! [`judge()`] decides how a container ended from what the witnesses said ([`Evidence`]) and never from the
 //! reason somebody else wrote down; [`render::text`] shows the [`Verdict`] to people, its `serde` form to
-//! programs, and [`summary`] is the one line that an Event carries.
+//! programs, and [`summary()`] is the one line that an Event carries.
 //!
 //! The rule above all others: a container is `OOMKilled` when the kernel's OOM killer killed its main process,
 //! and only then. What cannot be known is said to be unknown.

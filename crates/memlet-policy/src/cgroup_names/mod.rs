@@ -1,6 +1,6 @@
 //! The names of kubelet's cgroups, and back: from a path in a kernel report to a Pod's class, the Pod and the container.
 //!
-//! [`CgroupNames`] builds paths as kubelet and the runtimes do; [`decode`] reads them, whatever stands before
+//! [`CgroupNames`] builds paths as kubelet and the runtimes do; [`decode()`] reads them, whatever stands before
 //! (kind's nesting, a cgroup root of one's own). Names only: nothing here looks at a filesystem.
 
 mod decode;
