@@ -25,7 +25,7 @@ mod disk;
 mod docker;
 mod error;
 mod image;
-mod inside;
+pub(crate) mod inside;
 mod layer;
 mod layout;
 mod name;

@@ -4,10 +4,13 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat};
 use rustix::io::Errno;
+
+use crate::images::inside;
 
 /// Makes `folder`, an absolute path within `root`, with its parents.
 ///
@@ -35,15 +38,8 @@ pub(crate) fn make(root: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open(root: &File, path: &Path) -> Result<rustix::fd::OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    loop {
-        match openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            // Something was renamed or mounted meanwhile; the kernel asks to be asked again.
-            Err(Errno::AGAIN) => {}
-            opened => return opened,
-        }
-    }
+fn open(root: &File, path: &Path) -> Result<OwnedFd, Errno> {
+    inside::open(root, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, ResolveFlags::IN_ROOT)
 }
 
 fn named(path: &Path, error: Errno) -> io::Error {

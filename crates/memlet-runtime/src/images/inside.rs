@@ -11,7 +11,7 @@ const TRIES: usize = 10_000;
 
 /// Opens `path` below `folder`; `how` says what happens to links and `..` that would lead outside:
 /// `IN_ROOT` takes them as if `folder` were `/`, `BENEATH` refuses them.
-pub(super) fn open(
+pub(crate) fn open(
     folder: impl AsFd,
     path: &Path,
     flags: OFlags,
