@@ -208,15 +208,19 @@ impl Runtime {
     }
 
     pub(super) async fn start_container(&self, id: &str) -> Result<(), Status> {
-        let supervisor = self.0.tables.change(|rows| {
+        let (supervisor, sandbox) = self.0.tables.change(|rows| {
             let container = rows.containers.get_mut(id).ok_or_else(|| not_found(id))?;
             if container.state != ContainerState::Created {
                 return Err(Status::failed_precondition(format!("container {id} was started before")));
             }
-            let sandbox = rows.sandboxes.get(&container.sandbox).filter(|sandbox| sandbox.supervised);
-            let sandbox = sandbox.ok_or_else(|| Status::failed_precondition("its sandbox is gone"))?;
+            let sandbox = rows.sandboxes.get(&container.sandbox);
+            let Some(supervised) = sandbox.filter(|sandbox| sandbox.supervised) else {
+                let why =
+                    sandbox.and_then(|sandbox| sandbox.state.failure()).unwrap_or("its supervisor has ended");
+                return Err(Status::failed_precondition(format!("its sandbox is gone: {why}")));
+            };
             container.state = ContainerState::Starting;
-            Ok(sandbox.supervisor.clone())
+            Ok((supervised.supervisor.clone(), container.sandbox.clone()))
         })?;
         // One that has ended does not listen; then the container is lost, which is what is waited for.
         let _ = supervisor.ask(&Request::Start { container: id.to_owned() }).await;
@@ -226,7 +230,11 @@ impl Runtime {
         });
         match tokio::time::timeout(START_PATIENCE, state).await {
             Ok(Some(ContainerState::StartFailed { reason, .. })) => Err(Status::unknown(reason)),
-            Ok(Some(ContainerState::Lost { .. })) => Err(Status::unknown("the sandbox's supervisor died")),
+            Ok(Some(ContainerState::Lost { .. })) => {
+                let rows = self.0.tables.look();
+                let why = rows.sandboxes.get(&sandbox).and_then(|sandbox| sandbox.state.failure());
+                Err(Status::unknown(why.unwrap_or("the sandbox's supervisor died")))
+            }
             Ok(_) => Ok(()),
             Err(_) => Err(Status::deadline_exceeded(format!("container {id} does not start"))),
         }

@@ -49,6 +49,16 @@ pub(super) enum SandboxState {
     Gone,
 }
 
+impl SandboxState {
+    /// Why it failed, if it is known.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Failed { reason } => Some(reason),
+            _ => None,
+        }
+    }
+}
+
 /// A container.
 #[derive(Clone)]
 pub(super) struct Container {

@@ -38,6 +38,7 @@ pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
         hierarchy: None,
         pod: None,
         pause: None,
+        pause_cgroup: None,
         sandbox: None,
         containers: BTreeMap::new(),
         connections: Vec::new(),
@@ -56,6 +57,8 @@ struct Supervisor {
     hierarchy: Option<Hierarchy>,
     pod: Option<Cgroup>,
     pause: Option<i32>,
+    /// Counts the kills of pause, for as long as it may matter why a container did not start.
+    pause_cgroup: Option<Cgroup>,
     /// Ready or failed, repeated to every daemon that connects.
     sandbox: Option<Event>,
     containers: BTreeMap<String, Container>,
@@ -83,6 +86,7 @@ impl Supervisor {
         let oom_score_adj = process::oom_score_adj_of(pause, description.oom_score_adj);
         self.sandbox = Some(Event::SandboxReady { pause, oom_score_adj });
         self.hierarchy = Some(hierarchy);
+        self.pause_cgroup = Some(cgroup);
         Ok(())
     }
 
@@ -180,7 +184,10 @@ impl Supervisor {
                         self.note_end(pid, exit);
                     }
                 }
-                Launched::Failed { reason, at } => self.tell(&Event::StartFailed { container, reason, at }),
+                Launched::Failed { reason, at } => {
+                    let reason = self.start_failure(reason);
+                    self.tell(&Event::StartFailed { container, reason, at });
+                }
             }
         }
         if self.containers.values().all(|container| container.launcher().is_none()) {
@@ -194,7 +201,7 @@ impl Supervisor {
             if self.pause == Some(pid) {
                 self.pause = None;
                 if !self.ending {
-                    let reason = format!("the pause process ended ({exit:?})");
+                    let reason = self.start_failure(format!("the pause process ended ({exit:?})"));
                     self.sandbox = Some(Event::SandboxFailed { reason: reason.clone() });
                     self.tell(&Event::SandboxFailed { reason });
                     self.ending = true;
@@ -253,8 +260,21 @@ impl Supervisor {
             Ok(container) => drop(self.containers.insert(id.to_owned(), container)),
             Err(error) => {
                 let at = Timestamp::now();
-                self.tell(&Event::StartFailed { container: id.to_owned(), reason: error.to_string(), at });
+                let reason = self.start_failure(error.to_string());
+                self.tell(&Event::StartFailed { container: id.to_owned(), reason, at });
             }
+        }
+    }
+
+    /// Why a container did not start, where it is that the kernel killed pause: whatever was being started was
+    /// killed with it, and can say nothing of that itself.
+    fn start_failure(&self, reason: String) -> String {
+        match &self.pause_cgroup {
+            Some(cgroup) if was_oom_killed(cgroup) => format!(
+                "the pause process was OOM-killed (memory limit too low?), and the Pod's containers end with it \
+                 ({reason})"
+            ),
+            _ => reason,
         }
     }
 
@@ -280,13 +300,17 @@ impl Supervisor {
 
 /// Says so where the kernel's OOM killer is why pause could not be made: the Pod's limit is all it can hit.
 fn explained(error: io::Error, cgroup: &Cgroup) -> io::Error {
-    match cgroup.events().ok().and_then(|events| events.oom_kill) {
-        Some(1..) => io::Error::other(format!(
-            "the pause process was OOM-killed (memory limit too low?): the Pod's limit leaves no room to start \
-             anything ({error})"
-        )),
-        _ => error,
+    if !was_oom_killed(cgroup) {
+        return error;
     }
+    io::Error::other(format!(
+        "the pause process was OOM-killed (memory limit too low?): the Pod's limit leaves no room to start anything \
+         ({error})"
+    ))
+}
+
+fn was_oom_killed(cgroup: &Cgroup) -> bool {
+    cgroup.events().ok().and_then(|events| events.oom_kill).is_some_and(|kills| kills > 0)
 }
 
 /// Kills all that is in a container's cgroup.
