@@ -86,8 +86,8 @@ pub struct Usage {
     pub usage: Bytes,
     /// What may be charged.
     pub limit: Limit,
-    /// How often a charge failed at the limit since the cgroup was made.
-    pub failcnt: u64,
+    /// How often a charge failed at the limit since the cgroup was made. `None`: the line was cut before.
+    pub failcnt: Option<u64>,
 }
 
 #[cfg(test)]

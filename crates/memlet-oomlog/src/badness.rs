@@ -1,12 +1,14 @@
-//! Why this process: the kernel's own scoring (`oom_badness` of `mm/oom_kill.c`, Linux 4.17 and later),
+//! Why this process: the kernel's own scoring (`oom_badness` of `mm/oom_kill.c`, Linux 2.6.36 and later),
 //! computed again from the task table.
 //!
 //! A process scores its resident memory, its swap and its page tables in pages, plus `oom_score_adj` thousandths of
-//! the pages that its OOM domain may use. The highest score dies.
+//! the pages that its OOM domain may use. The highest score dies. Up to Linux 4.16 a process of root with all its
+//! capabilities scores some 3 % less; the table does not tell who has them, so both are taken for possible.
 
 use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::amount::Usage;
 use crate::report::{Ending, Pid, Report, Scope, Task};
 
 /// `OOM_SCORE_ADJ_MIN`: never killed.
@@ -38,8 +40,31 @@ pub enum Choice {
     },
     /// The kernel did not choose by score: the process that asked was killed (`vm.oom_kill_allocating_task`).
     NotByScore,
-    /// There was no kill, no table, or not enough of either to tell.
-    Unknown,
+    /// It cannot be told.
+    Unknown {
+        /// Why not.
+        why: Obstacle,
+    },
+}
+
+/// Why it cannot be told whether the killed process scores highest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Obstacle {
+    /// Nothing was killed, or the log ends before.
+    NoKill,
+    /// The kernel listed no processes (`vm.oom_dump_tasks` is 0, or the lines are lost).
+    NoTable,
+    /// Some of the table is missing.
+    TableIncomplete,
+    /// The killed process is not in the table.
+    NotListed,
+    /// Kernels up to 2.6.35 weigh run time and children, which the table does not have.
+    OldFormula,
+    /// The kernel is a vendor's, whose table has columns of its own: it may weigh what others don't.
+    OtherFormula,
+    /// The scores depend on how much the domain may use, which the report does not say.
+    DomainUnknown,
 }
 
 impl Choice {
@@ -48,7 +73,7 @@ impl Choice {
         match self {
             Self::Agrees => Some(true),
             Self::Disagrees { .. } => Some(false),
-            Self::NotByScore | Self::Unknown => None,
+            Self::NotByScore | Self::Unknown { .. } => None,
         }
     }
 }
@@ -70,7 +95,7 @@ impl Report {
                 Some(pages(limit + swap))
             }
             Scope::System => {
-                let machine = self.machine?;
+                let machine = self.machine.as_ref()?;
                 let ram = machine.ram?.0.saturating_sub(machine.reserved.map_or(0, |pages| pages.0));
                 Some(ram.saturating_add(machine.total_swap.map_or(0, pages)))
             }
@@ -92,33 +117,91 @@ impl Report {
             None if matters => return Vec::new(),
             None => 0,
         };
+        // The kernel divides first.
+        let unit = i64::try_from(domain / 1000).unwrap_or(i64::MAX);
         let mut ranking: Vec<Ranked> = candidates()
-            .filter_map(|task| Some(Ranked { pid: task.pid, points: points(task, domain, self.page_size)? }))
+            .filter_map(|task| Score::of(task, self.page_size))
+            .map(|score| Ranked { pid: score.pid, points: score.most(unit) })
             .collect();
         ranking.sort_by_key(|ranked| std::cmp::Reverse(ranked.points));
         ranking
     }
 
-    /// Checks the kernel's choice against the table.
+    /// Checks the kernel's choice against the table. Where the report leaves open how much the domain may use (swap
+    /// beyond a cgroup's limit, the nodes of a cpuset), any amount for which the choice was right will do.
     pub fn choice(&self) -> Choice {
+        match self.examined() {
+            Ok(choice) => choice,
+            Err(why) => Choice::Unknown { why },
+        }
+    }
+
+    fn examined(&self) -> Result<Choice, Obstacle> {
         match self.ending {
             Some(Ending::Killed) => {}
-            Some(Ending::KilledAllocatingTask) => return Choice::NotByScore,
-            _ => return Choice::Unknown,
+            Some(Ending::KilledAllocatingTask) => return Ok(Choice::NotByScore),
+            _ => return Err(Obstacle::NoKill),
+        }
+        if self.tasks.is_empty() {
+            return Err(Obstacle::NoTable);
         }
         if self.dropped.tasks > 0 || self.dropped.records > 0 {
-            return Choice::Unknown;
+            return Err(Obstacle::TableIncomplete);
         }
-        let ranking = self.ranking();
-        let (Some(worst), Some(victim)) = (ranking.first(), self.victims.first()) else {
-            return Choice::Unknown;
+        if self.tasks.iter().all(|task| task.oom_score_adj.is_none()) {
+            return Err(Obstacle::OldFormula);
+        }
+        if self.tasks.iter().any(|task| task.other.keys().any(|column| column != "cpu")) {
+            return Err(Obstacle::OtherFormula);
+        }
+        // The kernel may name a thread that is not in the table, or kill a child of the one that scores highest.
+        let named = [
+            self.victims.first().map(|victim| victim.pid),
+            self.chosen.as_ref().map(|chosen| chosen.pid),
+            self.scored.as_ref().map(|scored| scored.pid),
+        ];
+        let scores: Vec<Score> = self
+            .tasks
+            .iter()
+            .filter(|task| is_candidate(task))
+            .filter_map(|task| Score::of(task, self.page_size))
+            .collect();
+        let (killed, others): (Vec<Score>, Vec<Score>) =
+            scores.iter().copied().partition(|score| named.contains(&Some(score.pid)));
+        if killed.is_empty() {
+            return Err(Obstacle::NotListed);
+        }
+        let (least, most) = self.thousandth().ok_or(Obstacle::DomainUnknown)?;
+        let agrees = |unit: i64| {
+            let highest = killed.iter().map(|score| score.most(unit)).max();
+            others.iter().all(|other| Some(other.least(unit)) <= highest)
         };
-        let pids = [Some(victim.pid), self.chosen.as_ref().map(|chosen| chosen.pid)];
-        let killed = ranking.iter().find(|ranked| pids.contains(&Some(ranked.pid)));
-        match killed {
-            Some(killed) if killed.points == worst.points => Choice::Agrees,
-            Some(_) => Choice::Disagrees { worst: worst.pid },
-            None => Choice::Unknown,
+        if steps(least, most).any(agrees) {
+            return Ok(Choice::Agrees);
+        }
+        let worst = others.iter().max_by_key(|score| score.most(least));
+        Ok(worst.map_or(Choice::Agrees, |worst| Choice::Disagrees { worst: worst.pid }))
+    }
+
+    /// A thousandth of the pages that the domain may use: the least and the most that it can be.
+    fn thousandth(&self) -> Option<(i64, i64)> {
+        /// More memory and swap than any machine has.
+        const MOST: i64 = 1 << 40;
+        let unit = |pages: u64| i64::try_from(pages / 1000).unwrap_or(MOST).min(MOST);
+        let is_open = match self.scope? {
+            // A cgroup's report says nothing of how much swap there is.
+            Scope::Memcg => {
+                let finite =
+                    |counter: &Option<Usage>| counter.is_some_and(|usage| usage.limit.bytes().is_some());
+                !finite(&self.memory_swap) && !finite(&self.swap)
+            }
+            Scope::System => false,
+            Scope::Cpuset | Scope::Mempolicy => true,
+        };
+        match self.domain_pages() {
+            Some(pages) if is_open => Some((unit(pages), MOST)),
+            Some(pages) => Some((unit(pages), unit(pages))),
+            None => Some((0, MOST)),
         }
     }
 
@@ -132,16 +215,51 @@ fn is_candidate(task: &Task) -> bool {
     task.oom_score_adj != Some(NEVER) && task.pid != INIT
 }
 
-/// `oom_badness`: `None` where the table lacks a part of it.
-fn points(task: &Task, domain_pages: u64, page_size: Option<Bytes>) -> Option<i64> {
-    let page_tables = match (task.page_tables, task.page_table_pages) {
-        (Some(bytes), _) => bytes.get() / page_size.map_or(4096, Bytes::get).max(1),
-        (None, pages) => pages.map_or(0, |pages| pages.0),
-    };
-    let pages =
-        task.rss?.0.saturating_add(task.swap_entries.map_or(0, |pages| pages.0)).saturating_add(page_tables);
-    // The kernel divides first.
-    let unit = i64::try_from(domain_pages / 1000).ok()?;
-    let adjustment = i64::from(task.oom_score_adj.unwrap_or(0)).saturating_mul(unit);
-    Some(i64::try_from(pages).ok()?.saturating_add(adjustment))
+/// What a process scores, as far as the table tells it.
+#[derive(Clone, Copy, Debug)]
+struct Score {
+    pid: Pid,
+    /// Resident memory, swap and page tables.
+    pages: i64,
+    adjustment: i64,
+    /// Whether it may have root's bonus.
+    root: bool,
+}
+
+impl Score {
+    /// `oom_badness`: `None` where the table lacks a part of it.
+    fn of(task: &Task, page_size: Option<Bytes>) -> Option<Self> {
+        let page_tables = match (task.page_tables, task.page_table_pages) {
+            (Some(bytes), _) => bytes.get() / page_size.map_or(4096, Bytes::get).max(1),
+            (None, pages) => pages.map_or(0, |pages| pages.0),
+        };
+        let swap = task.swap_entries.map_or(0, |pages| pages.0);
+        let pages = task.rss?.0.saturating_add(swap).saturating_add(page_tables);
+        Some(Self {
+            pid: task.pid,
+            pages: i64::try_from(pages).ok()?,
+            adjustment: i64::from(task.oom_score_adj.unwrap_or(0)),
+            // Page tables are told in bytes since Linux 4.15, two releases before the bonus went.
+            root: task.uid == Some(0) && task.page_tables.is_none(),
+        })
+    }
+
+    fn most(self, unit: i64) -> i64 {
+        self.pages.saturating_add(self.adjustment.saturating_mul(unit))
+    }
+
+    fn least(self, unit: i64) -> i64 {
+        let most = self.most(unit);
+        if self.root {
+            (most - self.pages * 3 / 100).min(most.saturating_sub(unit.saturating_mul(30)))
+        } else {
+            most
+        }
+    }
+}
+
+/// Amounts from the least to the most, each half as large again as the one before.
+fn steps(least: i64, most: i64) -> impl Iterator<Item = i64> {
+    std::iter::successors(Some(least), |step| step.checked_add(step / 2 + 1))
+        .take_while(move |step| *step <= most)
 }

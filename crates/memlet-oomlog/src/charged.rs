@@ -32,15 +32,15 @@ impl Report {
             cache.map(|cache| cache.saturating_sub(shmem.unwrap_or(Bytes::ZERO)))
         };
         let kmem = self.kmem.map(|counter| counter.usage);
-        if let Some(anon) = stat("total_rss") {
-            // v1: its `cache` holds shared memory too.
-            let shmem = stat("total_shmem");
-            return Some(Charged {
-                anon: Some(anon),
-                file: without_shmem(stat("total_cache"), shmem),
-                shmem,
-                kernel: kmem,
-            });
+        // v1: its `cache` holds shared memory too. Up to Linux 5.2 there are no totals, and the figures of all cgroups
+        // are added up in the keys without.
+        for total in ["total_", ""] {
+            let stat = |key: &str| stat(&format!("{total}{key}"));
+            if let Some(anon) = stat("rss") {
+                let shmem = stat("shmem");
+                let file = without_shmem(stat("cache"), shmem);
+                return Some(Charged { anon: Some(anon), file, shmem, kernel: kmem });
+            }
         }
         // v2, and v1 on kernels 5.3 to 6.4, which print v2's keys: its `file` holds shared memory too.
         let anon = stat("anon")?;

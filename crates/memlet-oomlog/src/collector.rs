@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::assembler::{Assembler, Bounds, Event, RECENT};
+use crate::assembler::recent::RECENT;
+use crate::assembler::{Assembler, Bounds, Event};
 use crate::record::Record;
 use crate::report::Report;
 
@@ -21,7 +22,7 @@ impl Collector {
     }
 
     /// Takes the next record of the log. Take the reports that are ready after each push.
-    pub fn push(&mut self, record: &Record) {
+    pub fn push(&mut self, record: &Record<'_>) {
         self.assembler.push(record);
         self.fold();
     }

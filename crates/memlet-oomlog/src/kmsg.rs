@@ -69,7 +69,7 @@ pub fn wall_clock(since_boot: Duration) -> SystemTime {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A record. Those that user space wrote are among them; [`Record::is_from_kernel`] tells.
-    Record(Record),
+    Record(Record<'static>),
     /// The kernel wrote faster than this reader read, and overwrote so many records. `None`: it is not known how many,
     /// because none was read before; only then must [`Assembler::lost`] be told, which else sees the gap.
     Lost(Option<u64>),
@@ -116,7 +116,7 @@ pub struct Reader {
     /// The kernel said that records were lost; how many, the next one tells.
     overrun: bool,
     /// The record that comes after the loss just told.
-    held: Option<Record>,
+    held: Option<Record<'static>>,
     lost: u64,
     buffer: Box<[u8]>,
 }
@@ -183,14 +183,14 @@ impl Reader {
                 self.overrun = true;
                 continue;
             };
-            if let Some(entry) = self.admit(record) {
+            if let Some(entry) = self.admit(record.into_owned()) {
                 return Ok(Some(entry));
             }
         }
     }
 
     /// Puts a loss before the record that follows it, and leaves out what is not wanted.
-    fn admit(&mut self, record: Record) -> Option<Entry> {
+    fn admit(&mut self, record: Record<'static>) -> Option<Entry> {
         let overrun = std::mem::take(&mut self.overrun);
         let last = std::mem::replace(&mut self.last_sequence, record.sequence).or(self.skip_through);
         let gap = match (last, record.sequence) {
@@ -272,7 +272,7 @@ mod tests {
         Reader::open_at(Path::new("/dev/null"), start).unwrap()
     }
 
-    fn record(sequence: u64) -> Record {
+    fn record(sequence: u64) -> Record<'static> {
         Record { sequence: Some(sequence), ..Record::of_text("x") }
     }
 

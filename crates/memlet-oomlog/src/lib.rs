@@ -32,17 +32,24 @@ mod charged; // what the memory was
 mod collector; // events folded into whole reports
 pub mod kmsg; // the reader of /dev/kmsg: the only I/O
 pub mod line; // one line, understood alone
+mod reader; // bytes of any log in, whole reports out
 mod record; // one record of the kernel's log
 mod report; // what a report holds
+mod source; // what sources write around the kernel's text
+mod time; // when a record was written
+mod userspace; // kills by other hands
 
 pub use amount::{Limit, Pages, Usage};
 pub use assembler::{Assembler, Bounds, Event};
-pub use badness::{Choice, Ranked};
+pub use badness::{Choice, Obstacle, Ranked};
 pub use charged::Charged;
 pub use collector::Collector;
 pub use line::Line;
+pub use reader::{Finding, LogReader, Statistics};
 pub use record::{Level, Record, RecordError};
 pub use report::{
     Amendment, Chosen, Constraint, Dropped, Ending, GfpMask, InvokedBy, MachineMemory, Pid, RawRange, Reaped,
-    Report, ReportId, Scope, Task, Uid, Victim,
+    Report, ReportId, Scope, Scored, Slab, Task, Uid, Victim, Zone,
 };
+pub use time::{LogTime, Manner, WrittenTime};
+pub use userspace::{Killer, UserspaceKill};

@@ -13,8 +13,8 @@ mod table; // the task table
 
 pub use chosen::OomKill;
 pub use header::{Cpu, Invoked};
-pub use kill::{Killed, Message};
-pub use memory::{Counter, Machine};
+pub use kill::{Kill, Killed, Message};
+pub use memory::{Counter, Machine, kilobytes_by_name, pages_by_name, slab, zone};
 pub use table::{Columns, Row};
 
 use crate::amount::Usage;
@@ -27,18 +27,37 @@ pub enum Line<'a> {
     Suppressed(u64),
     /// `… invoked oom-killer: …`: opens a report.
     Invoked(Invoked<'a>),
+    /// `COMM cpuset=NAME mems_allowed=LIST` (up to Linux 4.20).
+    Cpuset {
+        /// The last part of the cpuset's path.
+        name: &'a str,
+    },
     /// `CPU: … Comm: … Not tainted 6.18.44 #1`: opens the stack dump.
     Cpu(Cpu<'a>),
     /// `Call Trace:`
     CallTrace,
     /// ` </TASK>`: ends the stack dump.
     CallTraceEnd,
+    /// `Task in PATH killed as a result of limit of PATH` (up to Linux 4.20).
+    TaskIn {
+        /// The victim's cgroup.
+        task_memcg: &'a str,
+        /// The cgroup whose limit was hit.
+        oom_memcg: &'a str,
+    },
     /// `memory: usage …kB, limit …kB, failcnt …` and its siblings.
     Counter(Counter, Usage),
     /// `Memory cgroup stats for PATH:`
     StatsFor {
         /// The cgroup.
         path: &'a str,
+    },
+    /// `Memory cgroup stats for PATH: cache:NKB rss:NKB …` (up to Linux 5.2): one cgroup's own, without those below it.
+    StatsOf {
+        /// The cgroup.
+        path: &'a str,
+        /// For [`kilobytes_by_name`].
+        stats: &'a str,
     },
     /// `key value` of `memory.stat`. Many a line of others looks so: it counts only behind [`Line::StatsFor`].
     Stat {
@@ -50,7 +69,9 @@ pub enum Line<'a> {
     /// `Mem-Info:`
     MemInfo,
     /// One of the figures of `Mem-Info` that are kept.
-    Machine(Machine),
+    Machine(Machine<'a>),
+    /// `Unreclaimable slab info:`; its rows are for [`slab`].
+    SlabTitle,
     /// `Tasks state (memory values in pages):`
     TasksTitle,
     /// `[  pid  ]   uid  tgid …`: the columns of the rows to come.
@@ -59,6 +80,8 @@ pub enum Line<'a> {
     TaskRow(Row<'a>),
     /// `oom-kill:constraint=…`
     OomKill(OomKill<'a>),
+    /// `…: Kill process … score … or sacrifice child` (up to Linux 5.0)
+    Kill(Kill<'a>),
     /// `…: Killed process …`
     Killed(Killed<'a>),
     /// `Tasks in PATH are going to be killed due to memory.oom.group set`
@@ -106,19 +129,29 @@ impl<'a> Line<'a> {
         if let Some(line) = header::invoked(text) {
             return Some(line);
         }
-        match text.as_bytes().first()? {
+        let first = *text.as_bytes().first()?;
+        let line = match first {
             b'[' => table::title_or_row(text),
             b'o' => chosen::oom_kill(text).or_else(|| kill::reaped(text)).or_else(|| kill::suppressed(text)),
             b'm' | b's' | b'k' => memory::counter(text),
-            b'C' => header::cpu(text).or_else(|| (text == "Call Trace:").then_some(Self::CallTrace)),
+            b'C' => header::cpu(text).or_else(|| header::call_trace(text)),
             b'M' => memory::title(text).or_else(|| kill::kill(text)),
-            b'T' => table::title(text).or_else(|| kill::group(text)).or_else(|| memory::machine(text)),
+            b'T' => table::title(text)
+                .or_else(|| kill::task_in(text))
+                .or_else(|| kill::group(text))
+                .or_else(|| memory::machine(text)),
             b'F' | b'0'..=b'9' => memory::machine(text),
+            b'N' => memory::node(text).or_else(|| kill::kill(text)),
             b'O' | b'K' => kill::kill(text),
-            b' ' => (text == " </TASK>").then_some(Self::CallTraceEnd),
+            b'U' => (text.trim_end() == "Unreclaimable slab info:").then_some(Self::SlabTitle),
+            b' ' if text == " </TASK>" => Some(Self::CallTraceEnd),
+            b' ' => memory::counters(text),
             _ => None,
-        }
-        .or_else(|| memory::stat(text))
+        };
+        line.or_else(|| {
+            first.is_ascii_lowercase().then(|| memory::stat(text).or_else(|| memory::counters(text)))?
+        })
+        .or_else(|| header::cpuset(text))
     }
 }
 

@@ -1,27 +1,34 @@
 //! One record of the kernel's log, and how `/dev/kmsg` writes it
 //! (`Documentation/ABI/testing/dev-kmsg` in the kernel's tree).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::time::WrittenTime;
+
 /// One record of the kernel's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record<'a> {
     /// Its number since boot; a gap means that records were lost. `None` where the source has no numbers.
     pub sequence: Option<u64>,
     /// When it was written, since boot by the kernel's own clock.
     pub since_boot: Option<Duration>,
+    /// When it was written, by the clock of whoever wrote it down, as that wrote it.
+    pub time: Option<WrittenTime<'a>>,
+    /// The machine, where the source names it.
+    pub host: Option<Cow<'a, str>>,
     /// How bad it is.
     pub level: Option<Level>,
     /// The syslog facility: 0 is the kernel. User space cannot write a record of facility 0.
     pub facility: Option<u16>,
     /// Who printed it (`T123` a task, `C0` a CPU), on kernels that say so.
-    pub caller: Option<String>,
+    pub caller: Option<Cow<'a, str>>,
     /// Whether it goes on with a line that another record began, because a third came between. `None` where the
     /// source does not tell.
     pub continuation: Option<bool>,
     /// The text, escapes undone, without the newline at its end. It may hold newlines: some records have
     /// several lines, and a process may have one in its name. Bytes that are not UTF-8 are replaced.
-    pub text: String,
+    pub text: Cow<'a, str>,
 }
 
 /// Syslog's severities.
@@ -54,6 +61,21 @@ impl Level {
     pub const fn of_priority(priority: u32) -> Self {
         Self::ALL[(priority & 7) as usize]
     }
+
+    /// The severity that util-linux and syslog call so: `err`, `warn`, `info` …
+    pub fn of_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "emerg" | "emergency" | "panic" => Self::Emergency,
+            "alert" => Self::Alert,
+            "crit" | "critical" => Self::Critical,
+            "err" | "error" => Self::Error,
+            "warn" | "warning" => Self::Warning,
+            "notice" => Self::Notice,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            _ => return None,
+        })
+    }
 }
 
 /// Bytes that are not a record of `/dev/kmsg`.
@@ -67,18 +89,27 @@ pub enum RecordError {
     Field(&'static str),
 }
 
-impl Record {
+impl<'a> Record<'a> {
     /// A line of a source that tells nothing but the text. It counts as the kernel's own.
-    pub fn of_text(text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self {
-            sequence: None,
-            since_boot: None,
-            level: None,
-            facility: None,
-            caller: None,
-            continuation: None,
-            text,
+    pub fn of_text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// The same, independent of what it was read from.
+    pub fn into_owned(self) -> Record<'static> {
+        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        Record {
+            sequence: self.sequence,
+            since_boot: self.since_boot,
+            time: self.time.map(WrittenTime::into_owned),
+            host: self.host.map(owned),
+            level: self.level,
+            facility: self.facility,
+            caller: self.caller.map(owned),
+            continuation: self.continuation,
+            text: owned(self.text),
         }
     }
 
@@ -92,8 +123,8 @@ impl Record {
     ///
     /// # Errors
     /// When the bytes do not have that shape.
-    pub fn parse_kmsg(bytes: &[u8]) -> Result<Self, RecordError> {
-        let divide = bytes.iter().position(|byte| *byte == b';').ok_or(RecordError::NoText)?;
+    pub fn parse_kmsg(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let divide = memchr::memchr(b';', bytes).ok_or(RecordError::NoText)?;
         let (header, text) = (&bytes[..divide], &bytes[divide + 1..]);
         let header = str::from_utf8(header).map_err(|_| RecordError::Field("header"))?;
         let mut fields = header.split(',');
@@ -108,9 +139,10 @@ impl Record {
             since_boot: Some(Duration::from_micros(micros)),
             level: Some(Level::of_priority(priority)),
             facility: u16::try_from(priority >> 3).ok().or(Some(u16::MAX)),
-            caller: fields.find_map(|field| field.strip_prefix("caller=")).map(str::to_owned),
+            caller: fields.find_map(|field| field.strip_prefix("caller=")).map(Cow::Borrowed),
             continuation: Some(flags.contains(['c', '+'])),
             text: unescape(text),
+            ..Self::default()
         })
     }
 }
@@ -121,9 +153,9 @@ fn number<T: std::str::FromStr>(field: Option<&str>) -> Option<T> {
 }
 
 /// Undoes the kernel's `\xNN`: it escapes backslash and every byte outside printable ASCII.
-fn unescape(text: &[u8]) -> String {
-    if !text.contains(&b'\\') {
-        return String::from_utf8_lossy(text).into_owned();
+pub(crate) fn unescape(text: &[u8]) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', text).is_none() {
+        return String::from_utf8_lossy(text);
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -138,7 +170,7 @@ fn unescape(text: &[u8]) -> String {
             rest = after;
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn hex(digit: u8) -> Option<u8> {

@@ -7,6 +7,7 @@ use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Pages, Usage};
+use crate::time::LogTime;
 
 /// A process id as the kernel prints it in its log: of the initial pid namespace.
 pub type Pid = i32;
@@ -25,6 +26,12 @@ pub struct Report {
     /// Its number in this reading of the log, for amendments.
     #[serde(skip)]
     pub id: ReportId,
+    /// When its first record was written, by the wall clock of whoever wrote it down.
+    #[serde(default)]
+    pub time: Option<LogTime>,
+    /// The machine, where the log names it.
+    #[serde(default)]
+    pub host: Option<String>,
     /// When its first record was written, since boot; in JSON whole microseconds.
     #[serde(rename = "sinceBootMicros", with = "micros")]
     pub since_boot: Option<Duration>,
@@ -51,6 +58,10 @@ pub struct Report {
     pub cpuset: Option<String>,
     /// The victim as the `oom-kill` record names it; `Killed process` may name another thread of it.
     pub chosen: Option<Chosen>,
+    /// The process that old kernels (up to 5.0) name with its score before they kill; the one that dies may be a
+    /// child of it ("sacrificed"), or another thread.
+    #[serde(default)]
+    pub scored: Option<Scored>,
     /// The `memory` counter of [`oom_memcg`](Self::oom_memcg).
     pub memory: Option<Usage>,
     /// Its `memory+swap` counter (cgroup v1).
@@ -170,9 +181,21 @@ pub struct Chosen {
     pub uid: Uid,
 }
 
-/// Figures of the whole machine (`Mem-Info`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `Kill process PID (COMM) score N or sacrifice child`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct Scored {
+    /// The process, or a thread of it.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: String,
+    /// Thousandths of what its OOM domain may use; above 1000 with a positive `oom_score_adj`.
+    pub score: i64,
+}
+
+/// Figures of the whole machine (`Mem-Info`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct MachineMemory {
     /// All pages of memory.
     pub ram: Option<Pages>,
@@ -182,6 +205,55 @@ pub struct MachineMemory {
     pub total_swap: Option<Bytes>,
     /// Swap space not in use.
     pub free_swap: Option<Bytes>,
+    /// Page cache, tmpfs included.
+    pub page_cache: Option<Pages>,
+    /// Huge pages set aside: memory that no kill frees.
+    pub huge_pages: Option<Bytes>,
+    /// The counters behind `Mem-Info:` (`active_anon`, `slab_unreclaimable`, `free` …), by the kernel's names.
+    pub counters: BTreeMap<String, Pages>,
+    /// The zones of physical memory, in the kernel's order.
+    pub zones: Vec<Zone>,
+    /// Kernel caches that cannot be reclaimed, listed where they are larger than all user memory.
+    pub slabs: Vec<Slab>,
+}
+
+/// A zone of physical memory: `Node 0 Normal free:…`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Zone {
+    /// The NUMA node.
+    pub node: u32,
+    /// `DMA`, `DMA32`, `Normal`, `HighMem`, `Movable`.
+    pub name: String,
+    /// Not in use.
+    #[serde(rename = "freeBytes")]
+    pub free: Option<Bytes>,
+    /// The watermark below which only the kernel's most urgent needs are met.
+    #[serde(rename = "minBytes")]
+    pub min: Option<Bytes>,
+    /// The watermark below which memory is reclaimed in the background.
+    #[serde(rename = "lowBytes")]
+    pub low: Option<Bytes>,
+    /// The watermark at which that stops.
+    #[serde(rename = "highBytes")]
+    pub high: Option<Bytes>,
+    /// What the kernel manages of it.
+    #[serde(rename = "managedBytes")]
+    pub managed: Option<Bytes>,
+}
+
+/// A kernel cache of `Unreclaimable slab info:`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slab {
+    /// Its name.
+    pub name: String,
+    /// What its objects take.
+    #[serde(rename = "usedBytes")]
+    pub used: Bytes,
+    /// What it takes.
+    #[serde(rename = "totalBytes")]
+    pub total: Bytes,
 }
 
 /// One row of the task table. Which columns there are depends on the kernel.
@@ -212,6 +284,12 @@ pub struct Task {
     pub swap_entries: Option<Pages>,
     /// −1000 … 1000.
     pub oom_score_adj: Option<i16>,
+    /// −17 … 15, its predecessor (up to Linux 3.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_adj: Option<i16>,
+    /// Columns that are only on the kernels of some vendors, and `cpu` (up to Linux 3.5).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other: BTreeMap<String, i64>,
     /// Its name.
     pub comm: String,
 }
@@ -243,6 +321,10 @@ pub struct Victim {
     pub pgtables: Option<Bytes>,
     /// −1000 … 1000.
     pub oom_score_adj: Option<i16>,
+    /// The kernel's score by which it was chosen, or the parent or the thread that [`Report::scored`] names. Only kernels up
+    /// to 5.0 print it.
+    #[serde(default)]
+    pub score: Option<i64>,
     /// What was left of it when the reaper had taken its memory.
     pub reaped: Option<Reaped>,
 }

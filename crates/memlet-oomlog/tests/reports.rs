@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use memlet_bytes::Bytes;
 use memlet_oomlog::{
-    Amendment, Assembler, Choice, Collector, Constraint, Ending, Event, Level, Limit, Record, Report, Scope,
+    Amendment, Assembler, Choice, Collector, Constraint, Ending, Event, Level, Limit, Obstacle, Record,
+    Report, Scope,
 };
 
 const POD_LIMIT: &str = include_str!("fixtures/pod-limit.txt");
@@ -12,7 +13,7 @@ const NODE_LIMIT: &str = include_str!("fixtures/node-limit.txt");
 const CONTAINER_LIMIT: &str = include_str!("fixtures/container-limit.txt");
 
 /// The records of a `dmesg` text, numbered as `/dev/kmsg` would.
-fn records(dmesg: &str) -> Vec<Record> {
+fn records(dmesg: &str) -> Vec<Record<'static>> {
     let mut records = Vec::new();
     for (sequence, line) in (1000..).zip(dmesg.lines()) {
         let (time, text) =
@@ -23,13 +24,13 @@ fn records(dmesg: &str) -> Vec<Record> {
             level: Some(Level::Info),
             facility: Some(0),
             continuation: Some(false),
-            ..Record::of_text(text)
+            ..Record::of_text(text.to_owned())
         });
     }
     records
 }
 
-fn reports(records: &[Record]) -> Vec<Report> {
+fn reports(records: &[Record<'_>]) -> Vec<Report> {
     let mut collector = Collector::default();
     for record in records {
         collector.push(record);
@@ -37,18 +38,18 @@ fn reports(records: &[Record]) -> Vec<Report> {
     collector.finish()
 }
 
-fn events(assembler: &mut Assembler, record: &Record) -> Vec<Event> {
+fn events(assembler: &mut Assembler, record: &Record<'_>) -> Vec<Event> {
     assembler.push(record);
     std::iter::from_fn(|| assembler.next_event()).collect()
 }
 
-fn kernel(sequence: u64, text: &str) -> Record {
+fn kernel(sequence: u64, text: &str) -> Record<'static> {
     Record {
         sequence: Some(sequence),
         facility: Some(0),
         continuation: Some(false),
         since_boot: Some(Duration::from_millis(sequence)),
-        ..Record::of_text(text)
+        ..Record::of_text(text.to_owned())
     }
 }
 
@@ -69,7 +70,7 @@ fn a_pods_limit() {
     let memory = report.memory.unwrap();
     assert_eq!(
         (memory.usage, memory.limit, memory.failcnt),
-        (Bytes::from_mib(64), Limit::Bytes(Bytes::from_mib(64)), 423)
+        (Bytes::from_mib(64), Limit::Bytes(Bytes::from_mib(64)), Some(423))
     );
     assert_eq!(report.memory_swap.unwrap().limit, Limit::Unlimited);
     assert_eq!(report.kmem.unwrap().usage, Bytes::from_kib(520));
@@ -121,7 +122,11 @@ fn why_that_process() {
     wrong.chosen = None;
     assert_eq!(wrong.choice(), Choice::Disagrees { worst: 19344 });
     wrong.tasks.retain(|task| task.pid != 18757);
-    assert_eq!(wrong.choice(), Choice::Unknown, "the victim is not in the table");
+    assert_eq!(
+        wrong.choice(),
+        Choice::Unknown { why: Obstacle::NotListed },
+        "the victim is not in the table"
+    );
 
     let [container] = &reports(&records(CONTAINER_LIMIT))[..] else { panic!("one report") };
     assert_eq!((container.complete, container.choice_agrees()), (true, Some(true)));
@@ -226,13 +231,13 @@ fn a_torn_line_is_mended() {
             text[..cut].rfind(',').unwrap()
         };
         let mut torn = whole.clone();
-        torn[at].text.truncate(cut);
+        torn[at].text.to_mut().truncate(cut);
         let rest = Record {
             continuation: Some(true),
-            ..Record { text: text[cut..].to_owned(), ..torn[at].clone() }
+            ..Record { text: text[cut..].to_owned().into(), ..torn[at].clone() }
         };
         let noise =
-            Record { text: "docker0: port 1(veth) entered disabled state".to_owned(), ..torn[at].clone() };
+            Record { text: "docker0: port 1(veth) entered disabled state".into(), ..torn[at].clone() };
         torn.splice(at + 1..=at, [noise, rest]);
         for (sequence, record) in (1000..).zip(&mut torn) {
             record.sequence = Some(sequence);
@@ -247,7 +252,7 @@ fn a_torn_line_is_mended() {
 #[test]
 fn a_piece_of_another_callers_line_is_not_joined() {
     let of = |sequence, caller: &str, continuation, text: &str| Record {
-        caller: Some(caller.to_owned()),
+        caller: Some(caller.to_owned().into()),
         continuation: Some(continuation),
         ..kernel(sequence, text)
     };
@@ -331,7 +336,7 @@ fn a_kill_of_another_report_does_not_end_this_one() {
     let mut records = records(POD_LIMIT);
     let kill = records.len() - 1;
     // The number of a thread of the victim: its address space tells that it belongs here.
-    records[kill].text = records[kill].text.replace("process 861 (memhog)", "process 863 (thread)");
+    records[kill].text = records[kill].text.replace("process 861 (memhog)", "process 863 (thread)").into();
     let [report] = &reports(&records)[..] else { panic!("one report") };
     assert_eq!(
         (report.complete, report.victims[0].pid, report.chosen.as_ref().unwrap().pid),
@@ -339,7 +344,7 @@ fn a_kill_of_another_report_does_not_end_this_one() {
     );
     assert_eq!(report.choice(), Choice::Agrees);
     // Another process: the end of this report is lost, and all but the end of the next.
-    records[kill].text = records[kill].text.replace("total-vm:308232kB", "total-vm:1639432kB");
+    records[kill].text = records[kill].text.replace("total-vm:308232kB", "total-vm:1639432kB").into();
     let [cut, next] = &reports(&records)[..] else { panic!("two reports") };
     assert_eq!((cut.complete, cut.victims[0].pid, cut.victims[0].anon_rss), (false, 861, None));
     assert_eq!((next.complete, next.victims[0].pid, next.oom_memcg.as_deref()), (false, 863, None));
@@ -352,7 +357,7 @@ fn a_kill_of_another_report_does_not_end_this_one() {
 #[test]
 fn a_lost_head_does_not_give_its_report_to_the_one_before() {
     // The first is cut in its table; the second begins with its statistics, or its table.
-    let cut = |text: &str, from: &str, to: Option<&str>| -> Vec<Record> {
+    let cut = |text: &str, from: &str, to: Option<&str>| -> Vec<Record<'static>> {
         let all = records(text);
         let find = |word: &str| all.iter().position(|record| record.text.starts_with(word)).unwrap();
         all[find(from)..to.map_or(all.len(), find)]
@@ -406,7 +411,10 @@ fn a_lost_record_makes_a_report_incomplete() {
     let mut records = records(POD_LIMIT);
     records.remove(70);
     let [report] = &reports(&records)[..] else { panic!("one report") };
-    assert_eq!((report.complete, report.dropped.records, report.choice()), (false, 1, Choice::Unknown));
+    assert_eq!(
+        (report.complete, report.dropped.records, report.choice()),
+        (false, 1, Choice::Unknown { why: Obstacle::TableIncomplete })
+    );
     assert_eq!(report.victims[0].pid, 861);
 }
 
@@ -417,7 +425,7 @@ fn a_victims_name_cannot_move_it_to_another_cgroup() {
             POD_LIMIT.replace("task=memhog,", "task=<comm>,").replace("(memhog) total", "(<comm>) total");
         let mut records = records(&renamed);
         for record in &mut records {
-            record.text = record.text.replace("<comm>", comm);
+            record.text = record.text.replace("<comm>", comm).into();
         }
         let [report] = &reports(&records)[..] else { panic!("one report") };
         assert_eq!((report.victims[0].comm.as_str(), report.victims[0].pid), (comm, 861));

@@ -6,10 +6,14 @@ use memlet_bytes::Bytes;
 
 use super::Bounds;
 use crate::amount::Pages;
-use crate::line::{Columns, Counter, Killed, Line, Machine, Message, OomKill};
-use crate::report::{Chosen, Constraint, Ending, GfpMask, InvokedBy, Report, Scope, Victim};
+use crate::line::{
+    Columns, Counter, Cpu, Invoked, Kill, Killed, Line, Machine, Message, OomKill, Row, kilobytes_by_name,
+    pages_by_name, slab, zone,
+};
+use crate::report::{Chosen, Constraint, Ending, GfpMask, InvokedBy, Report, Scope, Scored, Victim};
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a line of the report that was seen or not")]
 pub(super) struct Draft {
     pub(super) report: Report,
     /// Whether it began with `… invoked oom-killer`.
@@ -20,7 +24,12 @@ pub(super) struct Draft {
     oom_kill: String,
     message: Option<Message>,
     saw_mem_info: bool,
+    saw_slab_title: bool,
     global: bool,
+    /// `Task in … killed as a result of limit of …`, by which kernels up to 4.20 tell a cgroup's limit.
+    saw_task_in: bool,
+    /// `Memory cgroup stats for …: cache:…`: figures of the cgroups one by one, to be added up.
+    saw_stats_of: bool,
 }
 
 /// How far the report has come: its parts follow each other in this order.
@@ -38,6 +47,10 @@ enum Stage {
 /// No process name is longer, not even a kernel thread's with its workqueue.
 const LONGEST_NAME: usize = 256;
 const LONGEST_PATH: usize = 4096;
+/// More than any machine has.
+const MOST_ZONES: usize = 4096;
+const MOST_SLABS: usize = 512;
+const MOST_COUNTERS: usize = 64;
 
 /// `text`, or as much of it as any real name needs.
 pub(super) fn shortened(text: &str) -> String {
@@ -59,8 +72,11 @@ impl Draft {
         matches!(
             line,
             Line::Invoked(_)
+                | Line::TaskIn { .. }
                 | Line::Counter(..)
                 | Line::StatsFor { .. }
+                | Line::StatsOf { .. }
+                | Line::Kill(_)
                 | Line::TasksTitle
                 | Line::TasksHeader(_)
                 | Line::OomKill(_)
@@ -74,8 +90,10 @@ impl Draft {
             Line::Counter(Counter::Memory, _) => {
                 self.stage >= Stage::Statistics || self.report.memory.is_some()
             }
+            Line::TaskIn { .. } => self.stage >= Stage::Memory,
             Line::Counter(..) => self.stage >= Stage::Statistics,
-            Line::StatsFor { .. } | Line::TasksTitle => self.stage >= Stage::Table,
+            Line::StatsOf { .. } | Line::StatsFor { .. } | Line::TasksTitle => self.stage >= Stage::Table,
+            Line::Kill(_) => self.report.scored.is_some(),
             Line::TasksHeader(_) => self.stage >= Stage::Chosen || self.columns.is_some(),
             // Once torn and then mended, it comes twice.
             Line::OomKill(_) => self.stage >= Stage::Chosen && !text.starts_with(&self.oom_kill),
@@ -92,15 +110,16 @@ impl Draft {
         }
         let Some(chosen) = &report.chosen else {
             // Nothing tells, unless it is that lines were lost, the choice among them.
-            return report.dropped.records == 0;
+            return report.dropped.records == 0 || report.scored.is_some();
         };
         if chosen.pid == killed.pid {
             return true;
         }
-        match report.task(chosen.pid).and_then(|row| row.total_vm) {
+        let row = report.task(chosen.pid).and_then(|row| row.total_vm);
+        match (row, killed.total_vm) {
             // Threads share their address space.
-            Some(pages) => page_size_by(pages, killed.total_vm).is_some(),
-            None => report.dropped.records == 0,
+            (Some(pages), Some(total_vm)) => page_size_by(pages, total_vm).is_some(),
+            _ => report.dropped.records == 0,
         }
     }
 
@@ -111,114 +130,196 @@ impl Draft {
         }
     }
 
-    pub(super) fn take(&mut self, line: &Line<'_>, text: &str, bounds: &Bounds) {
-        let report = &mut self.report;
+    /// Takes what a line says. Returns whether this report has a place for it.
+    pub(super) fn take(&mut self, line: &Line<'_>, text: &str, bounds: &Bounds) -> bool {
         match line {
-            Line::Invoked(read) => {
-                report.invoked_by = Some(InvokedBy {
-                    comm: shortened(read.comm),
-                    pid: None,
-                    uid: None,
-                    oom_score_adj: read.oom_score_adj,
-                });
-                report.gfp = read.gfp_bits.map(|bits| GfpMask { bits, names: read.gfp_names.map(path) });
-                report.order = read.order;
-            }
-            Line::Cpu(read) => {
-                self.stage = self.stage.max(Stage::CallTrace);
-                report.kernel = report.kernel.take().or(read.kernel.map(shortened));
-                // Another CPU's stack dump may stand here.
-                if let Some(invoker) = report.invoked_by.as_mut().filter(|invoker| invoker.comm == read.comm)
-                {
-                    (invoker.pid, invoker.uid) = (Some(read.pid), read.uid);
+            Line::Invoked(read) => self.take_header(read),
+            Line::Cpuset { name } => {
+                if self.stage > Stage::CallTrace || self.report.cpuset.is_some() {
+                    return false;
                 }
+                self.report.cpuset = Some(shortened(name));
             }
+            Line::Cpu(read) => return self.take_cpu(read),
             Line::CallTrace | Line::CallTraceEnd => {
-                if self.stage <= Stage::CallTrace {
-                    self.stage = Stage::CallTrace;
-                    self.keep_trace(text, bounds);
+                if self.stage > Stage::CallTrace {
+                    return false;
                 }
+                self.stage = Stage::CallTrace;
+                self.keep_trace(text, bounds);
+            }
+            Line::TaskIn { task_memcg, oom_memcg } => {
+                self.stage = self.stage.max(Stage::Memory);
+                self.saw_task_in = true;
+                self.report.task_memcg = Some(path(task_memcg));
+                self.report.oom_memcg = Some(path(oom_memcg));
             }
             Line::Counter(counter, usage) => {
                 self.stage = self.stage.max(Stage::Memory);
                 let slot = match counter {
-                    Counter::Memory => &mut report.memory,
-                    Counter::MemorySwap => &mut report.memory_swap,
-                    Counter::Swap => &mut report.swap,
-                    Counter::Kmem => &mut report.kmem,
+                    Counter::Memory => &mut self.report.memory,
+                    Counter::MemorySwap => &mut self.report.memory_swap,
+                    Counter::Swap => &mut self.report.swap,
+                    Counter::Kmem => &mut self.report.kmem,
                 };
                 *slot = Some(*usage);
             }
             Line::StatsFor { path: of } => {
                 self.stage = self.stage.max(Stage::Statistics);
-                report.stats_for = Some(path(of));
+                self.report.stats_for = Some(path(of));
             }
-            Line::Stat { key, value } => {
-                if self.stage == Stage::Statistics {
-                    if report.stats.len() < bounds.stats && key.len() <= LONGEST_NAME {
-                        report.stats.insert((*key).to_owned(), *value);
-                    } else {
-                        report.dropped.lines += 1;
-                    }
-                }
+            Line::StatsOf { path: of, stats } => {
+                self.stage = self.stage.max(Stage::Statistics);
+                self.take_stats_of(of, stats, bounds);
             }
+            Line::Stat { key, value } => return self.take_stat(key, *value, bounds),
             Line::MemInfo => {
-                if self.stage < Stage::Table {
-                    self.stage = self.stage.max(Stage::Memory);
-                    self.saw_mem_info = true;
+                if self.stage >= Stage::Table {
+                    return false;
                 }
+                self.stage = self.stage.max(Stage::Memory);
+                self.saw_mem_info = true;
             }
             Line::Torn(_) => self.stage = self.stage.max(Stage::Statistics),
-            Line::Machine(figure) => self.take_machine(*figure),
+            Line::Machine(figure) => return self.take_machine(*figure),
+            Line::SlabTitle => self.saw_slab_title = self.saw_mem_info,
             Line::TasksTitle => self.stage = self.stage.max(Stage::Table),
             Line::TasksHeader(columns) => {
                 self.stage = self.stage.max(Stage::Table);
                 self.columns = Some(columns.clone());
             }
-            Line::TaskRow(row) => {
-                if self.stage == Stage::Table
-                    && let Some(mut task) = self.columns.as_ref().and_then(|columns| row.read(columns))
-                {
-                    if report.tasks.len() < bounds.tasks {
-                        task.comm = shortened(&task.comm);
-                        report.tasks.push(task);
-                    } else {
-                        report.dropped.tasks += 1;
-                    }
-                }
-            }
+            Line::TaskRow(row) => return self.take_row(row, bounds),
             Line::OomKill(read) => {
                 self.stage = Stage::Chosen;
                 text.clone_into(&mut self.oom_kill);
                 self.take_oom_kill(read);
             }
+            Line::Kill(read) => self.take_kill(read),
             // The assembler's own.
             Line::Suppressed(_)
             | Line::Killed(_)
             | Line::GroupKill { .. }
             | Line::Reaped { .. }
-            | Line::End(_) => {}
+            | Line::End(_) => return false,
+        }
+        true
+    }
+
+    fn take_header(&mut self, read: &Invoked<'_>) {
+        let report = &mut self.report;
+        report.invoked_by = Some(InvokedBy {
+            comm: shortened(read.comm),
+            pid: None,
+            uid: None,
+            oom_score_adj: read.oom_score_adj,
+        });
+        report.gfp = read.gfp_bits.map(|bits| GfpMask { bits, names: read.gfp_names.map(path) });
+        report.order = read.order;
+    }
+
+    fn take_cpu(&mut self, read: &Cpu<'_>) -> bool {
+        self.stage = self.stage.max(Stage::CallTrace);
+        let report = &mut self.report;
+        report.kernel = report.kernel.take().or(read.kernel.map(shortened));
+        // Another CPU's stack dump may stand here.
+        let invoker = report.invoked_by.as_mut().filter(|invoker| invoker.comm == read.comm);
+        if let Some(invoker) = invoker {
+            (invoker.pid, invoker.uid) = (Some(read.pid), read.uid);
+            return true;
+        }
+        false
+    }
+
+    fn take_stat(&mut self, key: &str, value: u64, bounds: &Bounds) -> bool {
+        if self.stage != Stage::Statistics {
+            return false;
+        }
+        if self.report.stats.len() < bounds.stats && key.len() <= LONGEST_NAME {
+            self.report.stats.insert(key.to_owned(), value);
+        } else {
+            self.report.dropped.lines += 1;
+        }
+        true
+    }
+
+    /// Adds up the cgroups below the limit: each line tells one cgroup's own.
+    fn take_stats_of(&mut self, of: &str, stats: &str, bounds: &Bounds) {
+        let report = &mut self.report;
+        if !self.saw_stats_of {
+            report.stats_for = Some(path(of));
+            self.saw_stats_of = true;
+        }
+        for (key, bytes) in kilobytes_by_name(stats) {
+            if let Some(sum) = report.stats.get_mut(key) {
+                *sum = sum.saturating_add(bytes.get());
+            } else if report.stats.len() < bounds.stats && key.len() <= LONGEST_NAME {
+                report.stats.insert(key.to_owned(), bytes.get());
+            } else {
+                report.dropped.lines += 1;
+            }
         }
     }
 
-    /// Any other record: a line of the stack dump, or some other subsystem's.
-    pub(super) fn take_unknown(&mut self, text: &str, bounds: &Bounds) {
+    fn take_row(&mut self, row: &Row<'_>, bounds: &Bounds) -> bool {
+        if self.stage != Stage::Table {
+            return false;
+        }
+        let Some(mut task) = self.columns.as_ref().and_then(|columns| row.read(columns)) else {
+            return false;
+        };
+        if self.report.tasks.len() < bounds.tasks {
+            if task.comm.len() > LONGEST_NAME {
+                task.comm = shortened(&task.comm);
+            }
+            self.report.tasks.push(task);
+        } else {
+            self.report.dropped.tasks += 1;
+        }
+        true
+    }
+
+    fn take_kill(&mut self, read: &Kill<'_>) {
+        self.stage = Stage::Chosen;
+        self.message = read.message;
+        self.report.scored = Some(Scored { pid: read.pid, comm: shortened(read.comm), score: read.score });
+    }
+
+    /// Any other record: a line of the stack dump, a row of kernel caches, or some other subsystem's. Returns whether
+    /// the report has a place for it.
+    pub(super) fn take_unknown(&mut self, text: &str, bounds: &Bounds) -> bool {
         if self.stage == Stage::CallTrace {
-            self.keep_trace(text, bounds);
+            // Whatever comes here is kept, but a flood of it must not keep the report open.
+            return self.keep_trace(text, bounds);
         }
+        if self.saw_slab_title
+            && self.stage == Stage::Memory
+            && let Some(slab) = slab(text)
+        {
+            let machine = self.report.machine.get_or_insert_default();
+            if machine.slabs.len() < MOST_SLABS && slab.name.len() <= LONGEST_NAME {
+                machine.slabs.push(slab);
+            } else {
+                self.report.dropped.lines += 1;
+            }
+            return true;
+        }
+        false
     }
 
-    fn keep_trace(&mut self, text: &str, bounds: &Bounds) {
-        if self.report.call_trace.len() < bounds.call_trace {
+    /// Returns whether there was room for it.
+    fn keep_trace(&mut self, text: &str, bounds: &Bounds) -> bool {
+        let fits = self.report.call_trace.len() < bounds.call_trace;
+        if fits {
             self.report.call_trace.push(shortened(text));
         } else {
             self.report.dropped.lines += 1;
         }
+        fits
     }
 
-    fn take_machine(&mut self, figure: Machine) {
-        if !self.saw_mem_info {
-            return;
+    fn take_machine(&mut self, figure: Machine<'_>) -> bool {
+        if !(self.saw_mem_info || self.with_header) || self.stage >= Stage::Table {
+            return false;
         }
         let machine = self.report.machine.get_or_insert_default();
         match figure {
@@ -226,7 +327,24 @@ impl Draft {
             Machine::Reserved(pages) => machine.reserved = Some(pages),
             Machine::TotalSwap(bytes) => machine.total_swap = Some(bytes),
             Machine::FreeSwap(bytes) => machine.free_swap = Some(bytes),
+            Machine::PageCache(pages) => machine.page_cache = Some(pages),
+            Machine::HugePages(bytes) => {
+                machine.huge_pages = Some(machine.huge_pages.map_or(bytes, |sum| sum + bytes));
+            }
+            Machine::Counters(text) => {
+                for (key, pages) in pages_by_name(text) {
+                    if machine.counters.len() < MOST_COUNTERS && key.len() <= LONGEST_NAME {
+                        machine.counters.insert(key.to_owned(), pages);
+                    }
+                }
+            }
+            Machine::Zone(text) => {
+                if let Some(zone) = zone(text).filter(|_| machine.zones.len() < MOST_ZONES) {
+                    machine.zones.push(zone);
+                }
+            }
         }
+        true
     }
 
     fn take_oom_kill(&mut self, read: &OomKill<'_>) {
@@ -242,11 +360,12 @@ impl Draft {
     }
 
     pub(super) fn take_killed(&mut self, killed: &Killed<'_>, since_boot: Option<Duration>) {
-        self.message = killed.message;
+        self.message = killed.message.or(self.message);
         self.report.killed_since_boot = since_boot;
         self.report.victims.push(Victim::from(killed));
-        if self.report.chosen.as_ref().is_some_and(|chosen| chosen.pid == killed.pid) {
-            let text = std::mem::take(&mut self.oom_kill);
+        let text = std::mem::take(&mut self.oom_kill);
+        let is_same = self.report.chosen.as_ref().is_none_or(|chosen| chosen.pid == killed.pid);
+        if is_same && !text.is_empty() {
             let read = OomKill::default().knowing_victim(&text, killed.comm);
             self.take_oom_kill(&read);
         }
@@ -269,6 +388,9 @@ impl Draft {
             // The log ends between the choice and the kill.
             report.victims.push(Victim { pid, comm, uid: Some(uid), ..Victim::default() });
         }
+        if let (Some(scored), Some(victim)) = (&report.scored, report.victims.first_mut()) {
+            victim.score = Some(scored.score);
+        }
         report.page_size = page_size(report);
         for victim in &mut report.victims {
             if let Some(chosen) = report.chosen.as_ref().filter(|chosen| chosen.pid == victim.pid) {
@@ -282,10 +404,11 @@ impl Draft {
     /// Whether all is there that a whole report shows, whatever the settings of its kernel.
     fn is_complete(&self) -> bool {
         let report = &self.report;
-        let names_choice = report.chosen.is_some() || report.ending != Some(Ending::Killed);
+        let names_choice =
+            report.chosen.is_some() || report.scored.is_some() || report.ending != Some(Ending::Killed);
         let shows_memory = match report.scope {
-            Some(Scope::Memcg) => report.memory.is_some() && report.stats_for.is_some(),
-            _ => report.machine.is_some_and(|machine| machine.ram.is_some()),
+            Some(Scope::Memcg) => report.memory.is_some() && (report.stats_for.is_some() || self.saw_task_in),
+            _ => self.saw_mem_info || report.machine.is_some(),
         };
         self.with_header
             && report.ending.is_some()
@@ -299,6 +422,11 @@ impl Draft {
         // The constraint's name comes late: Linux 5.0 to 5.2 print NONE for a cgroup's limit too.
         if report.oom_memcg.is_some() || self.message == Some(Message::Memcg) {
             return Some(Scope::Memcg);
+        }
+        match self.message {
+            Some(Message::Cpuset) => return Some(Scope::Cpuset),
+            Some(Message::Mempolicy) => return Some(Scope::Mempolicy),
+            _ => {}
         }
         match report.constraint {
             Some(Constraint::Memcg) => Some(Scope::Memcg),

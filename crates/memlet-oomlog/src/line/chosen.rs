@@ -43,9 +43,11 @@ impl<'a> OomKill<'a> {
     fn parse(text: &'a str, comm: Option<&str>) -> Option<Self> {
         let rest = text.strip_prefix(OPENING)?;
         let mut read = Self::default();
-        let (rest, victim) = split_victim(rest, comm);
+        let (mut rest, victim) = split_victim(rest, comm);
         if let Some((task, pid, uid)) = victim {
             (read.task, read.pid, read.uid) = (Some(task), Some(pid), Some(uid));
+        } else if let Some((paths, task)) = comm.and_then(|comm| split_cut_victim(rest, comm)) {
+            (rest, read.task) = (paths, Some(task));
         }
         // A vendor's kernel leaves the constraint out.
         let rest = match rest.strip_prefix("constraint=") {
@@ -125,6 +127,13 @@ fn split_victim<'a>(text: &'a str, comm: Option<&str>) -> (&'a str, Option<(&'a 
         Some((paths, (task, pid, user)))
     };
     split().map_or((text, None), |(paths, victim)| (paths, Some(victim)))
+}
+
+/// Splits `…,task=NAME,pid=N…` off the end of a record that was cut behind the name.
+fn split_cut_victim<'a>(text: &'a str, comm: &str) -> Option<(&'a str, &'a str)> {
+    let (paths, named) = text.rsplit_once(",task=")?;
+    let task = named.get(..comm.len()).filter(|task| *task == comm)?;
+    named[comm.len()..].starts_with(",pid=").then_some((paths, task))
 }
 
 /// Skips a node list (`0-1,3`) or `(null)`. The comma before the next word stays.

@@ -1,5 +1,9 @@
 //! The lines that open a report: who asked for memory, on which kernel.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::Line;
 use super::scan::{number, uid};
 use crate::report::{Pid, Uid};
@@ -32,9 +36,23 @@ pub struct Cpu<'a> {
     pub kernel: Option<&'a str>,
 }
 
+/// The kernel's own words in the first line of a report; longer than any process name.
+static INVOKED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" invoked oom-killer:"));
+
 pub(super) fn invoked(text: &str) -> Option<Line<'_>> {
-    // The longest name is too short to hold this, so the last occurrence is the kernel's.
-    let (comm, rest) = text.rsplit_once(" invoked oom-killer: ")?;
+    let at = INVOKED.find(text.as_bytes())?;
+    let (comm, rest) =
+        (&text[..at], text[at..].strip_prefix(" invoked oom-killer:")?.trim_start_matches(' '));
+    if rest.is_empty() {
+        // Cut, by a mailer or a console.
+        return Some(Line::Invoked(Invoked {
+            comm,
+            gfp_bits: None,
+            gfp_names: None,
+            order: None,
+            oom_score_adj: None,
+        }));
+    }
     let rest = rest.strip_prefix("gfp_mask=0x")?;
     let bits_end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
     let (bits, rest) = rest.split_at(bits_end);
@@ -46,10 +64,25 @@ pub(super) fn invoked(text: &str) -> Option<Line<'_>> {
     Some(Line::Invoked(Invoked {
         comm,
         gfp_bits: u64::from_str_radix(bits, 16).ok(),
-        gfp_names,
+        gfp_names: gfp_names.filter(|names| !names.is_empty()),
         order: after("order=").and_then(number).map(|(order, _)| order),
         oom_score_adj: after("oom_score_adj=").and_then(number).map(|(adj, _)| adj),
     }))
+}
+
+/// `COMM cpuset=NAME mems_allowed=LIST`, the second line up to Linux 4.20: the cpuset of the task that asked.
+pub(super) fn cpuset(text: &str) -> Option<Line<'_>> {
+    static ALLOWED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" mems_allowed="));
+    ALLOWED.find(text.as_bytes())?;
+    let (before, nodes) = text.rsplit_once(" mems_allowed=")?;
+    let (_, name) = before.split_once(" cpuset=")?;
+    let is_list = nodes.trim_end().bytes().all(|byte| matches!(byte, b'0'..=b'9' | b',' | b'-'));
+    is_list.then_some(Line::Cpuset { name })
+}
+
+/// `Call Trace:`; `Call trace:` on arm64.
+pub(super) fn call_trace(text: &str) -> Option<Line<'_>> {
+    matches!(text.trim_end(), "Call Trace:" | "Call trace:").then_some(Line::CallTrace)
 }
 
 pub(super) fn cpu(text: &str) -> Option<Line<'_>> {
@@ -65,6 +98,8 @@ pub(super) fn cpu(text: &str) -> Option<Line<'_>> {
     let last =
         [" Not tainted ", " Tainted: "].iter().filter_map(|word| Some((rest.rfind(word)?, word.len()))).max();
     let (comm, taint) = last.map_or((rest, None), |(at, length)| (&rest[..at], Some(&rest[at + length..])));
+    // Where a crash kernel is loaded, this stands between.
+    let comm = comm.strip_suffix(" Kdump: loaded").unwrap_or(comm);
     let kernel = taint.and_then(|taint| {
         let release = taint.split_once(" #").map_or(taint, |(release, _)| release);
         release.split_ascii_whitespace().next_back()
@@ -135,6 +170,13 @@ mod tests {
                 7,
                 "a Not tainted b",
                 Some("6.1.0-9"),
+            ),
+            (
+                "CPU: 40 PID: 7 Comm: x Kdump: loaded Tainted: G               ------------ T 3.10.0-957.el7.x86_64 #1",
+                None,
+                7,
+                "x",
+                Some("3.10.0-957.el7.x86_64"),
             ),
             ("CPU: 1 UID: 4294967294 PID: 7 Comm: x", Some(u32::MAX - 1), 7, "x", None),
         ] {

@@ -2,7 +2,7 @@
 
 use memlet_bytes::Bytes;
 
-use super::scan::{field, kilobytes, number};
+use super::scan::{field, kilobytes, number, whole_number};
 use super::{Line, Torn};
 use crate::report::{Ending, Pid, Reaped, Uid};
 
@@ -15,6 +15,10 @@ pub enum Message {
     Memcg,
     /// `Out of memory (oom_kill_allocating_task)`
     AllocatingTask,
+    /// `No available memory in cpuset` (up to Linux 2.6.35)
+    Cpuset,
+    /// `No available memory (MPOL_BIND)` (up to Linux 2.6.35)
+    Mempolicy,
 }
 
 /// `Memory cgroup out of memory: Killed process PID (COMM) total-vm:…`
@@ -26,8 +30,8 @@ pub struct Killed<'a> {
     pub pid: Pid,
     /// Its name.
     pub comm: &'a str,
-    /// Address space.
-    pub total_vm: Bytes,
+    /// Address space; not yet on Linux 2.6.32.
+    pub total_vm: Option<Bytes>,
     /// Resident anonymous memory.
     pub anon_rss: Option<Bytes>,
     /// Resident pages of files.
@@ -42,10 +46,27 @@ pub struct Killed<'a> {
     pub oom_score_adj: Option<i16>,
 }
 
-const MESSAGES: [(&str, Message); 3] = [
+/// `Out of memory: Kill process PID (COMM) score N or sacrifice child` (Linux 2.6.10 to 5.0): the process that
+/// scores highest. The one that dies is named by the line after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kill<'a> {
+    /// What ran out.
+    pub message: Option<Message>,
+    /// The process, or one of its threads.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: &'a str,
+    /// Its score, in thousandths of what may be used (before 2.6.36: in no unit).
+    pub score: i64,
+}
+
+const MESSAGES: [(&str, Message); 6] = [
     ("Memory cgroup out of memory: ", Message::Memcg),
     ("Out of memory: ", Message::System),
     ("Out of memory (oom_kill_allocating_task): ", Message::AllocatingTask),
+    ("Out of Memory: ", Message::System),
+    ("No available memory in cpuset: ", Message::Cpuset),
+    ("No available memory (MPOL_BIND): ", Message::Mempolicy),
 ];
 
 pub(super) fn kill(text: &str) -> Option<Line<'_>> {
@@ -55,6 +76,9 @@ pub(super) fn kill(text: &str) -> Option<Line<'_>> {
         .unwrap_or((None, text));
     if let Some(rest) = rest.strip_prefix("Killed process ") {
         return killed(message, rest);
+    }
+    if let Some(rest) = rest.strip_prefix("Kill process ").or_else(|| rest.strip_prefix("kill process ")) {
+        return chosen_by_score(message, rest);
     }
     let ending =
         if message.is_some() && rest.starts_with("OOM victim ") && rest.contains(" is already exiting. ") {
@@ -71,38 +95,96 @@ pub(super) fn kill(text: &str) -> Option<Line<'_>> {
     Some(Line::End(ending))
 }
 
-fn killed(message: Option<Message>, text: &str) -> Option<Line<'_>> {
+fn chosen_by_score(message: Option<Message>, text: &str) -> Option<Line<'_>> {
     let (pid, rest) = number(text)?;
-    let named = rest.strip_prefix(" (")?;
-    // From the right: a name may hold any bracket.
-    let (comm, sizes) = named.rsplit_once(") total-vm:")?;
-    let (total_vm, mut rest) = kilobytes(sizes)?;
-    let mut size = |name| {
-        let (bytes, after) = field(rest, name, kilobytes)?;
-        rest = after;
-        Some(bytes)
-    };
-    let (anon_rss, file_rss, shmem_rss) = (size(", anon-rss:"), size(", file-rss:"), size(", shmem-rss:"));
-    let mut killed = Killed {
+    let (comm, score) = rest.strip_prefix(" (")?.rsplit_once(") score ")?;
+    let (score, rest) = number(score)?;
+    let goes_on = [" or sacrifice child", " or a child", " and children"];
+    goes_on.iter().any(|words| rest.starts_with(words)).then_some(Line::Kill(Kill {
         message,
         pid,
         comm,
-        total_vm,
-        anon_rss,
-        file_rss,
-        shmem_rss,
-        uid: None,
+        score,
+    }))
+}
+
+/// What follows `Killed process`. The shapes that kernels and vendors have given it:
+/// `PID (COMM) total-vm:…`, `PID (COMM) vsz:…` (2.6.33), `PID, UID N, (COMM) total-vm:…` (RHEL 6),
+/// `PID (COMM), UID N, total-vm:…` (RHEL 7), and before all these nothing but `PID (COMM)`.
+fn killed(message: Option<Message>, text: &str) -> Option<Line<'_>> {
+    let (pid, rest) = number(text)?;
+    let (early_uid, rest) = match field(rest, ", UID ", number) {
+        Some((uid, rest)) => (Some(uid), rest.strip_prefix(',')?),
+        None => (None, rest),
+    };
+    let named = rest.strip_prefix(" (")?;
+    let mut killed = Killed {
+        message,
+        pid,
+        comm: "",
+        total_vm: None,
+        anon_rss: None,
+        file_rss: None,
+        shmem_rss: None,
+        uid: early_uid,
         pgtables: None,
         oom_score_adj: None,
     };
-    if let Some((uid, after)) = field(rest, ", UID:", number) {
-        killed.uid = Some(uid);
-        if let Some((pgtables, after)) = field(after, " pgtables:", kilobytes) {
-            killed.pgtables = Some(pgtables);
-            killed.oom_score_adj = field(after, " oom_score_adj:", number).map(|(adj, _)| adj);
-        }
+    // From the right: a name may hold any bracket.
+    if let Some((comm, sizes)) = named.rsplit_once(") total-vm:").or_else(|| named.rsplit_once(") vsz:")) {
+        killed.comm = comm;
+        killed.take_sizes(sizes);
+    } else if let Some((named, sizes)) = named.rsplit_once(", total-vm:")
+        && let Some((comm, uid)) = named.rsplit_once("), UID ")
+    {
+        (killed.comm, killed.uid) = (comm, Some(whole_number(uid)?));
+        killed.take_sizes(sizes);
+    } else if let Some((comm, _)) =
+        named.rsplit_once(") ").filter(|(_, cut)| !cut.is_empty() && "total-vm:".starts_with(cut))
+    {
+        killed.comm = comm;
+    } else {
+        killed.comm = named.trim_end_matches(['.', ' ']).strip_suffix(')')?;
     }
     Some(Line::Killed(killed))
+}
+
+impl Killed<'_> {
+    /// Reads `NkB, anon-rss:NkB, …` as far as it is there: a console may have cut it.
+    fn take_sizes(&mut self, text: &str) {
+        let Some((total_vm, mut rest)) = kilobytes(text) else { return };
+        self.total_vm = Some(total_vm);
+        let mut size = |name| {
+            let (bytes, after) = field(rest, name, kilobytes)?;
+            // A console that is too narrow prints the end of a line over itself.
+            if !(after.is_empty()
+                || after.starts_with(", ")
+                || after.trim() == ","
+                || after.trim().is_empty())
+            {
+                return None;
+            }
+            rest = after;
+            Some(bytes)
+        };
+        self.anon_rss = size(", anon-rss:");
+        self.file_rss = size(", file-rss:");
+        self.shmem_rss = size(", shmem-rss:");
+        if let Some((uid, after)) = field(rest, ", UID:", number) {
+            self.uid = Some(uid);
+            if let Some((pgtables, after)) = field(after, " pgtables:", kilobytes) {
+                self.pgtables = Some(pgtables);
+                self.oom_score_adj = field(after, " oom_score_adj:", number).map(|(adj, _)| adj);
+            }
+        }
+    }
+}
+
+pub(super) fn task_in(text: &str) -> Option<Line<'_>> {
+    let (task_memcg, oom_memcg) =
+        text.strip_prefix("Task in ")?.split_once(" killed as a result of limit of ")?;
+    (task_memcg.starts_with('/') && oom_memcg.starts_with('/'))
+        .then(|| Line::TaskIn { task_memcg, oom_memcg: oom_memcg.trim_end() })
 }
 
 pub(super) fn group(text: &str) -> Option<Line<'_>> {
@@ -159,7 +241,7 @@ mod tests {
                     message: Some(Message::Memcg),
                     pid: 861,
                     comm,
-                    total_vm: Bytes::from_kib(308_232),
+                    total_vm: Some(Bytes::from_kib(308_232)),
                     anon_rss: Some(Bytes::from_kib(64896)),
                     file_rss: Some(Bytes::from_kib(572)),
                     shmem_rss: Some(Bytes::from_kib(4)),
@@ -179,6 +261,21 @@ mod tests {
             "Out of memory: Killed process 7 (x) total-vm:8kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB",
         );
         assert_eq!((old.message, old.shmem_rss, old.uid), (Some(Message::System), Some(Bytes::ZERO), None));
+        for (text, uid) in [
+            ("Killed process 7, UID 500, (x) total-vm:8kB, anon-rss:4kB, file-rss:0kB", Some(500)),
+            ("Killed process 7 (x), UID 0, total-vm:8kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB", Some(0)),
+            ("Killed process 7 (x) vsz:8kB, anon-rss:4kB, file-rss:0kB", None),
+        ] {
+            let vendor = read(text);
+            assert_eq!(
+                (vendor.comm, vendor.uid, vendor.total_vm),
+                ("x", uid, Some(Bytes::from_kib(8))),
+                "{text}"
+            );
+            assert_eq!(vendor.file_rss, Some(Bytes::ZERO));
+        }
+        let first = read("Out of memory: Killed process 7 (x).");
+        assert_eq!((first.comm, first.total_vm), ("x", None));
         let cut = read(
             "Out of memory (oom_kill_allocating_task): Killed process 7 (x) total-vm:8kB, anon-rss:4kB, file-r",
         );
@@ -202,6 +299,18 @@ mod tests {
             (
                 "oom_reaper: reaped process 42 (a) b), now anon-rss:0kB, file-rss:64kB, shmem-rss:4kB",
                 Line::Reaped { pid: 42, left },
+            ),
+            (
+                "Out of memory: Kill process 994 (a) b) score 1003 or sacrifice child",
+                Line::Kill(Kill { message: Some(Message::System), pid: 994, comm: "a) b", score: 1003 }),
+            ),
+            (
+                "Out of Memory: Kill process 994 (x) score 5 and children.",
+                Line::Kill(Kill { message: Some(Message::System), pid: 994, comm: "x", score: 5 }),
+            ),
+            (
+                "No available memory (MPOL_BIND): kill process 994 (x) score 5 or a child",
+                Line::Kill(Kill { message: Some(Message::Mempolicy), pid: 994, comm: "x", score: 5 }),
             ),
             ("oom_kill_process: 8 callbacks suppressed", Line::Suppressed(8)),
             (

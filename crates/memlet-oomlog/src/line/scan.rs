@@ -1,23 +1,44 @@
 //! Cutting numbers off a text.
 
-use std::str::FromStr;
-
 use memlet_bytes::Bytes;
 
+/// A number of the kernel's: whole, perhaps with a sign.
+pub(super) trait Number: Sized {
+    /// `None`: it is too large, or negative where that means nothing.
+    fn of(is_negative: bool, amount: u64) -> Option<Self>;
+}
+
+macro_rules! number {
+    ($($kind:ty),*) => {$(
+        impl Number for $kind {
+            fn of(is_negative: bool, amount: u64) -> Option<Self> {
+                let amount = i128::from(amount);
+                Self::try_from(if is_negative { -amount } else { amount }).ok()
+            }
+        }
+    )*};
+}
+
+number!(u64, i64, u32, i32, i16);
+
 /// The decimal number (with its sign) at the start of `text`, and what follows it.
-pub(super) fn number<T: FromStr>(text: &str) -> Option<(T, &str)> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let signs = text.len() - digits.len();
-    let length = digits.bytes().take_while(u8::is_ascii_digit).count();
-    if length == 0 {
+pub(super) fn number<T: Number>(text: &str) -> Option<(T, &str)> {
+    let bytes = text.as_bytes();
+    let is_negative = bytes.first() == Some(&b'-');
+    let (mut at, mut amount) = (usize::from(is_negative), 0u64);
+    let begins = at;
+    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        amount = amount.checked_mul(10)?.checked_add(u64::from(digit))?;
+        at += 1;
+    }
+    if at == begins {
         return None;
     }
-    let (number, rest) = text.split_at(signs + length);
-    Some((number.parse().ok()?, rest))
+    Some((T::of(is_negative, amount)?, &text[at..]))
 }
 
 /// `text` as a whole as a decimal number.
-pub(super) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+pub(super) fn whole_number<T: Number>(text: &str) -> Option<T> {
     number(text).and_then(|(value, rest)| rest.is_empty().then_some(value))
 }
 

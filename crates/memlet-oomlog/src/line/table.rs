@@ -11,7 +11,7 @@ use crate::report::{Pid, Task};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns(Vec<Column>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Column {
     Uid,
     Tgid,
@@ -24,8 +24,9 @@ enum Column {
     PageTablePages,
     SwapEntries,
     OomScoreAdj,
-    /// A number that nothing here needs (`cpu`, `oom_adj`), or that only a patched kernel prints.
-    Other,
+    OomAdj,
+    /// `cpu`, or a number that only a patched kernel prints.
+    Other(String),
 }
 
 /// One row, its columns not yet told apart.
@@ -37,6 +38,7 @@ pub struct Row<'a> {
 
 /// More columns than any kernel prints.
 const MAX_COLUMNS: usize = 32;
+const LONGEST_COLUMN: usize = 32;
 
 impl Columns {
     fn parse(header: &str) -> Option<Self> {
@@ -55,13 +57,26 @@ impl Columns {
                 "nr_ptes" | "nr_pmds" | "nr_puds" => Column::PageTablePages,
                 "swapents" => Column::SwapEntries,
                 "oom_score_adj" => Column::OomScoreAdj,
-                _ => Column::Other,
+                "oom_adj" => Column::OomAdj,
+                other => Column::Other(other[..other.floor_char_boundary(LONGEST_COLUMN)].to_owned()),
             });
             if columns.len() > MAX_COLUMNS {
                 return None;
             }
         }
         None
+    }
+}
+
+impl Columns {
+    /// How many of them have a meaning here.
+    pub(crate) fn known(&self) -> usize {
+        self.0.iter().filter(|column| !matches!(column, Column::Other(_))).count()
+    }
+
+    /// Whether `row`, as far as it goes, has less than all numbers: it was cut.
+    pub(crate) fn want_more_than(&self, row: &Row<'_>) -> bool {
+        row.rest.split_ascii_whitespace().count() <= self.0.len()
     }
 }
 
@@ -88,7 +103,7 @@ impl Row<'_> {
 }
 
 impl Column {
-    fn read<'a>(self, text: &'a str, task: &mut Task) -> Option<&'a str> {
+    fn read<'a>(&self, text: &'a str, task: &mut Task) -> Option<&'a str> {
         fn put<'a, T>(to: &mut Option<T>, value: Option<(T, &'a str)>) -> Option<&'a str> {
             let (value, rest) = value?;
             *to = Some(value);
@@ -115,7 +130,12 @@ impl Column {
             }
             Self::SwapEntries => put(&mut task.swap_entries, pages()),
             Self::OomScoreAdj => put(&mut task.oom_score_adj, number(text)),
-            Self::Other => number::<i64>(text).map(|(_, rest)| rest),
+            Self::OomAdj => put(&mut task.oom_adj, number(text)),
+            Self::Other(name) => {
+                let (value, rest) = number::<i64>(text)?;
+                task.other.insert(name.clone(), value);
+                Some(rest)
+            }
         }
     }
 }
@@ -131,14 +151,16 @@ pub(super) fn title_or_row(text: &str) -> Option<Line<'_>> {
     }
     let (pid, rest) = number(inside)?;
     let rest = rest.strip_prefix(']')?;
-    // At least two numbers follow in any kernel's table: a user and the thread group.
-    let (_, numbers) = number::<i64>(rest.strip_prefix(' ')?.trim_start_matches(' '))?;
-    number::<i64>(numbers.strip_prefix(' ')?.trim_start_matches(' '))?;
-    Some(Line::TaskRow(Row { pid, rest }))
+    // The columns tell whether it is one.
+    let first = rest.trim_start_matches(' ').bytes().next()?;
+    (rest.starts_with(' ') && (first.is_ascii_digit() || first == b'-'))
+        .then_some(Line::TaskRow(Row { pid, rest }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn read(header: &str, row: &str) -> Option<Task> {
@@ -167,6 +189,8 @@ mod tests {
                 page_table_pages: None,
                 swap_entries: Some(Pages(0)),
                 oom_score_adj: Some(968),
+                oom_adj: None,
+                other: BTreeMap::new(),
                 comm: "nginx: worker p".to_owned(),
             }
         );
@@ -201,6 +225,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((old.rss, old.oom_score_adj), (Some(Pages(16020)), Some(-1000)));
+        assert_eq!((old.oom_adj, old.other["cpu"]), (Some(-17), 1));
         assert_eq!(
             read(MODERN, "[   4711]  1000  4711    20113    16020     172032        0  hog"),
             None,

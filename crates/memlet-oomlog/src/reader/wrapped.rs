@@ -1,0 +1,273 @@
+//! Lines that a mailer, a terminal or an editor broke: the pieces of one record are put together again. Only lines of
+//! a report are, and only where the whole is more than its first piece.
+
+use crate::assembler::Lines;
+use crate::line::{Columns, Line};
+use crate::source::Unwrapped;
+
+/// No line of a report is broken into more pieces.
+const MOST_PIECES: usize = 24;
+const LONGEST: usize = 16 << 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Wrapped {
+    begun: Option<Begun>,
+    /// The columns of the last table, by which a row can be known to be cut, and how long its header is: as long as its
+    /// rows at least, but for the name.
+    columns: Option<(Columns, usize)>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    found: Unwrapped<'static>,
+    lines: Lines,
+    pieces: usize,
+    /// The text after the last piece that made it say more, and where that piece is.
+    best: (String, Lines),
+}
+
+impl Wrapped {
+    pub(super) fn is_empty(&self) -> bool {
+        self.begun.is_none()
+    }
+
+    /// What was begun, if `found` does not go on with it.
+    pub(super) fn take_back(&mut self, found: &Unwrapped<'_>) -> Option<(Unwrapped<'static>, Lines)> {
+        let begun = self.begun.as_ref()?;
+        let goes_on = !found.stamped
+            && found.tag.is_none()
+            && begun.pieces < MOST_PIECES
+            && begun.found.record.text.len() + found.record.text.len() < LONGEST
+            && !found.record.text.trim().is_empty()
+            && (begun.found.record.text.trim().is_empty() || !stands_alone(&found.record.text));
+        if goes_on { None } else { self.release() }
+    }
+
+    /// Whether `found`, whose text is `line`, is the beginning of a broken line.
+    pub(super) fn is_beginning(&self, found: &Unwrapped<'_>, line: Option<&Line<'_>>) -> bool {
+        found.record.is_from_kernel() && self.wants_more(line, &found.record.text, found.stamped)
+    }
+
+    /// Begins with `found`, or joins it with what was begun. Returns what is whole.
+    pub(super) fn join(&mut self, found: Unwrapped<'_>, lines: Lines) -> Option<(Unwrapped<'static>, Lines)> {
+        let Some(mut begun) = self.begun.take() else {
+            let best = (found.record.text.clone().into_owned(), lines);
+            self.begun = Some(Begun { found: found.into_owned(), lines, pieces: 0, best });
+            return None;
+        };
+        let text = joined(&begun.found.record.text, &found.record.text);
+        begun.lines.1 = lines.1;
+        begun.pieces += 1;
+        if quality(&text) > quality(&begun.best.0) {
+            begun.best = (text.clone(), begun.lines);
+        }
+        let wants_more = self.wants_more(Line::parse(&text).as_ref(), &text, begun.found.stamped);
+        begun.found.record.text = text.into();
+        self.begun = Some(begun);
+        if wants_more { None } else { self.release() }
+    }
+
+    /// What was begun, as far as it has come.
+    pub(super) fn release(&mut self) -> Option<(Unwrapped<'static>, Lines)> {
+        let mut begun = self.begun.take()?;
+        let (text, lines) = begun.best;
+        self.note(Line::parse(&text).as_ref(), &text);
+        begun.found.record.text = text.into();
+        Some((begun.found, lines))
+    }
+
+    /// Notes what the rows of the table to come look like.
+    pub(super) fn note(&mut self, line: Option<&Line<'_>>, text: &str) {
+        if let Some(Line::TasksHeader(columns)) = line {
+            self.columns = Some((columns.clone(), text.len()));
+        }
+    }
+
+    /// Whether `text` is the beginning of a report's line, and not all of it.
+    fn wants_more(&self, line: Option<&Line<'_>>, text: &str, stamped: bool) -> bool {
+        match line {
+            Some(Line::Invoked(_)) => !text.contains("adj="),
+            Some(Line::Cpu(read)) => read.kernel.is_none(),
+            Some(Line::OomKill(read)) => !read.is_whole(),
+            Some(Line::Killed(read)) => {
+                let last = text.trim_end().rsplit(", ").next().unwrap_or_default();
+                read.total_vm.is_none()
+                    || !(last.ends_with("kB") && !last.starts_with("UID:") || last.contains("adj:"))
+            }
+            Some(Line::TaskRow(row)) => self
+                .columns
+                .as_ref()
+                .is_some_and(|(columns, header)| text.len() < *header && columns.want_more_than(row)),
+            Some(Line::StatsOf { stats, .. }) => !stats.contains("unevictable:"),
+            Some(Line::StatsFor { .. } | Line::Torn(_)) => true,
+            Some(_) => false,
+            None => {
+                (stamped && text.trim_ascii().is_empty())
+                    || text.starts_with(['M', 'O', 'K', 'T', '[', 'm', 's', 'k'])
+                        && BEGINNINGS.iter().any(|words| text.starts_with(words))
+            }
+        }
+    }
+}
+
+/// How lines of a report begin that say nothing before they are whole.
+const BEGINNINGS: [&str; 13] = [
+    "Memory cgroup out of memory",
+    "Out of memory",
+    "Out of Memory",
+    "Killed process ",
+    "Kill process ",
+    "Task in /",
+    "Tasks state (",
+    "[  pid  ] ",
+    "[ pid ] ",
+    "memory: usage ",
+    "memory+swap: usage ",
+    "swap: usage ",
+    "kmem: usage ",
+];
+
+/// Whether a line is one of a report by itself, so that it goes on with none.
+fn stands_alone(text: &str) -> bool {
+    let text = text.trim_start_matches(' ');
+    !matches!(Line::parse(text), None | Some(Line::Machine(_) | Line::Cpuset { .. }))
+}
+
+/// Both pieces as one text, with or without a blank between: whichever says more.
+fn joined(begun: &str, piece: &str) -> String {
+    let piece = piece.trim_end();
+    let close = format!("{begun}{piece}");
+    if begun.is_empty() || begun.ends_with(' ') || piece.starts_with(' ') {
+        return close;
+    }
+    let apart = format!("{begun} {piece}");
+    // Between the parts of a path or a list there are no blanks.
+    let is_list = ["oom-kill:", "Task in ", "Tasks in "].iter().any(|words| begun.starts_with(words));
+    match quality(&apart).cmp(&quality(&close)) {
+        std::cmp::Ordering::Less => close,
+        std::cmp::Ordering::Equal if is_list => close,
+        std::cmp::Ordering::Greater | std::cmp::Ordering::Equal => apart,
+    }
+}
+
+/// How much a text says as a line of a report.
+fn quality(text: &str) -> usize {
+    let said = |options: &[bool]| options.iter().filter(|said| **said).count();
+    match Line::parse(text) {
+        None => 0,
+        Some(Line::Torn(_)) => 1,
+        Some(Line::Invoked(read)) => {
+            2 + said(&[
+                read.gfp_bits.is_some(),
+                read.order.is_some(),
+                read.oom_score_adj.is_some(),
+                read.gfp_names.is_some(),
+            ])
+        }
+        Some(Line::OomKill(read)) => {
+            2 + said(&[
+                read.constraint.is_some(),
+                read.cpuset.is_some(),
+                read.oom_memcg.is_some() || read.global,
+                read.task_memcg.is_some(),
+                read.is_whole(),
+            ])
+        }
+        Some(Line::Killed(read)) => {
+            2 + said(&[
+                read.total_vm.is_some(),
+                read.anon_rss.is_some(),
+                read.file_rss.is_some(),
+                read.shmem_rss.is_some(),
+                read.uid.is_some(),
+                read.pgtables.is_some(),
+                read.oom_score_adj.is_some(),
+            ])
+        }
+        Some(Line::TasksHeader(columns)) => 2 + columns.known(),
+        Some(Line::TaskRow(_)) => 2 + text.split_ascii_whitespace().count(),
+        Some(Line::StatsOf { stats, .. }) => 3 + stats.split_ascii_whitespace().count(),
+        Some(Line::Cpu(read)) => 2 + usize::from(read.kernel.is_some()),
+        Some(_) => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::unwrap_text;
+
+    /// The texts that come out of these lines.
+    fn texts(lines: &[&str]) -> Vec<String> {
+        let mut wrapped = Wrapped::default();
+        let mut texts = Vec::new();
+        for (number, line) in (1..).zip(lines) {
+            let found = unwrap_text(line);
+            texts.extend(wrapped.take_back(&found).map(|(found, _)| found.record.text.into_owned()));
+            if wrapped.is_empty() && !wrapped.is_beginning(&found, Line::parse(&found.record.text).as_ref()) {
+                texts.push(found.record.text.into_owned());
+            } else {
+                let joined = wrapped.join(found, (number, number));
+                texts.extend(joined.map(|(found, _)| found.record.text.into_owned()));
+            }
+        }
+        texts.extend(wrapped.release().map(|(found, _)| found.record.text.into_owned()));
+        texts
+    }
+
+    #[test]
+    fn broken_lines_are_put_together() {
+        for (lines, whole) in [
+            (
+                &[
+                    "[ 1.000000] x invoked oom-killer: ",
+                    "gfp_mask=0xcc0(GFP_KERNEL), order=0,",
+                    "oom_score_adj=0",
+                ][..],
+                "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
+            ),
+            (
+                &[
+                    "[ 1.000000] ",
+                    "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom",
+                    "_memcg=/test,task_m",
+                    "emcg=/test,task=stress,pid=1122,uid=0",
+                ],
+                "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/test,task_memcg=/test,task=stress,pid=1122,uid=0",
+            ),
+            (
+                &[
+                    "[ 1.000000] Memory cgroup out of memory: Killed process 7 (br) total-vm:22239",
+                    "788kB, anon-rss:1kB, file-rss",
+                    ":0kB",
+                ],
+                "Memory cgroup out of memory: Killed process 7 (br) total-vm:22239788kB, anon-rss:1kB, file-rss:0kB",
+            ),
+            (
+                &["[ 1.000000] Out of memory: Kill process 284", "(x y) score 5 or sacrifice child"],
+                "Out of memory: Kill process 284 (x y) score 5 or sacrifice child",
+            ),
+            (
+                &[
+                    "[ 1.000000] [  pid  ]   uid  tgid total_vm      rss ",
+                    "pgtables_bytes swapents oom_score_ad",
+                    "j name",
+                ],
+                "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name",
+            ),
+        ] {
+            assert_eq!(texts(lines), [whole]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_on_stays_apart() {
+        let lines = [
+            "[ 1.000000] x invoked oom-killer: ",
+            "[ 1.000000] Call Trace:",
+            "[ 1.000000] Out of memory",
+            "and more of it",
+        ];
+        assert_eq!(texts(&lines), ["x invoked oom-killer: ", "Call Trace:", "Out of memory"]);
+    }
+}
