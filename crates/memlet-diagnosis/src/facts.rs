@@ -13,8 +13,10 @@ use crate::kills::Kills;
 use crate::verdict::{Fact, Outcome, Topic};
 
 pub(crate) use charged::{Composition, composition};
+pub(crate) use chosen::scored;
+pub(crate) use killed::{brief, held};
 pub use limit::level_phrase;
-pub(crate) use limit::{own_and_pod_limit_equal, peak_below_own_limit};
+pub(crate) use limit::{own_and_pod_limit_equal, peak_below_own_limit, shortened};
 
 impl Fact {
     fn new(topic: Topic, text: impl Into<String>) -> Self {

@@ -29,7 +29,7 @@ const CHILDREN_LISTED: usize = 3;
 
 /// The headline, then a line or more per fact, child, remedy and missing witness. Ends with a newline.
 pub fn text(verdict: &Verdict, style: Style) -> String {
-    let mut page = Page { style, out: String::new() };
+    let mut page = Page::new(style);
     page.headline(verdict);
     for fact in &verdict.facts {
         page.paragraph(fact.topic.label(), &fact.text);
@@ -53,12 +53,17 @@ pub fn text(verdict: &Verdict, style: Style) -> String {
     page.out
 }
 
-struct Page {
+/// A page of labelled paragraphs.
+pub(crate) struct Page {
     style: Style,
-    out: String,
+    pub(crate) out: String,
 }
 
 impl Page {
+    pub(crate) fn new(style: Style) -> Self {
+        Self { style, out: String::new() }
+    }
+
     fn headline(&mut self, verdict: &Verdict) {
         let colour = match verdict.outcome {
             Outcome::Completed => AnsiColor::Green,
@@ -77,8 +82,27 @@ impl Page {
         let _ = writeln!(self.out, "{}: {headline}", printable(&name));
     }
 
-    fn paragraph(&mut self, label: &str, text: &str) {
-        let width = self.style.width.unwrap_or(USUAL_WIDTH).max(LEAST_WIDTH) - INDENT;
+    /// One or more lines over the whole width, which stand out.
+    pub(crate) fn title(&mut self, text: &str, colour: AnsiColor) {
+        let style = Ansi::new().bold().fg_color(Some(colour.into()));
+        for line in wrapped(&printable(text), self.width()) {
+            let _ = writeln!(self.out, "{}", self.styled(style, &line));
+        }
+    }
+
+    /// A line as it is, dimmed or not; what it holds must be printable.
+    pub(crate) fn line(&mut self, line: &str, style: Ansi) {
+        let line = self.styled(style, line.trim_end());
+        let _ = writeln!(self.out, "{line}");
+    }
+
+    fn width(&self) -> usize {
+        self.style.width.unwrap_or(USUAL_WIDTH).max(LEAST_WIDTH)
+    }
+
+    /// A label and what it is about.
+    pub(crate) fn paragraph(&mut self, label: &str, text: &str) {
+        let width = self.width() - INDENT;
         let text = printable(text);
         for (index, line) in wrapped(&text, width).into_iter().enumerate() {
             let label = if index == 0 { label } else { "" };
@@ -88,7 +112,7 @@ impl Page {
     }
 
     /// A line that must survive being copied: never wrapped.
-    fn preformatted(&mut self, line: &str) {
+    pub(crate) fn preformatted(&mut self, line: &str) {
         let line = self.styled(Ansi::new().fg_color(Some(AnsiColor::Green.into())), &printable(line));
         let _ = writeln!(self.out, "{:INDENT$}{line}", "");
     }
@@ -102,9 +126,14 @@ impl Page {
     }
 }
 
-/// Process names are chosen by whoever runs the process: no control character of theirs reaches a terminal.
+/// Process names are chosen by whoever runs the process: no control character of theirs reaches a terminal, and none
+/// that turns the direction of writing, hides, or ends a line.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Breaks at blanks; a word longer than a line keeps one of its own.

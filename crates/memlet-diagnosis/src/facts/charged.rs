@@ -38,19 +38,13 @@ impl Composition {
 /// From the statistics in the kernel's report. The cgroup's files do not do: they are read after the death, when
 /// the memory is gone.
 pub(crate) fn composition(report: &Report) -> Option<Composition> {
-    let stat = |key: &str| report.stats.get(key).copied().map(Bytes::new);
-    // v1 counts a group without those below it unless the key says total; v2 always counts all. v1's cache and
-    // v2's file include tmpfs.
-    let (anonymous, file, shared) = match stat("total_rss") {
-        Some(anonymous) => (Some(anonymous), stat("total_cache"), stat("total_shmem")),
-        None => (stat("anon"), stat("file"), stat("shmem")),
-    };
-    if anonymous.is_none() && file.is_none() {
-        return None;
-    }
-    let kernel = stat("kernel").or_else(|| report.kmem.map(|kmem| kmem.usage));
-    let page_cache = file.map(|file| file.saturating_sub(shared.unwrap_or_default()));
-    Some(Composition { anonymous, page_cache, shared, kernel })
+    let charged = report.charged()?;
+    Some(Composition {
+        anonymous: charged.anon,
+        page_cache: charged.file,
+        shared: charged.shmem,
+        kernel: charged.kernel,
+    })
 }
 
 pub(super) fn fact(kill: Option<&KillRecord>) -> Option<Fact> {

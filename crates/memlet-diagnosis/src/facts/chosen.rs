@@ -35,12 +35,12 @@ fn by_score(report: &Report) -> Option<String> {
             let count = counted(ranking.len() as u64, "process", "processes");
             Some(format!("highest score of {count}, {}; next: {next}", scored(report, *chosen)?))
         }
-        Choice::Unknown => None,
+        Choice::Unknown { .. } => None,
     }
 }
 
 /// `memory-eater 255.2Mi (128.1Mi held + 995‰ of 128Mi)`.
-fn scored(report: &Report, ranked: Ranked) -> Option<String> {
+pub(crate) fn scored(report: &Report, ranked: Ranked) -> Option<String> {
     let task = report.task(ranked.pid)?;
     let page_size = report.page_size?;
     let score = Bytes::from_pages(u64::try_from(ranked.points).unwrap_or(0), page_size.get());

@@ -77,7 +77,8 @@ fn reported(report: &Report) -> Option<String> {
     let limit = memory.limit.bytes().map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     let path =
         report.oom_memcg.as_ref().map(|path| format!(" (cgroup {})", shortened(path))).unwrap_or_default();
-    Some(format!(": usage {}, limit {limit}, failcnt {}{path}", memory.usage, memory.failcnt))
+    let failcnt = memory.failcnt.map(|failcnt| format!(", failcnt {failcnt}")).unwrap_or_default();
+    Some(format!(": usage {}, limit {limit}{failcnt}{path}", memory.usage))
 }
 
 /// The same from the cgroup's files, read after the death: the usage has sunk by then, the peak has not.
@@ -100,7 +101,7 @@ fn counted_at_end(end: &ContainerEnd, kill: Option<&KillRecord>, level: Option<L
 }
 
 /// Ids are long and say little twice: each piece keeps at most 16 characters.
-fn shortened(path: &str) -> String {
+pub(crate) fn shortened(path: &str) -> String {
     let piece = |piece: &str| match piece.char_indices().nth(16) {
         Some((end, _)) => format!("{}…", &piece[..end]),
         None => piece.to_owned(),

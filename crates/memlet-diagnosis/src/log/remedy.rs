@@ -1,0 +1,281 @@
+//! What to change. Numbers follow from the report or are not given.
+
+mod machine; // where the machine, or the node, was short
+
+use memlet_bytes::Bytes;
+use memlet_oomlog::{Ending, Report};
+use serde::Serialize;
+
+use super::place::{Place, PlaceKind};
+use super::{Level, Scene, story};
+use crate::amount::quantity;
+use crate::remedy::suggested_limit;
+
+/// What to change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Advice {
+    /// What, to how much, and why so much.
+    pub text: String,
+    /// Commands to copy, each on its own line. Those that change something are safe to read first: none is more than
+    /// the text says.
+    pub commands: Vec<String>,
+}
+
+impl Advice {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), commands: Vec::new() }
+    }
+
+    fn with(mut self, command: Option<String>) -> Self {
+        self.commands.extend(command);
+        self
+    }
+}
+
+pub(super) fn of(scene: Scene<'_>) -> Option<Advice> {
+    if scene.is_by_hand() {
+        return Some(Advice::new("nothing: the kill was asked for, and memory need not have been short"));
+    }
+    match scene.report.ending {
+        Some(Ending::Panic) => {
+            let mut advice = machine::advice(scene);
+            advice.text.push_str(
+                ". A panic instead of a kill is asked for by vm.panic_on_oom; at 0 the kernel kills one process and goes on",
+            );
+            return Some(advice);
+        }
+        Some(Ending::NoKillableProcess) => {
+            return Some(Advice::new(
+                "let the kernel kill something there: what holds the memory has oom_score_adj -1000, or is no process \
+                 at all (tmpfs, kernel memory)",
+            ));
+        }
+        _ => {}
+    }
+    match scene.level? {
+        Level::Machine => Some(machine::advice(scene)),
+        Level::NodeAllocatable => Some(machine::node(scene)),
+        Level::QosClass => Some(Advice::new(
+            "Kubernetes sets no memory limit on a QoS class unless kubelet reserves for the others (--qos-reserved): find \
+             out who set this one, or lower what the Pods of the class use together",
+        )),
+        Level::Container | Level::Pod | Level::Other => raise(scene),
+    }
+}
+
+/// Raise the limit that was hit, where it is set.
+fn raise(scene: Scene<'_>) -> Option<Advice> {
+    let place = scene.place?;
+    let old = scene.report.memory.and_then(|memory| memory.limit.bytes());
+    if scene.trace_has(&["memory_max_write", "mem_cgroup_resize"]) {
+        return Some(Advice::new(
+            "lower a limit only to what is in use, or stop the processes first: the kill came from setting the limit",
+        ));
+    }
+    let first = volume(scene);
+    let change = |what: &str| match old {
+        Some(old) => {
+            let new = suggested_limit(old);
+            format!(
+                "{what} {} → {} (× 1.5, rounded up). The true need is not known, only that it is above {old}: it was \
+                 still asking. If {} runs out too, look for a leak",
+                quantity(old),
+                quantity(new),
+                quantity(new)
+            )
+        }
+        None => {
+            format!("{what}: raise it; by how much, the log does not tell, as the old limit is not in it")
+        }
+    };
+    let new = old.map(suggested_limit);
+    let advice = match place.kind {
+        _ if !place.is_whole => Advice::new(format!(
+            "{}; whoever made that cgroup set its limit, not the manager of what it lies in",
+            change("the limit of that inner cgroup")
+        )),
+        PlaceKind::KubernetesContainer => {
+            Advice::new(change("limits.memory of that container")).with(find_pod(scene))
+        }
+        PlaceKind::KubernetesPod => pod(scene, old, &change).with(find_pod(scene)),
+        PlaceKind::DockerContainer => Advice::new(change("docker's --memory (mem_limit in a Compose file)"))
+            .with(new.and_then(|new| container_update("docker", scene.report, place, new))),
+        PlaceKind::PodmanContainer => Advice::new(change("podman's --memory"))
+            .with(new.and_then(|new| container_update("podman", scene.report, place, new))),
+        PlaceKind::LxcContainer => {
+            Advice::new(change("the container's memory (limits.memory of LXD and Incus, memory of Proxmox)"))
+        }
+        PlaceKind::SystemdUnit | PlaceKind::SystemdSlice | PlaceKind::User | PlaceKind::UserSession => {
+            Advice::new(change("MemoryMax=")).with(new.and_then(|new| set_property(place, new)))
+        }
+        PlaceKind::SlurmJob => Advice::new(change("the job's --mem or --mem-per-cpu")),
+        PlaceKind::EcsTask => Advice::new(change("memory of the task definition")),
+        PlaceKind::Machine => Advice::new(change("the limit of the machine's scope")),
+        _ => Advice::new(change("the cgroup's limit (memory.max, or memory.limit_in_bytes of cgroup v1)")),
+    };
+    Some(Advice { text: format!("{first}{}", advice.text), ..advice })
+}
+
+/// The Pod's limit is the sum of its containers', or its own.
+fn pod(scene: Scene<'_>, old: Option<Bytes>, change: &dyn Fn(&str) -> String) -> Advice {
+    let of = old.map(|old| format!(" of {old}")).unwrap_or_default();
+    let largest = crate::tasks::larger_survivor(scene.report);
+    match largest {
+        Some((task, held)) => Advice::new(format!(
+            "the Pod's limit{of} is the sum of its containers', or its own (spec.resources): look at pid {} ({}) first, \
+             which held {held} of it and lives on, and lower what its container may use, or raise the limit of the one \
+             that was killed",
+            task.pid, task.comm
+        )),
+        None => Advice::new(format!(
+            "{}. The Pod's limit is the sum of its containers' limits, or its own (spec.resources): raise that of the \
+             container that was killed",
+            change("the Pod's limit")
+        )),
+    }
+}
+
+/// Where memory-backed files filled the limit, they are the first thing to look at.
+fn volume(scene: Scene<'_>) -> String {
+    let report = scene.report;
+    let Some(held) = story::shared(report).filter(|_| story::is_mostly_shared(report)) else {
+        return String::new();
+    };
+    let example = match scene.place.map(|place| place.kind) {
+        Some(PlaceKind::KubernetesContainer | PlaceKind::KubernetesPod) => {
+            "an emptyDir with medium: Memory, which counts against this limit and outlives a restart: give that volume a \
+             sizeLimit, or put it on disk"
+        }
+        _ => {
+            "/dev/shm or /tmp on tmpfs, which count against this limit: remove files there, or mount it smaller"
+        }
+    };
+    format!("most of it, {held}, is shared memory or files on tmpfs, such as {example}. Otherwise ")
+}
+
+/// How to find the Pod by the uid that the log has.
+fn find_pod(scene: Scene<'_>) -> Option<String> {
+    let uid = super::Kubernetes::of(scene.report)?.pod_uid.filter(|uid| is_plain(uid))?;
+    Some(format!(
+        "kubectl get pods -A -o custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,UID:.metadata.uid | \
+         grep {uid}"
+    ))
+}
+
+/// `docker update`, which wants both limits where both are set.
+fn container_update(program: &str, report: &Report, place: &Place, new: Bytes) -> Option<String> {
+    let id = place.id.as_deref().filter(|id| is_plain(id))?;
+    let old = report.memory?.limit.bytes()?;
+    // Both programs refuse a memory limit above that of memory and swap together; the allowance of swap is kept.
+    let swap = match (report.memory_swap, report.swap) {
+        (Some(both), _) => match both.limit.bytes() {
+            Some(both) => format!(" --memory-swap {}", (both.saturating_sub(old) + new).get()),
+            None => " --memory-swap -1".to_owned(),
+        },
+        (None, Some(swap)) => match swap.limit.bytes() {
+            Some(swap) => format!(" --memory-swap {}", (swap + new).get()),
+            None => " --memory-swap -1".to_owned(),
+        },
+        (None, None) => return None,
+    };
+    Some(format!("{program} update --memory {}{swap} {id}", new.get()))
+}
+
+/// `systemctl set-property`; a user's own units have a manager of their own.
+fn set_property(place: &Place, new: Bytes) -> Option<String> {
+    if !matches!(place.kind, PlaceKind::SystemdUnit | PlaceKind::SystemdSlice) {
+        return None;
+    }
+    let unit = place.id.as_deref().filter(|unit| is_plain(unit))?;
+    // In a container the unit is not this machine's.
+    let is_here =
+        place.name == format!("systemd unit {unit}") || place.name == format!("systemd slice {unit}");
+    is_here.then(|| format!("systemctl set-property {unit} MemoryMax={}", new.get()))
+}
+
+/// Names in a log are chosen by others: nothing that a shell would read in another way goes into a command.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('-')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@:._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use memlet_oomlog::{Limit, Scope, Usage};
+
+    use super::*;
+    use crate::log::explain;
+
+    fn at(path: &str) -> Report {
+        let limit = |mib| Usage {
+            usage: Bytes::from_mib(mib),
+            limit: Limit::Bytes(Bytes::from_mib(mib)),
+            failcnt: Some(3),
+        };
+        Report {
+            scope: Some(Scope::Memcg),
+            oom_memcg: Some(path.to_owned()),
+            task_memcg: Some(path.to_owned()),
+            memory: Some(limit(128)),
+            memory_swap: Some(limit(256)),
+            ending: Some(Ending::Killed),
+            ..Report::default()
+        }
+    }
+
+    fn advice(report: &Report) -> Advice {
+        explain(report).remedy.unwrap()
+    }
+
+    #[test]
+    fn the_object_to_change_is_named() {
+        const ID: &str = "2e088fe462e25e60be1dafafe2c05c47bda1a97978648d10ad2b7484fc0b8f50";
+        for (path, text, command) in [
+            (
+                "/system.slice/db.service",
+                "MemoryMax= 128Mi → 192Mi",
+                "systemctl set-property db.service MemoryMax=201326592",
+            ),
+            (
+                &format!("/docker/{ID}"),
+                "--memory",
+                &format!("docker update --memory 201326592 --memory-swap 335544320 {ID}"),
+            ),
+            ("/kubepods/podaa-bb/c1", "limits.memory of that container 128Mi → 192Mi", "kubectl get pods"),
+            ("/kubepods/podaa-bb", "the Pod's limit 128Mi → 192Mi", "kubectl get pods"),
+            ("/slurm/uid_1/job_7", "--mem", ""),
+            ("/lxc/7", "Proxmox", ""),
+            ("/foo", "memory.max", ""),
+            ("/system.slice/db.service/inner", "inner cgroup", ""),
+        ] {
+            let advice = advice(&at(path));
+            assert!(advice.text.contains(text), "{path}: {}", advice.text);
+            assert!(advice.commands.concat().starts_with(command), "{path}: {:?}", advice.commands);
+            assert_eq!(advice.commands.is_empty(), command.is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_give_no_command() {
+        for path in
+            ["/system.slice/a;reboot.service", "/system.slice/$(x).service", "/system.slice/-a.service"]
+        {
+            assert_eq!(advice(&at(path)).commands, Vec::<String>::new(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_no_limit_mends() {
+        let by_hand = Report { order: Some(-1), scope: Some(Scope::System), ..Report::default() };
+        assert!(advice(&by_hand).text.starts_with("nothing"));
+        let protected = Report { ending: Some(Ending::NoKillableProcess), ..at("/foo") };
+        assert!(advice(&protected).text.contains("-1000"));
+        let mut tmpfs = at("/kubepods/podaa-bb/c1");
+        tmpfs.stats =
+            [("anon", 1), ("file", 100 << 20), ("shmem", 100 << 20)].map(|(k, v)| (k.to_owned(), v)).into();
+        assert!(advice(&tmpfs).text.starts_with("most of it, 100Mi, is shared memory"));
+        assert_eq!(explain(&Report::default()).remedy, None);
+    }
+}

@@ -1,0 +1,130 @@
+//! The machine was short, or the part of a node that is meant for Pods.
+
+use memlet_bytes::Bytes;
+use memlet_oomlog::Scope;
+
+use super::super::story::{Hog, hogs};
+use super::super::{Kubernetes, Scene};
+use super::Advice;
+use crate::tasks;
+
+/// The whole machine, or some of its memory nodes.
+pub(super) fn advice(scene: Scene<'_>) -> Advice {
+    let report = scene.report;
+    match report.scope {
+        Some(Scope::Cpuset) => {
+            return Advice::new(
+                "allow more memory nodes (cpuset.mems), or start less in that cpuset: only its nodes ran out",
+            );
+        }
+        Some(Scope::Mempolicy) => {
+            return Advice::new(
+                "bind to more memory nodes, or prefer instead of bind (numactl --preferred): only the bound nodes ran out",
+            );
+        }
+        _ => {}
+    }
+    let hogs = hogs(report);
+    let mut text: Vec<String> = hogs.iter().map(|hog| against(*hog).to_owned()).collect();
+    if report.order.is_some_and(|order| order > 0) && hogs.is_empty() {
+        text.push(
+            "the request was for several pages in a row: vm.min_free_kbytes keeps more in reserve for those"
+                .to_owned(),
+        );
+    }
+    if hogs.is_empty() || text.is_empty() {
+        text.push(largest(scene));
+    }
+    if Kubernetes::of(report).is_some() {
+        text.push(
+            "On a Kubernetes node neither the limit of all Pods nor kubelet's eviction came before the end: raise \
+             kubelet's systemReserved and kubeReserved by what runs outside Pods, and evictionHard memory.available"
+                .to_owned(),
+        );
+    } else if report.machine.as_ref().is_some_and(|machine| machine.total_swap == Some(Bytes::ZERO)) {
+        text.push("Some swap would let idle memory make room before anything is killed".to_owned());
+    }
+    Advice::new(sentences(&text))
+}
+
+/// Joined so that each is a sentence of its own; the first begins in lower case, as it follows a label.
+fn sentences(parts: &[String]) -> String {
+    let mut text = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        if index == 0 {
+            text.push_str(part);
+            continue;
+        }
+        text.push_str(". ");
+        let mut characters = part.chars();
+        text.extend(characters.next().into_iter().flat_map(char::to_uppercase));
+        text.push_str(characters.as_str());
+    }
+    text
+}
+
+fn against(hog: Hog) -> &'static str {
+    match hog {
+        Hog::HugePages(_) => "set fewer huge pages aside (vm.nr_hugepages, hugepages= at boot), or use them",
+        Hog::Slab(_) => {
+            "no process is to blame: watch the kernel's caches with slabtop, and update or report the driver or filesystem \
+             whose cache grows"
+        }
+        Hog::Shared(_) => {
+            "look at tmpfs and shared memory first (df -t tmpfs, ipcs -m): remove what is left there, or give each mount a \
+             size; killing does not free it"
+        }
+        Hog::Uncounted(_) => "find the driver, balloon or GPU that holds what no counter shows",
+    }
+}
+
+/// What held most.
+fn largest(scene: Scene<'_>) -> String {
+    let report = scene.report;
+    let by_size = tasks::by_size(report);
+    let Some((task, held)) = by_size.first() else {
+        return "run less on this machine, or give it more memory; what held most is not in the log"
+            .to_owned();
+    };
+    let killed = report.victims.iter().any(|victim| victim.pid == task.pid);
+    if killed {
+        return format!(
+            "{} (pid {}) held most, {held}: give it a limit of its own (a cgroup: limits.memory, MemoryMax=, --memory), so \
+             that it meets that before the machine is full; or run less here, or add memory",
+            task.comm, task.pid
+        );
+    }
+    format!(
+        "{} (pid {}) held most, {held}, and lives on: limit that one, or lower the oom_score_adj of the one that was \
+         killed; or run less here, or add memory",
+        task.comm, task.pid
+    )
+}
+
+/// The limit of all Pods together.
+pub(super) fn node(scene: Scene<'_>) -> Advice {
+    let report = scene.report;
+    let limit = report.memory.and_then(|memory| memory.limit.bytes());
+    let of = limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let by_size = tasks::by_size(report);
+    let most =
+        by_size.first().map(|(task, held)| format!("{} (pid {}) held most, {held}. ", task.comm, task.pid));
+    let class = Kubernetes::of(report).and_then(|kubernetes| kubernetes.qos_class);
+    let class = match class.as_deref() {
+        Some("BestEffort") => {
+            "What was killed is BestEffort, without a request: give it a request of what it needs, so that it is placed \
+             where that much is free, and a limit"
+        }
+        Some("Burstable") => {
+            "What was killed is Burstable: a request of what it really uses places it where that is free, and makes it \
+             die later than others"
+        }
+        _ => "Give each Pod a request of what it really uses, and a limit",
+    };
+    Advice::new(format!(
+        "the Pods of this node may use more together than its allocatable memory{of} (capacity less kubeReserved, \
+         systemReserved and the eviction threshold). {}{class}. Raising evictionHard memory.available lets kubelet evict \
+         in order before the kernel kills",
+        most.unwrap_or_default()
+    ))
+}
