@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use crate::house::{House, eater, finish};
+use crate::house::{House, MEMLET, eater, finish};
 use crate::{Test, test};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -49,7 +49,30 @@ fn at_the_containers_limit() -> Result<(), Failed> {
     assert_eq!(record["victim"], "main");
     assert_eq!(record["subject"]["container"], "eater");
     assert_eq!(record["report"]["complete"], true);
+    in_the_kernels_own_log(&document["pods"][0]["metadata"]["uid"])?;
     house.nothing_is_left()
+}
+
+/// `memlet explain --kernel` finds the same kill, without knowing of any Pod.
+fn in_the_kernels_own_log(pod_uid: &Value) -> Result<(), Failed> {
+    let mut command = std::process::Command::new(MEMLET);
+    command.args(["explain", "--kernel", "-o", "json"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let document = finish(command.spawn()?)?.exits(0).json()?;
+    let reports = document["reports"].as_array().ok_or("no reports")?;
+    let ours =
+        reports.iter().find(|report| report["kubernetes"]["podUid"] == *pod_uid).ok_or("no report of it")?;
+    assert_eq!(
+        (&ours["level"], &ours["complete"]),
+        (&Value::from("container"), &Value::from(true)),
+        "{ours:#}"
+    );
+    assert_eq!(
+        (&ours["limitBytes"], &ours["choiceAgrees"]),
+        (&Value::from(48 << 20), &Value::from(true)),
+        "{ours:#}"
+    );
+    Ok(())
 }
 
 /// The small one holds still; the large one grows until the sum of both is full.

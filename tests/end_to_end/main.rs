@@ -8,6 +8,7 @@ mod bad_input;
 mod endings;
 mod environment;
 mod examples;
+mod explain;
 mod house;
 mod images;
 mod isolation;
@@ -27,6 +28,8 @@ pub(crate) struct Test {
     name: String,
     needs: &'static [&'static str],
     version: Option<Version>,
+    /// It needs neither root nor cgroups.
+    anywhere: bool,
     run: Box<dyn FnOnce() -> Result<(), Failed> + Send>,
 }
 
@@ -35,7 +38,7 @@ pub(crate) fn test(
     name: impl Into<String>,
     run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Test {
-    Test { name: name.into(), needs: &[], version: None, run: Box::new(run) }
+    Test { name: name.into(), needs: &[], version: None, anywhere: false, run: Box::new(run) }
 }
 
 /// A test that needs other programs.
@@ -44,7 +47,15 @@ pub(crate) fn test_with(
     needs: &'static [&'static str],
     run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Test {
-    Test { name: name.into(), needs, version: None, run: Box::new(run) }
+    Test { name: name.into(), needs, version: None, anywhere: false, run: Box::new(run) }
+}
+
+/// A test that any machine can do.
+pub(crate) fn test_anywhere(
+    name: impl Into<String>,
+    run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Test {
+    Test { anywhere: true, ..test(name, run) }
 }
 
 impl Test {
@@ -71,6 +82,7 @@ fn main() -> ExitCode {
         readers::tests(),
         trust::tests(),
         isolation::tests(),
+        explain::tests(),
     ] {
         tests.extend(each);
     }
@@ -79,7 +91,7 @@ fn main() -> ExitCode {
 }
 
 fn trial(test: Test) -> Trial {
-    let missing = house::what_is_missing(test.needs);
+    let missing = if test.anywhere { None } else { house::what_is_missing(test.needs) };
     let required = std::env::var_os("REQUIRE_KERNEL").is_some();
     match missing {
         Some(missing) if required => {

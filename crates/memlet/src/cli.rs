@@ -14,6 +14,7 @@ use memlet_cgroup::CgroupPath;
 Exit codes:
   0      done; for `run`, all containers completed
   1-255  for `run`, the exit code of the container that failed (137: killed)
+  1      for `explain`, no report was found
   2      a mistake in the input or the environment")]
 pub(crate) struct Arguments {
     /// What to do
@@ -30,6 +31,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run Pods to their end and say what happened
     Run(RunArguments),
+    /// Read kernel logs and explain every kill by the OOM killer in them
+    Explain(ExplainArguments),
     /// Import, list and remove container images
     Image(ImageArguments),
     /// Print a completion script for a shell
@@ -123,6 +126,65 @@ pub(crate) struct RunArguments {
 
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
+}
+
+/// `memlet explain`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  memlet explain /var/log/kern.log /var/log/kern.log.1.gz
+  memlet explain --kernel                        # this machine's own log
+  journalctl -k -b -1 -o export | memlet explain -
+  dmesg -w | memlet explain -                    # each report as it comes
+  memlet explain -f /var/log/kern.log            # the same, across log rotation
+  memlet explain --all -o markdown kern.log      # to paste into an issue
+  memlet explain -o json kern.log | jq '.reports[].victims'
+
+Any kernel since 2.6.32 and any form of its log is read: dmesg, /dev/kmsg, syslog, journalctl, JSON lines, the logs of
+containers; plain, or compressed by gzip, zstd or xz. One report is told whole; several are summed up by cgroup.
+
+Exit codes:
+  0  reports were found, of the kernel or of a daemon that kills in its place
+  1  none was found; what was read is said on standard error
+  2  an input could not be read, or a mistake on the command line")]
+pub(crate) struct ExplainArguments {
+    /// Kernel logs: files, or - for standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Read this machine's own log (/dev/kmsg), from the oldest record that the kernel still holds
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) kernel: bool,
+
+    /// Tell each report whole, instead of a summary when there are several
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Go on with what is added to the logs, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// Processes shown in the table of each report
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+
+    /// How to print what was found
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: ExplainFormat,
+}
+
+/// How reports are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document on standard output, written as the logs are read
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// To paste into an issue
+    Markdown,
 }
 
 /// `memlet image`

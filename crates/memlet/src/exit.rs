@@ -9,6 +9,8 @@ pub(crate) struct Exit(u8);
 impl Exit {
     /// Everything asked for was done; for `run`, all containers completed.
     pub(crate) const DONE: Self = Self(0);
+    /// What was looked for is not there; for `explain`, no report of the OOM killer.
+    pub(crate) const NOT_FOUND: Self = Self(1);
     /// A mistake in the input or the environment, or a Pod that could not be run at all.
     pub(crate) const MISTAKE: Self = Self(2);
     /// Ended by Ctrl-C, as shells show it.

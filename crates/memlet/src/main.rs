@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod embedded;
 mod exit;
+mod explain;
 mod manifest;
 mod run;
 mod say;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     say::start_tracing(arguments.log.as_deref());
     let result = match arguments.command {
         Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Image(arguments) => commands::image::run(&arguments),
         Command::Completions(arguments) => commands::reference::completions(&arguments),
         Command::Man(arguments) => commands::reference::man_pages(&arguments),

@@ -28,6 +28,11 @@ pub(crate) fn warning(text: &str) {
     complain(&format!("warning: {text}\n"));
 }
 
+/// Says something on standard error that is no error.
+pub(crate) fn note(text: &str) {
+    complain(text);
+}
+
 /// Where nobody reads standard error, what would go there must not keep the program from ending.
 fn complain(text: &str) {
     let stderr = io::stderr();
