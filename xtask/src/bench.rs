@@ -30,7 +30,13 @@ pub(crate) fn run(runs: usize) -> Result<()> {
     report("command to the container's first line seen", starts, "median <= 60 ms");
     let verdicts = (0..runs).map(|_| bench.verdict()).collect::<Result<Vec<_>>>()?;
     report("kernel's kill to the verdict seen", verdicts, "<= 50 ms");
-    bench.memory()
+    bench.memory()?;
+    logs()
+}
+
+/// How fast logs are read. The folder that `MEMLET_CORPUS` names has more kinds of them than this project's own fixtures.
+pub(crate) fn logs() -> Result<()> {
+    command::run(&mut cargo(&["bench", "--package", "memlet-oomlog", "--bench", "throughput"]))
 }
 
 struct Bench {

