@@ -96,10 +96,25 @@ pub enum Level {
     QosClass,
     /// The limit of all Pods together (`/kubepods`): the node's memory less its reservations.
     NodeAllocatable,
-    /// No limit at all: the machine had no memory left.
+    /// No limit at all: the machine had no memory left, or those of its memory nodes that a cpuset or a memory policy
+    /// allows.
     Machine,
-    /// A cgroup above or beside those that this node made.
+    /// Any other cgroup, such as one above or beside those that this node made.
     Other,
+}
+
+impl Level {
+    /// The word for it in tables.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Pod => "pod",
+            Self::QosClass => "QoS class",
+            Self::NodeAllocatable => "node allocatable",
+            Self::Machine => "machine",
+            Self::Other => "other cgroup",
+        }
+    }
 }
 
 /// The container that a kill happened in; for [`Victim::Sandbox`] the Pod's sandbox, as a container called `pause`.

@@ -12,11 +12,10 @@ use crate::evidence::{ContainerEnd, Exit, KillRecord, Level};
 use crate::kills::Kills;
 use crate::verdict::{Fact, Outcome, Topic};
 
-pub(crate) use charged::{Composition, composition};
 pub(crate) use chosen::scored;
 pub(crate) use killed::{brief, held};
 pub use limit::level_phrase;
-pub(crate) use limit::{own_and_pod_limit_equal, peak_below_own_limit, shortened};
+pub(crate) use limit::{counter, own_and_pod_limit_equal, peak_below_own_limit, shortened};
 
 impl Fact {
     fn new(topic: Topic, text: impl Into<String>) -> Self {

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod amount; // how amounts are written: for reading, for manifests
+mod charged; // what kind of memory was charged
 pub mod evidence; // what the witnesses said
 mod facts; // the statements that carry a verdict
 mod judge; // who ended it, and at whose limit

@@ -20,8 +20,9 @@ pub mod text; // for a terminal
 use memlet_oomlog::Report;
 use serde::Serialize;
 
-pub use choice::{Verification, verification};
-pub use level::{Kubernetes, Level};
+pub use crate::evidence::Level;
+pub use choice::Verification;
+pub use level::Kubernetes;
 pub use place::{Place, PlaceKind};
 pub use remedy::Advice;
 pub use rows::{Row, rows};
@@ -38,6 +39,8 @@ pub struct Explanation {
     pub task_place: Option<Place>,
     /// What the victim's cgroup is to Kubernetes; `None` where it is none of kubelet's.
     pub kubernetes: Option<Kubernetes>,
+    /// Whether the table of processes bears out the kernel's choice.
+    pub verification: Verification,
     /// The story in one sentence.
     pub summary: String,
     /// The story, in the order to read it.
@@ -125,9 +128,19 @@ pub fn explain(report: &Report) -> Explanation {
     let level = level::of(report, place.as_ref());
     let scene = Scene { report, level, place: place.as_ref(), task_place: task_place.as_ref() };
     let summary = story::summary(scene);
-    let facts = story::facts(scene);
+    let verification = choice::verification(report);
+    let facts = story::facts(scene, &verification);
     let remedy = remedy::of(scene);
-    Explanation { level, kubernetes: Kubernetes::of(report), summary, facts, remedy, place, task_place }
+    Explanation {
+        level,
+        kubernetes: Kubernetes::of(report),
+        verification,
+        summary,
+        facts,
+        remedy,
+        place,
+        task_place,
+    }
 }
 
 /// A report with what was found out about it.

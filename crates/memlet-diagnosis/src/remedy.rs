@@ -13,8 +13,9 @@ use memlet_oomlog::Report;
 
 use crate::Evidence;
 use crate::amount::quantity;
+use crate::charged::is_mostly_shared;
 use crate::evidence::{KillRecord, Level, Victim};
-use crate::facts::{Composition, composition, own_and_pod_limit_equal, peak_below_own_limit};
+use crate::facts::{own_and_pod_limit_equal, peak_below_own_limit};
 use crate::kills::sandbox_level;
 use crate::tasks;
 use crate::verdict::{Outcome, Patch, Remedy};
@@ -103,13 +104,18 @@ fn if_own_limit(evidence: &Evidence) -> Option<Remedy> {
     Some(remedy)
 }
 
-/// Where memory-backed files filled the limit, they are the first thing to look at. They stay when a container ends.
+/// Where a Pod has memory-backed files, and what to do about them. They stay when a container ends.
+pub(crate) const EMPTY_DIR: &str = "an emptyDir with medium: Memory, which counts against this limit and outlives a \
+                                    restart: give that volume a sizeLimit, or put it on disk";
+
+/// Where memory-backed files filled the limit, they are the first thing to look at; `such_as` says where they are.
+pub(crate) fn shared_first(report: &Report, such_as: &str) -> Option<String> {
+    let held = report.charged().filter(is_mostly_shared)?.shmem?;
+    Some(format!("most of it, {held}, is shared memory or files on tmpfs, such as {such_as}. Otherwise "))
+}
+
 fn volume(report: &Report) -> Option<String> {
-    let held = composition(report).filter(Composition::is_mostly_shared)?.shared?;
-    Some(format!(
-        "most of it, {held}, is shared memory or files on tmpfs, such as an emptyDir with medium: Memory, which counts \
-         against this limit and outlives a restart: give that volume a sizeLimit, or put it on disk. Otherwise "
-    ))
+    shared_first(report, EMPTY_DIR)
 }
 
 /// The Pod's limit ran out, and this container is not alone below it.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use memlet_bytes::Bytes;
-use memlet_oomlog::Report;
+use memlet_oomlog::{Report, Usage};
 
 use crate::Evidence;
 use crate::evidence::{ContainerEnd, KillRecord, Level};
@@ -74,11 +74,16 @@ fn whose(level: Option<Level>, evidence: &Evidence, report: Option<&Report>) -> 
 /// `: usage 128Mi, limit 128Mi, failcnt 412, cgroup …`, from the kernel's report.
 fn reported(report: &Report) -> Option<String> {
     let memory = report.memory?;
-    let limit = memory.limit.bytes().map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     let path =
         report.oom_memcg.as_ref().map(|path| format!(" (cgroup {})", shortened(path))).unwrap_or_default();
-    let failcnt = memory.failcnt.map(|failcnt| format!(", failcnt {failcnt}")).unwrap_or_default();
-    Some(format!(": usage {}, limit {limit}{failcnt}{path}", memory.usage))
+    Some(format!(": {}{path}", counter(memory)))
+}
+
+/// `usage 64Mi, limit 64Mi, failcnt 423`.
+pub(crate) fn counter(usage: Usage) -> String {
+    let limit = usage.limit.bytes().map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+    let failcnt = usage.failcnt.map(|failcnt| format!(", failcnt {failcnt}")).unwrap_or_default();
+    format!("usage {}, limit {limit}{failcnt}", usage.usage)
 }
 
 /// The same from the cgroup's files, read after the death: the usage has sunk by then, the peak has not.

@@ -18,7 +18,7 @@ pub struct Verification {
 }
 
 /// Computes the choice again. The one place that looks into [`Choice`].
-pub fn verification(report: &Report) -> Verification {
+pub(super) fn verification(report: &Report) -> Verification {
     let choice = report.choice();
     let reason = match choice {
         Choice::Agrees if report.order == Some(BY_HAND) => {
@@ -99,15 +99,16 @@ fn why_unknown(report: &Report, why: Obstacle) -> String {
 }
 
 /// The sentence for the story: who scored what, and who was next.
-pub(super) fn sentence(report: &Report) -> Option<String> {
+pub(super) fn sentence(report: &Report, verification: &Verification) -> Option<String> {
     let victim = report.victims.first()?;
-    let Verification { agrees, reason } = verification(report);
+    let agrees = verification.agrees;
+    let reason = verification.reason.as_deref();
     let mut sentences = Vec::new();
     if agrees == Some(true) {
         sentences.extend(highest(report, victim.pid));
     }
     match agrees {
-        Some(true) => sentences.extend(reason.as_deref().map(capitalised)),
+        Some(true) => sentences.extend(reason.map(capitalised)),
         Some(false) => sentences.push(format!("not by the table: {}", reason.unwrap_or_default())),
         None => {
             let printed = report.scored.as_ref().filter(|_| report.tasks.is_empty());
@@ -121,7 +122,7 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
 }
 
 /// Behind a full stop.
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     let first: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
     first + characters.as_str()
@@ -178,7 +179,7 @@ mod tests {
     fn the_sentence_says_who_and_who_is_next() {
         let report = report();
         assert_eq!(verification(&report), Verification { agrees: Some(true), reason: None });
-        insta::assert_snapshot!(sentence(&report).unwrap(), @"the highest score of 2 processes: p10 1.9Mi; next: p11 1.1Mi");
+        insta::assert_snapshot!(sentence(&report, &verification(&report)).unwrap(), @"the highest score of 2 processes: p10 1.9Mi; next: p11 1.1Mi");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use memlet_bytes::Bytes;
 use memlet_oomlog::{
-    Charged, Chosen, Constraint, Dropped, Ending, LogTime, Pages, Pid, Reaped, Report, Scope, Scored, Slab,
-    Task, Uid, Usage, Victim, Zone,
+    Charged, Chosen, Constraint, Dropped, Ending, LogTime, Pages, Pid, RawRange, Reaped, Report, Scope,
+    Scored, Slab, Task, Uid, Usage, Victim, Zone,
 };
 use serde::Serialize;
 
-use super::{Advice, Explanation, Kubernetes, Level, Place, Statement, verification};
+use super::{Advice, Explanation, Kubernetes, Level, Place, Statement, Verification};
 
 /// The value of `schema` in the document.
 pub const SCHEMA: &str = "memlet.dev/explain/v1";
@@ -54,7 +54,7 @@ pub struct ReportDocument<'a> {
     victims: Vec<VictimDocument<'a>>,
     tasks: Vec<TaskDocument<'a>>,
     choice_agrees: Option<bool>,
-    choice_reason: Option<String>,
+    choice_reason: Option<&'a str>,
     ending: Option<Ending>,
     group_kill: Option<&'a str>,
     complete: bool,
@@ -166,10 +166,8 @@ struct TaskDocument<'a> {
 #[serde(rename_all = "camelCase")]
 struct Raw<'a> {
     file: Option<&'a str>,
-    start_line: u64,
-    end_line: u64,
-    start_sequence: Option<u64>,
-    end_sequence: Option<u64>,
+    #[serde(flatten)]
+    range: RawRange,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -184,7 +182,7 @@ impl<'a> ReportDocument<'a> {
     /// The report as the document shows it; `file` is the name of the log it was read from.
     pub fn new(report: &'a Report, explanation: &'a Explanation, file: Option<&'a str>) -> Self {
         let memory = report.memory.map(Counter::from);
-        let verification = verification(report);
+        let Verification { agrees, reason } = &explanation.verification;
         let ranking: std::collections::HashMap<Pid, i64> =
             report.ranking().into_iter().map(|ranked| (ranked.pid, ranked.points)).collect();
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -235,21 +233,15 @@ impl<'a> ReportDocument<'a> {
                 .iter()
                 .map(|task| TaskDocument::new(task, badness(task.pid), report.page_size))
                 .collect(),
-            choice_agrees: verification.agrees,
-            choice_reason: verification.reason,
+            choice_agrees: *agrees,
+            choice_reason: reason.as_deref(),
             ending: report.ending,
             group_kill: report.group_kill.as_deref(),
             complete: report.complete,
             dropped: report.dropped,
             suppressed_before: report.suppressed_before,
             page_size_bytes: report.page_size,
-            raw: Raw {
-                file,
-                start_line: report.raw.start_line,
-                end_line: report.raw.end_line,
-                start_sequence: report.raw.start_sequence,
-                end_sequence: report.raw.end_sequence,
-            },
+            raw: Raw { file, range: report.raw },
             explanation: Story {
                 summary: &explanation.summary,
                 facts: &explanation.facts,

@@ -5,38 +5,7 @@ use memlet_policy::cgroup_names::{self, CgroupIdentity};
 use serde::Serialize;
 
 use super::place::{Place, PlaceKind};
-
-/// Where memory ran out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Level {
-    /// At a container's limit, whoever runs it.
-    Container,
-    /// At a Pod's limit.
-    Pod,
-    /// At the limit of a Kubernetes `QoS` class, which normally has none.
-    QosClass,
-    /// At the limit of all Pods of a node together.
-    NodeAllocatable,
-    /// On the machine, or on those of its memory nodes that a cpuset or a memory policy allows.
-    Machine,
-    /// At the limit of any other cgroup.
-    Other,
-}
-
-impl Level {
-    /// The word for it in tables.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Container => "container",
-            Self::Pod => "pod",
-            Self::QosClass => "QoS class",
-            Self::NodeAllocatable => "node allocatable",
-            Self::Machine => "machine",
-            Self::Other => "other cgroup",
-        }
-    }
-}
+use crate::evidence::Level;
 
 /// The level at which memory ran out; `place` is that of the cgroup whose limit was hit.
 pub(super) fn of(report: &Report, place: Option<&Place>) -> Option<Level> {

@@ -7,9 +7,9 @@ use memlet_oomlog::{Ending, Report};
 use serde::Serialize;
 
 use super::place::{Place, PlaceKind};
-use super::{Level, Scene, story};
+use super::{Level, Scene};
 use crate::amount::quantity;
-use crate::remedy::suggested_limit;
+use crate::remedy::{EMPTY_DIR, shared_first, suggested_limit};
 
 /// What to change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -136,22 +136,15 @@ fn pod(scene: Scene<'_>, old: Option<Bytes>, change: &dyn Fn(&str) -> String) ->
     }
 }
 
-/// Where memory-backed files filled the limit, they are the first thing to look at.
+/// Memory-backed files, where they filled the limit.
 fn volume(scene: Scene<'_>) -> String {
-    let report = scene.report;
-    let Some(held) = story::shared(report).filter(|_| story::is_mostly_shared(report)) else {
-        return String::new();
-    };
-    let example = match scene.place.map(|place| place.kind) {
-        Some(PlaceKind::KubernetesContainer | PlaceKind::KubernetesPod) => {
-            "an emptyDir with medium: Memory, which counts against this limit and outlives a restart: give that volume a \
-             sizeLimit, or put it on disk"
-        }
+    let such_as = match scene.place.map(|place| place.kind) {
+        Some(PlaceKind::KubernetesContainer | PlaceKind::KubernetesPod) => EMPTY_DIR,
         _ => {
             "/dev/shm or /tmp on tmpfs, which count against this limit: remove files there, or mount it smaller"
         }
     };
-    format!("most of it, {held}, is shared memory or files on tmpfs, such as {example}. Otherwise ")
+    shared_first(scene.report, such_as).unwrap_or_default()
 }
 
 /// How to find the Pod by the uid that the log has.

@@ -10,21 +10,20 @@ mod missing; // what the log lacks
 use memlet_bytes::Bytes;
 use memlet_oomlog::Ending;
 
-use super::{Level, Scene, Statement, Topic, choice};
+use super::{Level, Scene, Statement, Topic, Verification, choice};
 use crate::amount::counted;
 
-pub(super) use charged::{is_mostly_shared, shared};
 pub(super) use machine::{Hog, hogs};
 
 /// The statements that there is evidence for, in the order to read them.
-pub(super) fn facts(scene: Scene<'_>) -> Vec<Statement> {
+pub(super) fn facts(scene: Scene<'_>, verification: &Verification) -> Vec<Statement> {
     let statements = [
         (Topic::When, when(scene)),
         (Topic::Limit, Some(limit::sentence(scene))),
         (Topic::Asked, asked::sentence(scene)),
         (Topic::Killed, killed::sentence(scene)),
         (Topic::Ended, killed::otherwise(scene)),
-        (Topic::Chosen, choice::sentence(scene.report)),
+        (Topic::Chosen, choice::sentence(scene.report, verification)),
         (Topic::Charged, charged::sentence(scene)),
         (Topic::Machine, machine::sentence(scene)),
         (Topic::Pace, limit::pace(scene)),

@@ -3,6 +3,7 @@
 use memlet_bytes::Bytes;
 use memlet_oomlog::Scope;
 
+use super::super::choice::capitalised;
 use super::super::story::{Hog, hogs};
 use super::super::{Kubernetes, Scene};
 use super::Advice;
@@ -56,9 +57,7 @@ fn sentences(parts: &[String]) -> String {
             continue;
         }
         text.push_str(". ");
-        let mut characters = part.chars();
-        text.extend(characters.next().into_iter().flat_map(char::to_uppercase));
-        text.push_str(characters.as_str());
+        text.push_str(&capitalised(part));
     }
     text
 }

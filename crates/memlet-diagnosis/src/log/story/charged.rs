@@ -4,44 +4,20 @@ use memlet_bytes::Bytes;
 use memlet_oomlog::{Charged, Report};
 
 use super::{Scene, percent};
-use crate::facts::brief;
+use crate::charged::{by_kind, is_mostly_kernel, is_mostly_page_cache, is_mostly_shared};
 use crate::tasks;
-
-/// tmpfs and shared memory at the limit, where that is told.
-pub(in crate::log) fn shared(report: &Report) -> Option<Bytes> {
-    report.charged()?.shmem
-}
-
-/// Whether tmpfs and shared memory are at least half of what has a kind.
-pub(in crate::log) fn is_mostly_shared(report: &Report) -> bool {
-    report.charged().is_some_and(|charged| is_mostly(charged, charged.shmem))
-}
-
-fn is_mostly(charged: Charged, part: Option<Bytes>) -> bool {
-    let all: Bytes = [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
-    part.is_some_and(|part| part > Bytes::ZERO && part.get() >= all.get() / 2)
-}
 
 pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
     let report = scene.report;
     let charged = report.charged()?;
-    let parts: Vec<_> = [
-        (charged.anon, "anonymous"),
-        (charged.kernel, "kernel"),
-        (charged.shmem, "tmpfs or shared"),
-        (charged.file, "page cache"),
-    ]
-    .into_iter()
-    .filter_map(|(amount, kind)| Some(format!("{} {kind}", brief(amount?))))
-    .collect();
-    let mut text = parts.join(", ");
-    if is_mostly(charged, charged.shmem) {
+    let mut text = by_kind(&charged);
+    if is_mostly_shared(&charged) {
         text.push_str("; shared memory and files on tmpfs stay until they are removed, whoever is killed");
-    } else if is_mostly(charged, charged.file) {
+    } else if is_mostly_page_cache(&charged) {
         text.push_str(
             "; page cache can be dropped, so this was being written or in use faster than it could be",
         );
-    } else if is_mostly(charged, charged.kernel) {
+    } else if is_mostly_kernel(&charged) {
         text.push_str("; most of it is the kernel's own, which no process shows as its size");
         text.push_str(&kernel_parts(report));
     } else if charged.file.is_some() {

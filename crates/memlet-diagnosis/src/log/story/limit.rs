@@ -5,7 +5,7 @@ use memlet_oomlog::{Report, Scope, Usage};
 use super::Scene;
 use super::machine::what_ran_out;
 use crate::amount::counted;
-use crate::facts::shortened;
+use crate::facts::{counter, shortened};
 use crate::log::Level;
 
 pub(super) fn sentence(scene: Scene<'_>) -> String {
@@ -47,13 +47,6 @@ pub(super) fn sentence(scene: Scene<'_>) -> String {
     });
     text.push_str(&second_limits(scene));
     text
-}
-
-/// `usage 64Mi, limit 64Mi, failcnt 423`.
-fn counter(usage: Usage) -> String {
-    let limit = usage.limit.bytes().map_or_else(|| "none".to_owned(), |limit| limit.to_string());
-    let failcnt = usage.failcnt.map(|failcnt| format!(", failcnt {failcnt}")).unwrap_or_default();
-    format!("usage {}, limit {limit}{failcnt}", usage.usage)
 }
 
 /// Whether the counter is at its limit; charges are made in batches of up to 64 pages.
