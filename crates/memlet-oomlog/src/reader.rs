@@ -139,7 +139,7 @@ impl LogReader {
         rest.drain(..used);
         self.keep(rest);
         self.release_wrapped();
-        self.pending.release_finished();
+        self.pending.release();
     }
 
     /// The end of the log: what is still open is handed out as it is, cut off.
@@ -161,7 +161,7 @@ impl LogReader {
         }
         self.release_wrapped();
         self.hosts.finish(&mut self.pending);
-        self.pending.release_all();
+        self.pending.release();
     }
 
     /// The next finding, in the order of their first lines.

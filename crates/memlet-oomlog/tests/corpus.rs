@@ -3,6 +3,8 @@
 //!
 //! Each must be read without a mistake, but for what [`KNOWN`] lists with its reason.
 
+mod reading;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,7 +13,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use memlet_bytes::Bytes;
-use memlet_oomlog::{Choice, Finding, Limit, LogReader, Obstacle, Report};
+use memlet_oomlog::{Choice, Limit, Obstacle, Report};
+use reading::reports;
 use serde_json::Value;
 
 /// What is not read as the judge reads it, and why.
@@ -101,18 +104,6 @@ fn read_and_compare(log: &Path) -> Vec<(&'static str, Outcome)> {
         }
     }
     outcomes
-}
-
-fn reports(log: &[u8]) -> Vec<Report> {
-    let mut reader = LogReader::default();
-    reader.push(log);
-    reader.finish();
-    std::iter::from_fn(|| reader.next_finding())
-        .filter_map(|finding| match finding {
-            Finding::Kernel(report) => Some(*report),
-            Finding::Userspace(_) => None,
-        })
-        .collect()
 }
 
 fn compare(report: &Report, expected: &Value, outcomes: &mut Vec<(&'static str, Outcome)>) {

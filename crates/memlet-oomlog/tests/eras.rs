@@ -1,24 +1,13 @@
 //! Reports as each era of the kernel writes them: texts made by the formats in the kernel's sources, shortened.
 
-use memlet_bytes::Bytes;
-use memlet_oomlog::{
-    Choice, Constraint, Ending, Finding, Limit, LogReader, Obstacle, Pages, Report, Scope, Scored,
-};
+mod reading;
 
-fn read(log: &str) -> Vec<Report> {
-    let mut reader = LogReader::default();
-    reader.push(log.as_bytes());
-    reader.finish();
-    std::iter::from_fn(|| reader.next_finding())
-        .filter_map(|finding| match finding {
-            Finding::Kernel(report) => Some(*report),
-            Finding::Userspace(_) => None,
-        })
-        .collect()
-}
+use memlet_bytes::Bytes;
+use memlet_oomlog::{Choice, Constraint, Ending, Limit, Obstacle, Pages, Report, Scope, Scored};
+use reading::reports;
 
 fn one(log: &str) -> Report {
-    let mut reports = read(log);
+    let mut reports = reports(log.as_bytes());
     assert_eq!(reports.len(), 1, "{reports:#?}");
     reports.remove(0)
 }

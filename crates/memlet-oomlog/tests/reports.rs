@@ -485,3 +485,19 @@ fn a_whole_machine_out_of_memory() {
         (false, None, 7, None)
     );
 }
+
+#[test]
+fn a_follower_gets_a_report_once_it_has_ended() {
+    let records = records(POD_LIMIT);
+    let mut collector = Collector::default();
+    let (table, rest) = records.split_at(records.len() / 2);
+    for record in table {
+        collector.push(record);
+    }
+    assert_eq!(collector.settle(), Vec::new());
+    for record in rest {
+        collector.push(record);
+    }
+    assert_eq!(collector.settle(), reports(&records));
+    assert_eq!(collector.finish(), Vec::new());
+}

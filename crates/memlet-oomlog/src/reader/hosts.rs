@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use super::pending::Pending;
 use crate::assembler::{Assembler, Bounds, Event, Lines};
 use crate::line::Line;
-use crate::report::ReportId;
 use crate::source::Unwrapped;
 use crate::userspace;
 
@@ -166,7 +165,7 @@ fn drain(assembler: &mut Assembler, bytes: u64, pending: &mut Pending) -> bool {
         any = true;
         match event {
             Event::Finished(report) => pending.add(report, bytes),
-            Event::Amended { report: ReportId(id), amendment } => pending.amend(ReportId(id), amendment),
+            Event::Amended { report, amendment } => pending.amend(report, amendment),
         }
     }
     any

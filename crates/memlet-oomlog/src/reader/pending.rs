@@ -53,12 +53,8 @@ impl Pending {
     }
 
     /// What is there need not wait any longer.
-    pub(super) fn release_finished(&mut self) {
+    pub(super) fn release(&mut self) {
         self.released = self.waiting.len();
-    }
-
-    pub(super) fn release_all(&mut self) {
-        self.release_finished();
     }
 
     /// The first finding, if it need not wait any longer: neither for what the kernel may add, nor for a report that

@@ -18,7 +18,7 @@ const LAST_LOOK: usize = 240;
 
 /// Takes off all that stands before the text. `line` has no newline.
 pub(crate) fn unwrap_text(line: &str) -> Unwrapped<'_> {
-    let mut prefix = Prefix { rest: line, found: Unwrapped::default(), reading: Reading::Anything };
+    let mut prefix = Prefix::of(line);
     prefix.take_all();
     prefix.unwrapped()
 }
@@ -39,7 +39,7 @@ pub(crate) struct LastPrefix {
 impl LastPrefix {
     /// As [`unwrap_text`]; costs less where the line begins as the last one did.
     pub(crate) fn unwrap_text<'a>(&mut self, line: &'a str) -> Unwrapped<'a> {
-        let mut prefix = Prefix { rest: line, found: Unwrapped::default(), reading: Reading::Anything };
+        let mut prefix = Prefix::of(line);
         if !self.bytes.is_empty() && line.as_bytes().starts_with(&self.bytes) {
             let record = &mut prefix.found.record;
             let part = |range: &Range<usize>| &line[range.clone()];
@@ -112,6 +112,11 @@ enum Reading {
 }
 
 impl<'a> Prefix<'a> {
+    /// Of a line of which nothing has been read.
+    fn of(line: &'a str) -> Self {
+        Self { rest: line, found: Unwrapped::default(), reading: Reading::default() }
+    }
+
     /// Takes all there is. Returns how much of the line every line of its second begins with, and what comes behind: up
     /// to where the kernel is named, or to its text where there is no time in digits of its own.
     fn take_all(&mut self) -> Option<(usize, Reading)> {

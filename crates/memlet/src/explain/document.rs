@@ -92,22 +92,20 @@ impl Document {
 
     pub(super) fn end(&mut self, inputs: &[Input]) -> Result<String> {
         let mut out = self.begin();
+        let rest =
+            Rest { userspace_kills: &self.kills, userspace_kills_left_out: self.kills_left_out, inputs };
         match self.notation {
             Notation::Json => {
                 out.push_str(if self.reports == 0 { "]" } else { "\n  ]" });
-                out.push_str(&format!(",\n  \"userspaceKills\": {}", indented(&json(&self.kills)?, "  ")));
-                out.push_str(&format!(",\n  \"userspaceKillsLeftOut\": {}", self.kills_left_out));
-                out.push_str(&format!(",\n  \"inputs\": {}\n}}\n", indented(&json(&inputs)?, "  ")));
+                // The object goes on, so its bracket is left out.
+                out.push(',');
+                out.push_str(json(&rest)?.trim_start_matches('{'));
+                out.push('\n');
             }
             Notation::Yaml => {
                 if self.reports == 0 {
                     out.push_str(" []\n");
                 }
-                let rest = Rest {
-                    userspace_kills: &self.kills,
-                    userspace_kills_left_out: self.kills_left_out,
-                    inputs,
-                };
                 out.push_str(&yaml(&rest)?);
             }
         }

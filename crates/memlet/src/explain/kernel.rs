@@ -1,12 +1,11 @@
 //! This machine's own log, from `/dev/kmsg`: records instead of lines, and no time but that since boot.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use jiff::Timestamp;
 use memlet_oomlog::kmsg::{self, Entry, Reader, Start};
-use memlet_oomlog::{Assembler, Event, LogTime, Manner, Report, WrittenTime};
+use memlet_oomlog::{Collector, LogTime, Manner, Report, WrittenTime};
 
 use super::document::Input;
 use super::session::{SILENCE, Session};
@@ -22,20 +21,14 @@ pub(crate) fn read(session: &mut Session, follow: bool) -> Result<(), Stop> {
     loop {
         log.take(&mut reader)?;
         let is_silent = !follow || !reader.wait(Some(SILENCE)).context("the kernel's log cannot be read")?;
-        if is_silent && !log.assembler.is_amid_report() {
-            for report in std::mem::take(&mut log.held) {
-                session.report(&report, kmsg::PATH)?;
-            }
+        if is_silent {
+            tell(session, log.collector.settle())?;
         }
         if !follow || session.is_interrupted() {
             break;
         }
     }
-    log.assembler.flush();
-    log.fold();
-    for report in std::mem::take(&mut log.held) {
-        session.report(&report, kmsg::PATH)?;
-    }
+    tell(session, log.collector.finish())?;
     session.was_read(Input {
         file: kmsg::PATH.to_owned(),
         bytes: log.bytes,
@@ -46,11 +39,18 @@ pub(crate) fn read(session: &mut Session, follow: bool) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reports that may still be amended, oldest first.
+/// The reports with the time of day, which the log itself does not have.
+fn tell(session: &mut Session, reports: Vec<Report>) -> Result<(), Stop> {
+    for mut report in reports {
+        report.time = report.time.or_else(|| report.since_boot.and_then(wall_clock));
+        session.report(&report, kmsg::PATH)?;
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct KernelLog {
-    assembler: Assembler,
-    held: VecDeque<Report>,
+    collector: Collector,
     records: u64,
     bytes: u64,
 }
@@ -63,31 +63,14 @@ impl KernelLog {
                 Entry::Record(record) => {
                     self.records += 1;
                     self.bytes += record.text.len() as u64;
-                    self.assembler.push(&record);
+                    self.collector.push(&record);
                 }
-                // How many there were, the assembler sees by the sequence numbers, if they can be known.
+                // How many there were, the sequence numbers tell, if they can be known.
                 Entry::Lost(Some(_)) => {}
-                Entry::Lost(None) => self.assembler.lost(1),
+                Entry::Lost(None) => self.collector.lost(1),
             }
-            self.fold();
         }
         Ok(())
-    }
-
-    fn fold(&mut self) {
-        while let Some(event) = self.assembler.next_event() {
-            match event {
-                Event::Finished(mut report) => {
-                    report.time = report.time.or_else(|| report.since_boot.and_then(wall_clock));
-                    self.held.push_back(*report);
-                }
-                Event::Amended { report, amendment } => {
-                    if let Some(held) = self.held.iter_mut().find(|held| held.id == report) {
-                        held.amend(amendment);
-                    }
-                }
-            }
-        }
     }
 }
 
