@@ -274,7 +274,7 @@ impl LogReader {
             && self.piece.is_none()
             && self.entries.is_empty()
             && self.wrapped.is_empty()
-            && !self.hosts.are_busy()
+            && !self.hosts.are_busy(self.lines)
     }
 
     /// Reads one line, which is `text` if that is plain; `next` is how the next line begins.

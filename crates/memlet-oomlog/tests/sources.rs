@@ -294,6 +294,21 @@ fn two_hosts_in_one_log_are_kept_apart() {
 }
 
 #[test]
+fn a_report_among_many_lines_of_other_hosts_is_whole() {
+    let others =
+        "Nov 22 10:01:02 node-2 kubelet[1042]: I1122 10:01:02 kuberuntime_manager.go:808] \"Started\"\n";
+    let log: String = lines(POD_LIMIT)
+        .iter()
+        .map(|(time, text)| {
+            format!("Nov 22 10:01:02 node-1 kernel: [{time:>12}] {text}\n{}", others.repeat(600))
+        })
+        .collect();
+    let found = read(log.as_bytes());
+    let [report] = &found[..] else { panic!("{} reports", found.len()) };
+    assert_eq!(sourceless(report), sourceless(&read(POD_LIMIT.as_bytes())[0]));
+}
+
+#[test]
 fn only_the_kernels_lines_count() {
     for line in [
         "Nov 22 10:01:02 n1 app[7]: Memory cgroup out of memory: Killed process 1 (x) total-vm:1kB, anon-rss:1kB, file-rss:0kB",

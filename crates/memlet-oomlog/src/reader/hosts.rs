@@ -14,6 +14,8 @@ const MOST_HOSTS: usize = 4096;
 const RANGE: u64 = 1 << 40;
 /// A machine with an open report that is silent for so many lines of others has ended it.
 const SILENCE: u64 = 100_000;
+/// Among so many lines of others, one that goes on with a report has a sign.
+const DORMANT_LINES: u64 = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
@@ -41,9 +43,11 @@ impl Hosts {
         Self { bounds, ..Self::default() }
     }
 
-    /// Whether any line may belong to a report that is open on some machine.
-    pub(super) fn are_busy(&self) -> bool {
-        self.amid > 0 && self.all.iter().any(|host| host.assembler.is_busy())
+    /// Whether the line after `line` may belong to a report that is open on some machine, whatever it says.
+    pub(super) fn are_busy(&self, line: u64) -> bool {
+        let is_busy =
+            |host: &Host| host.amid && host.last_line + DORMANT_LINES > line && host.assembler.is_busy();
+        self.amid > 0 && self.all.iter().any(is_busy)
     }
 
     /// Tells of lines that were passed over, for they have no sign of a report.
