@@ -24,6 +24,7 @@
 //! `cgroup.kill`), its figure is `None` or its older equivalent is used.
 #![forbid(unsafe_code)]
 
+mod dying; // processes on their way out
 mod error; // what can go wrong, each with the way out
 mod events; // how often the kernel killed, and why
 mod file; // reading and writing the files of one directory
@@ -33,7 +34,9 @@ mod limit; // a number of bytes, or "max"
 mod memory; // limits and figures of a Cgroup
 mod mountinfo; // the text of /proc/self/mountinfo and /proc/self/cgroup
 mod path; // a group's place within the hierarchy
+mod pressure; // stalls for want of memory
 mod process; // members: list, add, kill, wait
+mod reclaim; // asking the kernel to take memory back
 mod remove; // rmdir, with patience
 mod snapshot; // all figures of one moment
 mod stat; // memory.stat
@@ -45,6 +48,7 @@ pub use group::{Cgroup, CgroupId};
 pub use hierarchy::{Hierarchy, Version};
 pub use limit::{Limit, ParseLimitError};
 pub use path::{CgroupPath, ParsePathError};
+pub use pressure::{Pressure, Stall};
 pub use process::{Joiner, Pid};
 pub use snapshot::Snapshot;
 pub use stat::Stat;

@@ -70,16 +70,53 @@ impl Cgroup {
         self.set_swap_limit(swap)
     }
 
+    /// The limit of swap alone; `None` on v1, which limits both together, and where swap is not accounted.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn swap_limit(&self) -> Result<Option<Limit>> {
+        if self.version == Version::V1 {
+            return Ok(None);
+        }
+        let file = "memory.swap.max";
+        let Some(text) = self.read_optional(file)? else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| self.malformed(file, &text))
+    }
+
+    /// Slows down and reclaims from processes of this group while it uses more (v2's `memory.high`). `false` on v1,
+    /// which has no such brake.
+    ///
+    /// # Errors
+    /// Where the group is gone or may not be written.
+    pub fn set_high(&self, high: Limit) -> Result<bool> {
+        self.write_v2("memory.high", &high.for_file(self.version))
+    }
+
+    /// Keeps `min` from any reclaim, and `low` from it while others have unprotected memory (v2's `memory.min` and
+    /// `memory.low`). The groups above must keep as much, or it has no effect. `false` on v1.
+    ///
+    /// # Errors
+    /// Where the group is gone or may not be written.
+    pub fn set_protection(&self, min: Bytes, low: Bytes) -> Result<bool> {
+        Ok(self.write_v2("memory.min", &min.get().to_string())?
+            && self.write_v2("memory.low", &low.get().to_string())?)
+    }
+
     /// Has an OOM in this group kill all of its processes (v2's `memory.oom.group`). `false` on v1, which cannot,
     /// and on kernels before 4.19.
     ///
     /// # Errors
     /// Where the group is gone or may not be written.
     pub fn set_oom_group(&self, together: bool) -> Result<bool> {
+        self.write_v2("memory.oom.group", if together { "1" } else { "0" })
+    }
+
+    /// Writes a file that v1 does not have, nor every kernel; answers whether it is there.
+    fn write_v2(&self, name: &str, text: &str) -> Result<bool> {
         if self.version == Version::V1 {
             return Ok(false);
         }
-        match self.write("memory.oom.group", if together { "1" } else { "0" }) {
+        match self.write(name, text) {
             Ok(()) => Ok(true),
             Err(error) if error.is_missing_file() => Ok(false),
             Err(error) => Err(error),

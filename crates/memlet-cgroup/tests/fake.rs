@@ -212,6 +212,60 @@ mod limits {
     }
 
     #[test]
+    fn brakes_and_protection_are_of_v2() {
+        let (min, low) = (Bytes::from_mib(2), Bytes::from_mib(3));
+        let high = Limit::Bytes(Bytes::from_mib(9));
+        let tree = Tree::new(Version::V1);
+        assert!(!tree.open().set_high(high).unwrap() && !tree.open().set_protection(min, low).unwrap());
+        assert!(!tree.group().join("memory.high").exists());
+        let tree = Tree::new(Version::V2);
+        tree.file("memory.high", "max").file("memory.min", "0").file("memory.low", "0");
+        assert!(tree.open().set_high(high).unwrap() && tree.open().set_protection(min, low).unwrap());
+        let written = ["memory.high", "memory.min", "memory.low"].map(|file| tree.text(file));
+        assert_eq!(written, [9 * MIB, 2 * MIB, 3 * MIB].map(|bytes| bytes.to_string()));
+        tree.open().set_high(Limit::Max).unwrap();
+        assert_eq!(tree.text("memory.high"), "max");
+    }
+
+    #[test]
+    fn the_limit_of_swap_is_read_on_v2() {
+        assert_eq!(Tree::new(Version::V1).open().swap_limit().unwrap(), None);
+        let tree = Tree::new(Version::V2);
+        assert_eq!(tree.open().swap_limit().unwrap(), None, "swap is not accounted");
+        tree.file("memory.swap.max", "max\n");
+        assert_eq!(tree.open().swap_limit().unwrap(), Some(Limit::Max));
+        tree.file("memory.swap.max", "0\n");
+        assert_eq!(tree.open().swap_limit().unwrap(), Some(Limit::Bytes(Bytes::ZERO)));
+    }
+
+    #[test]
+    fn reclaim_asks_for_an_amount_on_v2_and_for_all_on_v1() {
+        let tree = Tree::new(Version::V1);
+        tree.file("memory.usage_in_bytes", "5\n").file("memory.force_empty", "");
+        assert_eq!(tree.open().reclaim(Bytes::from_mib(1)).unwrap(), Some(Bytes::ZERO));
+        assert_eq!(tree.text("memory.force_empty"), "0");
+        let tree = Tree::new(Version::V2);
+        tree.file("memory.current", "5\n");
+        assert_eq!(tree.open().reclaim(Bytes::from_mib(1)).unwrap(), None, "before Linux 5.19");
+        tree.file("memory.reclaim", "");
+        assert_eq!(tree.open().reclaim(Bytes::from_mib(1)).unwrap(), Some(Bytes::ZERO));
+        assert_eq!(tree.text("memory.reclaim"), MIB.to_string());
+    }
+
+    #[test]
+    fn pressure_is_of_v2() {
+        let text = "some avg10=0.00 avg60=0.00 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n";
+        let tree = Tree::new(Version::V1);
+        assert_eq!(tree.file("memory.pressure", text).open().pressure().unwrap(), None);
+        let tree = Tree::new(Version::V2);
+        assert_eq!(tree.open().pressure().unwrap(), None, "not compiled in, or turned off");
+        let pressure = tree.file("memory.pressure", text).open().pressure().unwrap().unwrap();
+        assert_eq!(pressure.some.total, Duration::from_micros(12));
+        tree.file("memory.pressure", "some\n");
+        assert!(matches!(tree.open().pressure(), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
     fn oom_group_is_of_v2() {
         let tree = Tree::new(Version::V1);
         assert!(!tree.file("memory.oom.group", "0").open().set_oom_group(true).unwrap());

@@ -61,6 +61,8 @@ fn main() -> ExitCode {
         trial("figures_of_a_process_that_holds_memory", figures_of_a_process_that_holds_memory),
         trial("a_limit_below_usage", a_limit_below_usage),
         trial("limits_go_up_and_down_together", limits_go_up_and_down_together),
+        trial("page_cache_is_reclaimed_on_demand", page_cache_is_reclaimed_on_demand),
+        trial("brakes_and_pressure_of_v2", brakes_and_pressure_of_v2),
         trial("limits_read_back", limits_read_back),
         trial("kill_all_and_remove_leave_nothing", kill_all_and_remove_leave_nothing),
         trial("a_group_made_again_is_not_the_old_one", a_group_made_again_is_not_the_old_one),
@@ -275,6 +277,45 @@ fn limits_go_up_and_down_together(sandbox: &Sandbox) {
         group.set_limits(limit, none).unwrap();
         assert_eq!(group.limit().unwrap(), limit);
     }
+}
+
+fn page_cache_is_reclaimed_on_demand(sandbox: &Sandbox) {
+    let group = sandbox.group("a");
+    let file = std::env::temp_dir().join(format!("memlet-cgroup-cache-{}", std::process::id()));
+    let write =
+        format!("dd if=/dev/zero of={} bs=1M count=16 conv=fsync 2>/dev/null; echo; cat", file.display());
+    let mut child = start(&group, &["sh", "-c", &write]);
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    let stat = group.stat().unwrap();
+    let reclaimed = group.reclaim(Bytes::from_mib(12)).unwrap().expect("any kernel since 5.19 can");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(stat.file.unwrap() >= Bytes::from_mib(15), "{stat:?}");
+    if stat.shmem.unwrap() >= Bytes::from_mib(15) {
+        // The folder is a tmpfs: there is nothing behind it to which pages could go.
+        assert!(reclaimed < Bytes::from_mib(4), "{reclaimed} of {stat:?}");
+    } else {
+        assert!(reclaimed >= Bytes::from_mib(8), "{reclaimed} of {stat:?}");
+    }
+}
+
+fn brakes_and_pressure_of_v2(sandbox: &Sandbox) {
+    let group = sandbox.group("a");
+    let high = Limit::Bytes(Bytes::from_mib(8));
+    assert_eq!(group.set_high(high).unwrap(), !sandbox.v1());
+    assert_eq!(group.set_protection(Bytes::from_mib(1), Bytes::from_mib(2)).unwrap(), !sandbox.v1());
+    if sandbox.v1() {
+        assert_eq!(group.pressure().unwrap(), None);
+        return;
+    }
+    let mut child = holder(&group, 16);
+    assert!(group.events().unwrap().high.unwrap() > 0, "it was slowed down, and lives");
+    if let Some(pressure) = group.pressure().unwrap() {
+        assert!(pressure.some.total > Duration::ZERO, "{pressure:?}");
+    }
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 fn limits_read_back(sandbox: &Sandbox) {

@@ -5,29 +5,33 @@
 
 use std::fs;
 
+use crate::Pid;
+
 /// `PF_EXITING` (include/linux/sched.h): in `do_exit`.
 const EXITING: u64 = 0x4;
 /// SIGKILL in a mask of pending signals.
 const SIGKILL: u64 = 1 << 8;
 
-/// Whether `pid` is being killed, or is gone already.
-pub(crate) fn is_dying(pid: i32) -> bool {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
-    match (read("stat"), read("status")) {
-        (Ok(stat), Ok(status)) => {
-            flags(&stat).is_none_or(|flags| flags & EXITING != 0) || kill_pending(&status)
+impl Pid {
+    /// Whether the process is being killed, or is gone already.
+    pub fn is_dying(self) -> bool {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{self}/{file}"));
+        match (read("stat"), read("status")) {
+            (Ok(stat), Ok(status)) => {
+                flags(&stat).is_none_or(|flags| flags & EXITING != 0) || kill_pending(&status)
+            }
+            _ => true,
         }
-        _ => true,
     }
-}
 
-/// Whether `pid` is still freeing what it held: there, and not yet a zombie.
-pub(crate) fn is_freeing(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| {
-        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
-        state.is_some_and(|state| !matches!(state, "Z" | "X"))
-    })
+    /// Whether the process is still freeing what it held: there, and not yet a zombie.
+    pub fn is_freeing(self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{self}/stat"));
+        stat.is_ok_and(|stat| {
+            let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+            state.is_some_and(|state| !matches!(state, "Z" | "X"))
+        })
+    }
 }
 
 /// The ninth field of `/proc/<pid>/stat`; the second, the name, may hold blanks and brackets.
@@ -52,14 +56,14 @@ mod tests {
     #[test]
     fn a_living_process_is_not_dying_and_a_killed_one_is() {
         let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        assert!(!is_dying(pid));
+        let pid = Pid::from(child.id());
+        assert!(!pid.is_dying());
         child.kill().unwrap();
         // Unreaped: pending, exiting or a zombie, but never alive again.
-        assert!(is_dying(pid));
+        assert!(pid.is_dying());
         child.wait().unwrap();
-        assert!(is_dying(pid), "what is gone is not alive");
-        assert!(!is_freeing(pid) && is_freeing(i32::try_from(std::process::id()).unwrap()));
+        assert!(pid.is_dying(), "what is gone is not alive");
+        assert!(!pid.is_freeing() && Pid::current().is_freeing());
     }
 
     #[test]
