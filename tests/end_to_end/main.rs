@@ -14,6 +14,7 @@ mod images;
 mod isolation;
 mod kills;
 mod manifests;
+mod oom_kill_mode;
 mod output;
 mod readers;
 mod trust;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         bad_input::tests(),
         kills::tests(),
         manifests::tests(),
+        oom_kill_mode::tests(),
         images::tests(),
         endings::tests(),
         environment::tests(),

@@ -4,10 +4,13 @@
 //! log (`memlet_oomlog::Report`), the memory cgroup ([`Snapshot`]). Whatever a witness could not say is
 //! `None`, and [`KillRecord::missing`] says why.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use memlet_bytes::Bytes;
 use memlet_cgroup::Snapshot;
 use memlet_oomlog::Report;
+use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
 use memlet_policy::oom_score_adj::Explanation;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +85,31 @@ pub struct ContainerEnd {
     pub container: Option<Snapshot>,
     /// The Pod's memory cgroup at the same moment.
     pub pod: Option<Snapshot>,
+    /// Whose loss the runtime itself killed it for, because the Pod wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_along: Option<TakenAlong>,
+}
+
+/// The OOM killer killed a process, and the runtime what the Pod wants to die with it
+/// ([`memlet_policy::oom_kill_mode`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenAlong {
+    /// The container that lost a process, by its name in the Pod: this one or another.
+    pub container: String,
+    /// What that container takes along.
+    pub mode: OomKillMode,
+}
+
+impl fmt::Display for TakenAlong {
+    /// Why, as the end of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { container, mode } = self;
+        write!(
+            f,
+            "the kernel's OOM killer killed a process in container {container}, and {ANNOTATION} is {mode}"
+        )
+    }
 }
 
 /// Whose limit ran out.

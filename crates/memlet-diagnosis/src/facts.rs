@@ -13,6 +13,7 @@ use crate::kills::Kills;
 use crate::verdict::{Fact, Outcome, Topic};
 
 pub(crate) use chosen::scored;
+pub(crate) use ending::lost_to_the_oom_killer;
 pub(crate) use killed::{brief, held};
 pub use limit::level_phrase;
 pub(crate) use limit::{counter, own_and_pod_limit_equal, peak_below_own_limit, shortened};
@@ -63,7 +64,10 @@ pub(crate) fn of_end(evidence: &Evidence, outcome: &Outcome, kills: &Kills<'_>) 
                 facts.extend(ending::lost_lines(evidence));
             }
             (Exit::Signal(signal), _) => {
-                facts.push(ending::signal(evidence, end, signal, outcome));
+                facts.push(match &end.taken_along {
+                    Some(cause) => ending::taken_along(evidence, cause),
+                    None => ending::signal(evidence, end, signal, outcome),
+                });
                 facts.extend(ending::lost_lines(evidence));
             }
             (Exit::Code(code @ 129..=192), _) => facts.push(ending::code_like_a_signal(code)),

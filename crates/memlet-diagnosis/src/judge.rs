@@ -33,7 +33,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     facts.extend(facts::of_launches(&outcome, &kills));
     Verdict {
         subject: evidence.subject.clone(),
-        headline: headline(&outcome, &children, kills.sandbox.is_some()),
+        headline: headline(evidence, &outcome, &children, kills.sandbox.is_some()),
         remedy: remedy::of(evidence, &outcome, kills.most_telling()),
         facts,
         children,
@@ -59,6 +59,7 @@ fn outcome(evidence: &Evidence, deadly: Option<&KillRecord>) -> Outcome {
         Exit::Code(code) => Outcome::Failed { code },
         Exit::Signal(9) => match (deadly, unaccounted(evidence, end)) {
             (Some(kill), _) => Outcome::OomKilled { level: kill.level.or_else(|| level_by_counters(end)) },
+            (None, _) if end.taken_along.is_some() => Outcome::KilledByOther { signal: 9 },
             (None, Some(0)) => Outcome::KilledByOther { signal: 9 },
             (None, Some(_)) => Outcome::OomKilled { level: level_by_counters(end) },
             (None, None) => Outcome::KilledByUnknown { signal: 9 },
@@ -111,7 +112,8 @@ fn child_kill(kill: &KillRecord) -> ChildKill {
     }
 }
 
-fn headline(outcome: &Outcome, children: &[ChildKill], lost_pause: bool) -> String {
+fn headline(evidence: &Evidence, outcome: &Outcome, children: &[ChildKill], lost_pause: bool) -> String {
+    let taken_along = evidence.end.as_ref().and_then(|end| end.taken_along.as_ref());
     let mut headline = match outcome {
         Outcome::Unknown => "ended, how is not known (no exit code)".to_owned(),
         Outcome::Running => "running".to_owned(),
@@ -127,6 +129,10 @@ fn headline(outcome: &Outcome, children: &[ChildKill], lost_pause: bool) -> Stri
             "Error (exit code 137: SIGKILL, because the kernel's OOM killer killed the Pod's pause process)"
                 .to_owned()
         }
+        Outcome::KilledByOther { signal: 9 } if let Some(cause) = taken_along => format!(
+            "Error (exit code 137: SIGKILL by the container runtime, along with {})",
+            facts::lost_to_the_oom_killer(evidence, cause)
+        ),
         Outcome::KilledByOther { signal: 9 } => {
             "Error (exit code 137: SIGKILL, not by the OOM killer)".to_owned()
         }

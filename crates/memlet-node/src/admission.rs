@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use memlet_bytes::Bytes;
 use memlet_policy::fit;
+use memlet_policy::memory_qos::{MemoryQos, TierProtection};
+use memlet_policy::qos::QosClass;
 use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, CPU};
 
@@ -34,11 +36,18 @@ struct Amounts {
     milli_cpu: i64,
 }
 
+/// What one Pod has.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    class: QosClass,
+    amounts: Amounts,
+}
+
 /// What is given out to the Pods admitted. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     allocatable: Amounts,
-    given: Arc<Mutex<HashMap<String, Amounts>>>,
+    given: Arc<Mutex<HashMap<String, Share>>>,
 }
 
 impl Ledger {
@@ -59,7 +68,7 @@ impl Ledger {
         }
         let wanted = requests(pod);
         self.check(wanted, &given)?;
-        given.insert(uid, wanted);
+        given.insert(uid, Share { class: QosClass::of_pod(pod), amounts: wanted });
         Ok(())
     }
 
@@ -68,15 +77,21 @@ impl Ledger {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
+    /// What the cgroups above the Pods keep for those that are here now.
+    pub(crate) fn protection(&self, qos: MemoryQos) -> TierProtection {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        qos.tier_protection(given.values().map(|share| (share.class, share.amounts.memory)))
+    }
+
     /// In kubelet's order: the number of Pods, cpu, memory.
-    fn check(&self, wanted: Amounts, given: &HashMap<String, Amounts>) -> Result<(), Rejection> {
+    fn check(&self, wanted: Amounts, given: &HashMap<String, Share>) -> Result<(), Rejection> {
         if given.len() >= MAX_PODS {
             return Err(Rejection {
                 reason: "OutOfpods",
                 message: insufficient("pods", 1, given.len() as u64, MAX_PODS as u64),
             });
         }
-        let used_cpu: i64 = given.values().map(|amounts| amounts.milli_cpu).sum();
+        let used_cpu: i64 = given.values().map(|share| share.amounts.milli_cpu).sum();
         if wanted.milli_cpu > 0 && wanted.milli_cpu > self.allocatable.milli_cpu - used_cpu {
             let unsigned = i64::unsigned_abs;
             return Err(Rejection {
@@ -89,7 +104,7 @@ impl Ledger {
                 ),
             });
         }
-        let used: Bytes = given.values().map(|amounts| amounts.memory).sum();
+        let used: Bytes = given.values().map(|share| share.amounts.memory).sum();
         if wanted.memory > Bytes::ZERO && used + wanted.memory > self.allocatable.memory {
             return Err(Rejection {
                 reason: "OutOfmemory",

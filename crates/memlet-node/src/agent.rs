@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use crate::admission::Ledger;
 use crate::cgroups::{CgroupsError, NodeCgroups};
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, RulesError};
 use crate::cri::{Cri, CriError};
 use crate::events::{Recorder, Severity, node_reference};
 use crate::exits::{self, Subscriptions};
@@ -36,6 +36,9 @@ pub enum StartError {
     /// The node is too small for what is set aside of it.
     #[error(transparent)]
     Reservation(#[from] ReservationTooLarge),
+    /// The machine cannot do what was chosen.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// The `kubepods` cgroup cannot be had.
     #[error(transparent)]
     Cgroups(#[from] CgroupsError),
@@ -96,6 +99,7 @@ impl NodeAgent {
         let memory = config.memory.or_else(node::machine_memory).ok_or(StartError::NoMemory)?;
         let memory = NodeMemory::new(memory);
         memory.check()?;
+        config.memory_rules.check(node::version_of(&config.hierarchy))?;
         let cri = Cri::new(runtime);
         let version = cri.version().await.map_err(StartError::Runtime)?;
         let cgroups =
@@ -106,7 +110,7 @@ impl NodeAgent {
             marked.map_err(|source| StartError::File { path, source })?;
         }
         cgroups.make_node(memory.kubepods_limit())?;
-        let shape = node::shape(&memory, &config.hierarchy, cgroups.accounts_swap());
+        let shape = node::shape(&memory, &config, cgroups.accounts_swap());
         let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
         if let Err(source) = registration::register(&client, &config.name, &shape, &runtime).await {
             // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.

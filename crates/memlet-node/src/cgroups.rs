@@ -3,6 +3,7 @@
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit, ParsePathError};
 use memlet_policy::cgroup_names::{CgroupNames, Driver};
+use memlet_policy::memory_qos::{Protection, TierProtection};
 use memlet_policy::qos::QosClass;
 
 /// Where a node's cgroups are.
@@ -87,12 +88,24 @@ impl NodeCgroups {
         &self,
         path: &CgroupPath,
         limit: Option<Bytes>,
+        protection: Option<Protection>,
     ) -> Result<(), memlet_cgroup::Error> {
         let group = Cgroup::create(&self.hierarchy, path)?;
-        match limit {
-            Some(limit) => group.set_limit(Limit::from(limit)),
-            None => Ok(()),
+        if let Some(limit) = limit {
+            group.set_limit(Limit::from(limit))?;
         }
+        if let Some(Protection { min, low }) = protection {
+            group.set_protection(min, low)?;
+        }
+        Ok(())
+    }
+
+    /// Has `kubepods` and the Burstable tier keep what is kept for the Pods below.
+    pub(crate) fn protect_tiers(&self, tiers: TierProtection) -> Result<(), CgroupsError> {
+        let burstable = self.names.qos_tier(QosClass::Burstable).parse()?;
+        Cgroup::open(&self.hierarchy, &self.kubepods)?.set_protection(tiers.kubepods_min, Bytes::ZERO)?;
+        Cgroup::open(&self.hierarchy, &burstable)?.set_protection(Bytes::ZERO, tiers.burstable_low)?;
+        Ok(())
     }
 
     /// Whether swap is accounted here, so that it can and must be limited.

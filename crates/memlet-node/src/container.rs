@@ -8,11 +8,14 @@ use k8s_cri::v1::{
 };
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use memlet_bytes::Bytes;
-use memlet_policy::cgroup_limits;
+use memlet_policy::cgroup_limits::{self, CgroupVersion};
 use memlet_policy::logs;
+use memlet_policy::oom_kill_mode::{self, OomKillMode};
 use memlet_policy::oom_score_adj;
+use memlet_policy::qos::QosClass;
 use memlet_policy::resources::{self, Side};
 
+use crate::config::MemoryRules;
 use crate::cri::image_spec;
 use crate::environment::{self, EnvironmentError, NodeFigures};
 use crate::security::{self, RunsAsRoot};
@@ -29,9 +32,11 @@ pub(crate) struct NodeShape {
     pub(crate) cpus: u32,
     pub(crate) host_ip: Option<String>,
     pub(crate) host_name: String,
-    pub(crate) cgroups: cgroup_limits::CgroupVersion,
-    /// Whether swap is accounted, and so must be denied.
-    pub(crate) accounts_swap: bool,
+    pub(crate) cgroups: CgroupVersion,
+    /// The swap there is, where it is accounted and so must be denied or limited.
+    pub(crate) swap: Option<Bytes>,
+    pub(crate) page_size: Bytes,
+    pub(crate) memory_rules: MemoryRules,
 }
 
 impl NodeShape {
@@ -89,7 +94,7 @@ impl Blueprint<'_> {
             envs: variables.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
             mounts: self.mounts,
             labels: labels(pod, container),
-            annotations: annotations(spec, container, self.attempt),
+            annotations: annotations(pod, spec, container, self.attempt, self.node),
             log_path: logs::container_log_name(&container.name, self.attempt).to_string_lossy().into_owned(),
             stdin: container.stdin.unwrap_or_default(),
             stdin_once: container.stdin_once.unwrap_or_default(),
@@ -123,7 +128,13 @@ pub(crate) fn pod_labels(pod: &Pod) -> HashMap<String, String> {
     .collect()
 }
 
-fn annotations(spec: &PodSpec, container: &Container, attempt: u32) -> HashMap<String, String> {
+fn annotations(
+    pod: &Pod,
+    spec: &PodSpec,
+    container: &Container,
+    attempt: u32,
+    node: &NodeShape,
+) -> HashMap<String, String> {
     let grace = spec.termination_grace_period_seconds.unwrap_or(crate::termination::DEFAULT_GRACE);
     let policy = container.termination_message_policy.as_deref().unwrap_or("File");
     [
@@ -131,6 +142,7 @@ fn annotations(spec: &PodSpec, container: &Container, attempt: u32) -> HashMap<S
         ("io.kubernetes.container.terminationMessagePath", termination_path(container).to_owned()),
         ("io.kubernetes.container.terminationMessagePolicy", policy.to_owned()),
         ("io.kubernetes.pod.terminationGracePeriod", grace.to_string()),
+        (oom_kill_mode::ANNOTATION, oom_kill_mode(pod, container, node).to_string()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
@@ -177,16 +189,11 @@ pub(crate) fn linux_resources(
     let cpu_request = milli(Side::Requests, own).or(milli(Side::Limits, own)).unwrap_or_default();
     let memory_limit = cgroup_limits::container_memory_limit(spec, container).map_or(0, bytes_i64);
     let quota = cpu_limit.and_then(cpu_quota);
-    let mut unified = HashMap::new();
-    let together = cgroup_limits::kills_whole_container(node.cgroups, None);
-    if together == Ok(true) {
-        unified.insert("memory.oom.group".to_owned(), "1".to_owned());
-    }
-    let version_two = node.cgroups == cgroup_limits::CgroupVersion::V2;
-    if version_two && node.accounts_swap {
-        unified.insert("memory.swap.max".to_owned(), "0".to_owned());
-    }
-    let swap_limit = if !version_two && node.accounts_swap { memory_limit } else { 0 };
+    let (unified, swap_limit) = match node.cgroups {
+        // Memory and swap together: as much as memory alone, so none of it in swap.
+        CgroupVersion::V1 => (HashMap::new(), if node.swap.is_some() { memory_limit } else { 0 }),
+        CgroupVersion::V2 => (unified(pod, container, node), 0),
+    };
     LinuxContainerResources {
         cpu_period: if quota.is_some() { CPU_PERIOD } else { 0 },
         cpu_quota: quota.unwrap_or_default(),
@@ -199,6 +206,37 @@ pub(crate) fn linux_resources(
     }
 }
 
+/// The files of cgroup v2 that have no field of their own in CRI.
+fn unified(pod: &Pod, container: &Container, node: &NodeShape) -> HashMap<String, String> {
+    let mut files = HashMap::new();
+    let mut put = |file: &str, bytes: Bytes| files.insert(file.to_owned(), bytes.get().to_string());
+    if let Some(swap) = node.swap {
+        let behavior = node.memory_rules.swap;
+        let limit = cgroup_limits::container_swap_limit(pod, container, behavior, node.capacity, swap);
+        put("memory.swap.max", limit);
+    }
+    if let Some(qos) = node.memory_rules.memory_qos {
+        if let Some(high) = qos.container_high(container, node.allocatable, node.page_size) {
+            put("memory.high", high);
+        }
+        let protection = qos.container_protection(QosClass::of_pod(pod), container);
+        put("memory.min", protection.min);
+        put("memory.low", protection.low);
+    }
+    if oom_kill_mode(pod, container, node) != OomKillMode::Process {
+        files.insert("memory.oom.group".to_owned(), "1".to_owned());
+    }
+    files
+}
+
+/// What an OOM kill in this container takes along: as the Pod says, else as the node does.
+pub(crate) fn oom_kill_mode(pod: &Pod, container: &Container, node: &NodeShape) -> OomKillMode {
+    // A mistake in either was refused before.
+    let of_node = oom_kill_mode::of_node(node.cgroups, node.memory_rules.single_process_oom_kill);
+    let wished = oom_kill_mode::wished(pod, &container.name);
+    wished.ok().flatten().or(of_node.ok()).unwrap_or_default()
+}
+
 /// As CRI counts bytes; the largest amount of 63 bits where there are more.
 pub(crate) fn bytes_i64(bytes: Bytes) -> i64 {
     i64::try_from(bytes.get()).unwrap_or(i64::MAX)
@@ -208,7 +246,6 @@ pub(crate) fn bytes_i64(bytes: Bytes) -> i64 {
 #[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
-    use memlet_policy::cgroup_limits::CgroupVersion;
     use serde_json::{Value, json};
 
     fn node(cgroups: CgroupVersion) -> NodeShape {
@@ -219,7 +256,9 @@ mod tests {
             host_ip: None,
             host_name: "anchor-node".into(),
             cgroups,
-            accounts_swap: true,
+            swap: Some(Bytes::from_gib(2)),
+            page_size: Bytes::new(4096),
+            memory_rules: MemoryRules::default(),
         }
     }
 

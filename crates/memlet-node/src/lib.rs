@@ -35,6 +35,6 @@ mod worker; // one Pod
 
 pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;
-pub use config::NodeConfig;
+pub use config::{MemoryRules, NodeConfig, RulesError};
 pub use cri::CriError;
 pub use sweep::{SweepError, sweep_leftovers};

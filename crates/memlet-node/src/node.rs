@@ -31,6 +31,16 @@ pub(crate) struct Node {
     pub(crate) ends: EndLog,
 }
 
+impl Node {
+    /// Has the cgroups above the Pods keep what those that are here now want kept.
+    pub(crate) fn protect_tiers(&self) {
+        let Some(qos) = self.shape.memory_rules.memory_qos else { return };
+        if let Err(error) = self.cgroups.protect_tiers(self.ledger.protection(qos)) {
+            tracing::warn!("what Pods requested is not protected: {error}");
+        }
+    }
+}
+
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("config", &self.config).finish_non_exhaustive()
@@ -38,18 +48,25 @@ impl std::fmt::Debug for Node {
 }
 
 /// What the node is, as Pods see it.
-pub(crate) fn shape(memory: &NodeMemory, hierarchy: &Hierarchy, accounts_swap: bool) -> NodeShape {
+pub(crate) fn shape(memory: &NodeMemory, config: &NodeConfig, accounts_swap: bool) -> NodeShape {
     NodeShape {
         capacity: memory.capacity,
         allocatable: memory.allocatable(),
         cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1)),
         host_ip: Some(host_ip()),
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        cgroups: match hierarchy.version() {
-            Version::V1 => CgroupVersion::V1,
-            Version::V2 => CgroupVersion::V2,
-        },
-        accounts_swap,
+        cgroups: version_of(&config.hierarchy),
+        swap: accounts_swap.then(machine_swap),
+        page_size: Bytes::new(rustix::param::page_size() as u64),
+        memory_rules: config.memory_rules,
+    }
+}
+
+/// The version, as the rules know it.
+pub(crate) fn version_of(hierarchy: &Hierarchy) -> CgroupVersion {
+    match hierarchy.version() {
+        Version::V1 => CgroupVersion::V1,
+        Version::V2 => CgroupVersion::V2,
     }
 }
 
@@ -66,7 +83,16 @@ fn host_ip() -> String {
 
 /// The machine's memory; `None` where `/proc/meminfo` does not say.
 pub(crate) fn machine_memory() -> Option<Bytes> {
+    meminfo("MemTotal:")
+}
+
+/// The machine's swap: none where `/proc/meminfo` does not say.
+fn machine_swap() -> Bytes {
+    meminfo("SwapTotal:").unwrap_or_default()
+}
+
+fn meminfo(key: &str) -> Option<Bytes> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
     total.trim().strip_suffix("kB")?.trim().parse().ok().map(Bytes::from_kib)
 }

@@ -91,7 +91,9 @@ mod tests {
             host_ip: None,
             host_name: "machine".into(),
             cgroups: CgroupVersion::V1,
-            accounts_swap: false,
+            swap: None,
+            page_size: Bytes::new(4096),
+            memory_rules: crate::config::MemoryRules::default(),
         };
         let cgroup = "/kubepods/burstable/podu".parse().unwrap();
         config(&pod, pod.spec.as_ref().unwrap(), 0, &node, &cgroup, Path::new("/logs"))

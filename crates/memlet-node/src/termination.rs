@@ -104,6 +104,7 @@ impl Worker {
             tracing::warn!("{error}");
         }
         self.node.ledger.release(&self.identity().2);
+        self.node.protect_tiers();
     }
 
     async fn remove_sandbox(&mut self) {

@@ -2,7 +2,7 @@
 //! running without what it asked for. Pure.
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, Volume, VolumeMount};
-use memlet_policy::resources;
+use memlet_policy::{oom_kill_mode, resources};
 
 /// The reason in the refused Pod's status, kubelet's for a Pod that needs what the node lacks.
 pub(crate) const REASON: &str = "PodFeatureUnsupported";
@@ -10,13 +10,18 @@ pub(crate) const REASON: &str = "PodFeatureUnsupported";
 /// The first field that is not supported, and what is the matter.
 pub(crate) fn first_unsupported(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
-    of_pod(spec)
+    of_annotations(pod)
+        .or_else(|| of_pod(spec))
         .or_else(|| of_pod_security(spec))
         .or_else(|| all_containers(spec).find_map(|(path, container)| of_container(spec, &path, container)))
         .or_else(|| {
             let volumes = spec.volumes.iter().flatten().enumerate();
             volumes.into_iter().find_map(|(index, volume)| of_volume(index, volume))
         })
+}
+
+fn of_annotations(pod: &Pod) -> Option<String> {
+    oom_kill_mode::wished(pod, "").err().map(|error| error.to_string())
 }
 
 fn all_containers(spec: &PodSpec) -> impl Iterator<Item = (String, &Container)> {

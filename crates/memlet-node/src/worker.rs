@@ -193,7 +193,10 @@ impl Worker {
             return self.admitted;
         }
         match self.node.ledger.admit(&self.pod) {
-            Ok(()) => self.admitted = true,
+            Ok(()) => {
+                self.admitted = true;
+                self.node.protect_tiers();
+            }
             Err(rejection) => {
                 self.tell(None, Severity::Warning, rejection.reason, rejection.message.clone());
                 self.rejection = Some(rejection);

@@ -7,7 +7,8 @@
 //! - [`resources`]: what a Pod requests and may use in all; [`resize`]: the same while that is being changed
 //! - [`qos`]: its class; [`oom_score_adj`]: how the kernel is told about it, and why that value
 //! - [`cgroup_names`]: what its cgroups are called, and back from a kernel report's path to the Pod
-//! - [`cgroup_limits`]: which cgroup gets which limit; [`node_memory`]: what a node has for Pods
+//! - [`cgroup_limits`]: which cgroup gets which limit; [`memory_qos`]: what it keeps when memory is reclaimed
+//! - [`oom_kill_mode`]: what an OOM kill takes with it; [`node_memory`]: what a node has for Pods
 //! - [`fit`]: whether it fits a node
 //! - [`restart`], [`backoff`], [`phase`]: what becomes of it when a container ends
 //! - [`logs`]: where its logs are
@@ -44,7 +45,9 @@ pub mod cgroup_limits;
 pub mod cgroup_names;
 pub mod fit;
 pub mod logs;
+pub mod memory_qos;
 pub mod node_memory;
+pub mod oom_kill_mode;
 pub mod oom_score_adj;
 pub mod phase;
 pub mod qos;

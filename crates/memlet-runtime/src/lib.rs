@@ -12,6 +12,7 @@
 
 mod causes;
 pub mod images;
+mod memory_controls;
 pub mod program;
 pub mod service;
 pub mod shim;

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
+use memlet_node::MemoryRules;
+use memlet_policy::cgroup_limits::SwapBehavior;
+use memlet_policy::memory_qos::{MemoryQos, ReservationPolicy, ThrottlingFactor};
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
 #[derive(Debug, Parser)]
@@ -97,6 +100,40 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Node")]
     pub(crate) node_memory: Option<Bytes>,
 
+    /// What containers may do with the machine's swap (cgroup v2)
+    #[arg(long, value_name = "BEHAVIOR", default_value = "NoSwap", help_heading = "Node")]
+    pub(crate) swap_behavior: SwapChoice,
+
+    /// Slow containers down before their limit (memory.high), as kubelet's feature gate for memory quality does (cgroup v2)
+    #[arg(long, help_heading = "Node")]
+    pub(crate) memory_qos: bool,
+
+    /// How far between its request and its limit a container gets before it is slowed down
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        default_value = "0.9",
+        requires = "memory_qos",
+        help_heading = "Node"
+    )]
+    pub(crate) memory_throttling_factor: ThrottlingFactor,
+
+    /// Whether what is requested is kept from being reclaimed (memory.min, memory.low)
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "None",
+        requires = "memory_qos",
+        help_heading = "Node"
+    )]
+    pub(crate) memory_reservation_policy: ReservationChoice,
+
+    /// Whether an OOM kill takes one process, not the whole container; on cgroup v1 it always does [default: as the
+    /// cgroup version has it]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(require_equals = true, help_heading = "Node")]
+    pub(crate) single_process_oom_kill: Option<bool>,
+
     /// Name of this node
     #[arg(long, value_name = "NAME", default_value = "memlet", help_heading = "Node")]
     pub(crate) node_name: String,
@@ -126,6 +163,46 @@ pub(crate) struct RunArguments {
 
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
+}
+
+impl RunArguments {
+    /// What the node does about memory beyond limits.
+    pub(crate) fn memory_rules(&self) -> MemoryRules {
+        MemoryRules {
+            swap: match self.swap_behavior {
+                SwapChoice::NoSwap => SwapBehavior::NoSwap,
+                SwapChoice::LimitedSwap => SwapBehavior::LimitedSwap,
+            },
+            memory_qos: self.memory_qos.then_some(MemoryQos {
+                throttling: self.memory_throttling_factor,
+                reservation: match self.memory_reservation_policy {
+                    ReservationChoice::None => ReservationPolicy::None,
+                    ReservationChoice::TieredReservation => ReservationPolicy::TieredReservation,
+                },
+            }),
+            single_process_oom_kill: self.single_process_oom_kill,
+        }
+    }
+}
+
+/// kubelet's `memorySwap.swapBehavior`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum SwapChoice {
+    /// No container swaps, whatever the machine has
+    NoSwap,
+    /// Burstable containers swap in proportion to their request
+    LimitedSwap,
+}
+
+/// kubelet's `memoryReservationPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum ReservationChoice {
+    /// It is not
+    None,
+    /// It is, by class: Guaranteed always, others while anybody has more than they requested
+    TieredReservation,
 }
 
 /// `memlet explain`

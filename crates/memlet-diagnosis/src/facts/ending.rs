@@ -1,8 +1,10 @@
 //! What the end itself says, where no kill by the OOM killer explains it.
 
+use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
+
 use crate::Evidence;
 use crate::amount::counted;
-use crate::evidence::{ContainerEnd, Exit};
+use crate::evidence::{ContainerEnd, Exit, TakenAlong};
 use crate::kills::Kills;
 use crate::signal;
 use crate::summary::with_role;
@@ -65,6 +67,27 @@ pub(super) fn signal(evidence: &Evidence, end: &ContainerEnd, signal: i32, outco
         ),
     };
     Fact::new(Topic::Signal, text)
+}
+
+/// The runtime killed it, because the Pod wants that.
+pub(super) fn taken_along(evidence: &Evidence, cause: &TakenAlong) -> Fact {
+    let text = format!(
+        "SIGKILL by the container runtime, because the kernel's OOM killer killed {}, and the Pod's annotation \
+         {ANNOTATION} ({}) has the {} end with it",
+        lost_to_the_oom_killer(evidence, cause),
+        cause.mode,
+        if cause.mode == OomKillMode::Pod { "Pod" } else { "container" },
+    );
+    Fact::new(Topic::Signal, text)
+}
+
+/// `a process of this container`, or of another.
+pub(crate) fn lost_to_the_oom_killer(evidence: &Evidence, cause: &TakenAlong) -> String {
+    if cause.container == evidence.subject.container {
+        "a process of this container".to_owned()
+    } else {
+        format!("a process of container {}", cause.container)
+    }
 }
 
 /// Who sends SIGKILL besides the OOM killer. Which of them it was leaves no trace with the kernel.

@@ -185,6 +185,7 @@ pub(crate) fn end(exit: Exit, oom_kills: u64) -> ContainerEnd {
         at: at(),
         container: Some(snapshot(&format!("{POD}/{CONTAINER}"), limit, 0, oom_kills)),
         pod: Some(snapshot(POD, limit, if oom_kills > 0 { 412 } else { 0 }, 0)),
+        taken_along: None,
     }
 }
 

@@ -12,6 +12,8 @@ use memlet_oomlog::{Report, Scope};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End<'a> {
     pub(crate) exit: Exit,
+    /// The runtime itself killed it, for another process that the OOM killer had taken.
+    pub(crate) taken_along: bool,
     /// The main process as the kernel's log names it; `None` where the runtime did not say.
     pub(crate) main_pid: Option<i32>,
     /// The kernel's reports about this container, oldest first, without those settled as a child's.
@@ -45,6 +47,9 @@ pub(crate) fn judge(end: &End<'_>) -> Ruling {
     }
     if let Some(report) = end.reports.iter().rposition(|report| takes_main(report, end.main_pid)) {
         return Ruling::OomKilled { report: Some(report) };
+    }
+    if end.taken_along {
+        return Ruling::NotOom;
     }
     let told: u64 = end.reports.iter().map(|report| report.victims.len() as u64).sum();
     match end.oom_kills {
@@ -128,6 +133,7 @@ mod tests {
     fn end(exit: Exit, reports: &[Report], oom_kills: Option<u64>) -> End<'_> {
         End {
             exit,
+            taken_along: false,
             main_pid: Some(MAIN),
             reports,
             oom_kills,
@@ -178,6 +184,17 @@ mod tests {
         assert_eq!(deaf(Some(0), 0, true), Ruling::NotOom, "a bystander");
         assert_eq!(deaf(None, 0, true), oom);
         assert_eq!(deaf(None, 0, false), Ruling::NotOom);
+    }
+
+    #[test]
+    fn whom_the_runtime_killed_the_kernel_did_not() {
+        let killed = |reports: &[Report], oom_kills| {
+            judge(&End { taken_along: true, ..end(Exit::Signal(9), reports, oom_kills) })
+        };
+        assert_eq!(killed(&[], Some(1)), Ruling::NotOom, "the child's report is still to come");
+        assert_eq!(killed(&[report(7)], Some(1)), Ruling::NotOom);
+        let both = [report(7), report(MAIN)];
+        assert_eq!(killed(&both, Some(2)), Ruling::OomKilled { report: Some(1) }, "the kernel was first");
     }
 
     #[test]

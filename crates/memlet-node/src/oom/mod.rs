@@ -4,7 +4,6 @@
 
 pub(crate) mod attribution; // pure: report and end of a container joined
 pub(crate) mod counter; // the cgroup's own count of kills
-pub(crate) mod dying; // whether a process is on its way out
 mod readable; // waiting on a descriptor
 pub(crate) mod record; // kill records: made, kept, broadcast
 pub(crate) mod witness; // the reader of the kernel's log

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_cri::v1::{ContainerState, ContainerStatusResponse};
-use memlet_cgroup::{Cgroup, CgroupPath, Snapshot};
+use memlet_cgroup::{Cgroup, CgroupPath, Pid, Snapshot};
 use memlet_diagnosis::evidence::{
     ContainerEnd, ContainerStatement, Exit, KillRecord, Missing, Subject, Victim,
 };
 use memlet_oomlog::{Report, ReportId};
+use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
 use memlet_policy::restart::ExitReason;
 
 use super::{Place, Worker};
+use crate::container;
 use crate::events::Severity;
 use crate::life::{Ended, Instance};
 use crate::oom::attribution::{self, End, Ruling};
 use crate::oom::counter::KillWatch;
-use crate::oom::dying;
 use crate::termination_message;
 
 /// How long a report that the counter has announced is waited for. The kernel sends the signal just before it
@@ -153,11 +154,16 @@ impl Worker {
         if exit.is_sigkill() && !oom_killed {
             self.look_for_killed_sandbox().await;
         }
+        let taken_along = end.as_ref().and_then(|end| end.taken_along.clone());
         if let Some(end) = end {
             self.node.ends.add(id, end);
         }
         let reason = reason(&status.reason, exit.code(), oom_killed);
-        let message = self.termination_message(id, &status.message, exit.code(), &reason);
+        let message = self.termination_message(id, &status.message, exit.code(), &reason).or_else(|| {
+            taken_along
+                .filter(|_| !oom_killed)
+                .map(|cause| format!("killed by the container runtime: {cause}"))
+        });
         if let Some(facts) = self.instances.get_mut(id) {
             facts.over = true;
             facts.settle_at = None;
@@ -197,6 +203,7 @@ impl Worker {
                 heard.into_iter().filter(|report| !facts.settled_reports.contains(&report.id)).collect();
             let ruling = attribution::judge(&End {
                 exit,
+                taken_along: end.is_some_and(|end| end.taken_along.is_some()),
                 main_pid: facts.main_pid,
                 reports: &reports,
                 oom_kills,
@@ -254,7 +261,7 @@ impl Worker {
     /// A report about a container that has not ended: a child's, unless the main process is among the victims.
     pub(super) fn kernel_reported(&mut self, id: &str) {
         let Some(facts) = self.instances.get(id).filter(|facts| !facts.over) else { return };
-        let group_kill = self.kills_whole_containers();
+        let takes_along = self.oom_kill_mode(facts.place) != OomKillMode::Process;
         let mut children = Vec::new();
         let mut undecided = false;
         for report in self.node.witness.reports(id) {
@@ -264,7 +271,7 @@ impl Worker {
             let is_named = facts.main_pid.is_some_and(|main| attribution::takes_main(&report, Some(main)));
             if is_named {
                 // Its end is on the way, and is where this is recorded.
-            } else if facts.main_pid.is_some() && !group_kill {
+            } else if facts.main_pid.is_some() && !takes_along {
                 children.push(report);
             } else {
                 undecided = true;
@@ -278,8 +285,8 @@ impl Worker {
         }
     }
 
-    fn kills_whole_containers(&self) -> bool {
-        memlet_policy::cgroup_limits::kills_whole_container(self.node.shape.cgroups, None) == Ok(true)
+    fn oom_kill_mode(&self, place: Place) -> OomKillMode {
+        container::oom_kill_mode(&self.pod, self.container(place), &self.node.shape)
     }
 
     /// The count of kills may rise: the kernel of cgroup v1 notifies just before it kills, so look a little
@@ -324,7 +331,7 @@ impl Worker {
 
     fn settle(&mut self, id: &str) {
         let Some(facts) = self.instances.get(id).filter(|facts| !facts.over) else { return };
-        if facts.main_pid.is_some_and(dying::is_dying) {
+        if facts.main_pid.and_then(process).is_some_and(Pid::is_dying) {
             // It is the main process that was killed; freeing what it held takes its time.
             return self.settle_later(id);
         }
@@ -335,7 +342,8 @@ impl Worker {
             .into_iter()
             .filter(|report| !facts.settled_reports.contains(&report.id))
             .collect();
-        let is_freeing = |report: &Report| attribution::victims(report).any(dying::is_freeing);
+        let is_freeing =
+            |report: &Report| attribution::victims(report).filter_map(process).any(Pid::is_freeing);
         if facts.main_pid.is_none() && !reports.is_empty() {
             let freeing = reports.iter().any(is_freeing);
             // It may be the main process; then the runtime is about to say that the container ended.
@@ -384,7 +392,12 @@ impl Worker {
             oom_score_adj: facts.statement.as_ref().and_then(|statement| statement.oom_score_adj),
         };
         if victim != Victim::Main {
-            let main = if end.is_some() { "was not killed by it" } else { "goes on" };
+            let mode = self.oom_kill_mode(place);
+            let main = match (end, mode) {
+                (Some(_), _) => "was not killed by it".to_owned(),
+                (None, OomKillMode::Process) => "goes on".to_owned(),
+                (None, _) => format!("ends with it ({ANNOTATION}: {mode})"),
+            };
             let text = format!("{}; the container's main process {main}", self.sentence(place, &record));
             self.tell(Some(place), Severity::Warning, "OOMKilling", text);
         }
@@ -487,6 +500,11 @@ pub(super) fn summary(report: &Report) -> String {
     };
     let held = victim.anon_rss.map(|anon| format!(", anon-rss {anon}")).unwrap_or_default();
     format!("the kernel's OOM killer killed process {} ({}{held})", victim.pid, victim.comm)
+}
+
+/// A process by its number in the kernel's log.
+fn process(pid: i32) -> Option<Pid> {
+    u32::try_from(pid).ok().map(Pid::from)
 }
 
 fn statement_of(info: &HashMap<String, String>) -> Option<ContainerStatement> {

@@ -28,8 +28,11 @@ impl Worker {
     /// Makes all of it; where that fails, says so in an Event and when to try again.
     pub(super) async fn set_up(&mut self) -> Result<(), Timestamp> {
         let retry_at = || Timestamp::now() + RETRY;
-        let limit = cgroup_limits::pod_memory_limit(self.spec(), QosClass::of_pod(&self.pod));
-        if let Err(error) = self.node.cgroups.make_pod(&self.cgroup, limit) {
+        let class = QosClass::of_pod(&self.pod);
+        let limit = cgroup_limits::pod_memory_limit(self.spec(), class);
+        let qos = self.node.shape.memory_rules.memory_qos;
+        let protection = qos.map(|qos| qos.pod_protection(class, self.spec()));
+        if let Err(error) = self.node.cgroups.make_pod(&self.cgroup, limit, protection) {
             let message = format!("unable to ensure pod container exists: {error}");
             self.tell(None, Severity::Warning, "FailedCreatePodContainer", message);
             return Err(retry_at());

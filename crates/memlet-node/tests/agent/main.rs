@@ -18,7 +18,7 @@ use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 use memlet_diagnosis::evidence::{Level, Victim};
-use memlet_node::{NodeAgent, NodeConfig, sweep_leftovers};
+use memlet_node::{MemoryRules, NodeAgent, NodeConfig, sweep_leftovers};
 use runtime::Runtime;
 use serde_json::{Value, json};
 
@@ -112,6 +112,7 @@ impl Bench {
         let config = NodeConfig {
             name: "node".into(),
             memory: Some(Bytes::from_mib(200)),
+            memory_rules: MemoryRules::default(),
             cgroup_root: format!("/memlet-test-{}-node-{number}", std::process::id()).parse().unwrap(),
             pod_logs: folder.path().join("logs"),
             state: folder.path().join("state"),

@@ -152,6 +152,7 @@ impl Runtime {
             at: jiff::Timestamp::now(),
             container: self.group(&id).map(|group| group.snapshot()),
             pod: Cgroup::open(&self.hierarchy, &pod).ok().map(|group| group.snapshot()),
+            taken_along: None,
         };
         {
             let mut state = self.state.lock().unwrap();

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_cri::v1::{self as cri, ContainerEventType};
-use memlet_bytes::Bytes;
 use memlet_cgroup::{CgroupPath, Hierarchy, Version};
 use memlet_diagnosis::evidence::ContainerStatement;
+use memlet_policy::oom_kill_mode::{self, OomKillMode, ParseModeError};
 use tonic::Status;
 
 use super::sandbox::{blocking, internal};
@@ -15,6 +15,7 @@ use super::table::{Container, ContainerState, Sandbox, SandboxState};
 use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
 use crate::images::Image;
+use crate::memory_controls::MemoryControls;
 use crate::shim::protocol::{Launch, Request};
 use crate::spec::{self, Surroundings};
 use crate::state::{self, ContainerFolder, SandboxFolder};
@@ -114,12 +115,9 @@ impl Runtime {
             .map_err(|error| internal("the container's spec cannot be written", &error))?;
         let launch = Launch {
             cgroup,
-            memory_limit: u64::try_from(resources.memory_limit_in_bytes)
-                .ok()
-                .filter(|limit| *limit > 0)
-                .map(Bytes::new),
-            oom_group: self.0.settings.hierarchy.version() == Version::V2
-                && resources.unified.get("memory.oom.group").is_some_and(|value| value == "1"),
+            name: config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
+            memory: MemoryControls::of(&resources).map_err(|error| invalid(&error))?,
+            oom_kill_mode: oom_kill_mode(&config).map_err(|error| invalid(&error))?,
             log: log.clone(),
             oom_score_adj: i32::try_from(resources.oom_score_adj).unwrap_or(0),
             tty: config.tty,
@@ -363,6 +361,11 @@ fn resolve_user(
     groups.dedup();
     let home = resolved.home.unwrap_or_else(|| PathBuf::from("/"));
     Ok(((resolved.uid, resolved.gid, groups), home))
+}
+
+/// What the agent says of the container by the annotation for it; nothing is taken along where it says nothing.
+fn oom_kill_mode(config: &cri::ContainerConfig) -> Result<OomKillMode, ParseModeError> {
+    config.annotations.get(oom_kill_mode::ANNOTATION).map_or(Ok(OomKillMode::default()), |mode| mode.parse())
 }
 
 /// A signal as images write it: `SIGQUIT`, `QUIT` or `3`. `None` for what is none.

@@ -6,14 +6,16 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit};
-use memlet_diagnosis::evidence::{ContainerEnd, Exit, OomScoreAdj};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit, Pid};
+use memlet_diagnosis::evidence::{ContainerEnd, Exit, OomScoreAdj, TakenAlong};
+use memlet_policy::oom_kill_mode::OomKillMode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use super::launch::{self, Launcher, Outcome, Stdio};
 use super::log::{Lines, LogFile, Stream};
+use super::losses::Losses;
 use super::process;
 use super::protocol::Launch;
 use super::socket;
@@ -60,6 +62,9 @@ pub(crate) struct Container {
     stdin: Option<OwnedFd>,
     console: Option<UnixListener>,
     log: Option<LogFile>,
+    /// Tells of processes that the OOM killer took, where something is to go with them.
+    losses: Option<Losses>,
+    taken_along: Option<TakenAlong>,
     kill_at: Option<Instant>,
     /// A stop that came while the container was launched.
     stop_wanted: Option<(i32, Duration)>,
@@ -77,11 +82,8 @@ impl Container {
         let folder = sandbox.container(id);
         let launch: Launch = state::read_json(&folder.launch())?;
         let cgroup = make_cgroup(hierarchy, &launch.cgroup)?;
-        if let Some(limit) = launch.memory_limit {
-            // Before any process is inside, so nothing escapes the limit. Without swap, as kubelet's NoSwap.
-            cgroup.set_limits(Limit::Bytes(limit), Limit::Bytes(memlet_bytes::Bytes::ZERO)).map_err(told)?;
-        }
-        cgroup.set_oom_group(launch.oom_group).map_err(told)?;
+        launch.memory.apply(&cgroup).map_err(told)?;
+        let losses = Losses::watch(&cgroup, launch.oom_kill_mode).map_err(told)?;
         let log = launch.log.as_deref().map(LogFile::open).transpose()?;
         let console = launch.tty.then(|| socket::listen(&folder.console_socket())).transpose()?;
         let Streams { given, outputs, stdin } = streams(&launch)?;
@@ -97,6 +99,8 @@ impl Container {
             stdin,
             console,
             log,
+            losses,
+            taken_along: None,
             kill_at: None,
             stop_wanted: None,
         })
@@ -104,10 +108,6 @@ impl Container {
 
     pub(crate) fn id(&self) -> &str {
         &self.id
-    }
-
-    pub(crate) fn cgroup(&self) -> &Cgroup {
-        &self.cgroup
     }
 
     /// The main process, while it runs.
@@ -140,7 +140,8 @@ impl Container {
             Life::Launching { outcome, .. } => Some(outcome.as_fd()),
             _ => None,
         };
-        outcome.into_iter().chain(self.outputs.iter().map(|output| output.source.as_fd()))
+        let losses = self.losses.iter().map(Losses::as_fd);
+        outcome.into_iter().chain(losses).chain(self.outputs.iter().map(|output| output.source.as_fd()))
     }
 
     /// Reads the launcher's outcome as far as it has come; tells once how the launch went.
@@ -183,8 +184,9 @@ impl Container {
 
     /// The container could not be started; a limit that was too low for that is named.
     fn fail(&mut self, reason: String, killed: bool, now: Timestamp) -> Launched {
-        let reason = match self.launch.memory_limit {
-            Some(limit) if killed => format!(
+        let reason = match (&self.taken_along, self.launch.memory.limit) {
+            (Some(cause), _) => format!("it was killed before its program began: {cause}"),
+            (None, Some(Limit::Bytes(limit))) if killed => format!(
                 "container init was OOM-killed (memory limit too low?): with a limit of {limit} it did not live to \
                  start its program ({reason})"
             ),
@@ -192,11 +194,7 @@ impl Container {
             _ => reason,
         };
         // libcontainer may have failed late, with a process made already.
-        if let Err(error) = self.cgroup.kill_all()
-            && !error.is_gone()
-        {
-            complain(&format!("container {}: {}", self.id, chain(&error)));
-        }
+        self.kill();
         self.life = Life::Failed { reason: reason.clone(), at: now };
         self.outputs.clear();
         Launched::Failed { reason, at: now }
@@ -279,6 +277,50 @@ impl Container {
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
     }
 
+    /// What it takes along when the OOM killer takes one of its processes.
+    pub(crate) fn oom_kill_mode(&self) -> OomKillMode {
+        self.launch.oom_kill_mode
+    }
+
+    /// Its name in the Pod.
+    pub(crate) fn name(&self) -> &str {
+        &self.launch.name
+    }
+
+    /// Whether it has lost a process since this was last asked, as far as anything follows from that.
+    pub(crate) fn has_lost_a_process(&mut self, now: Instant) -> bool {
+        self.losses.as_mut().is_some_and(|losses| losses.have_grown(&self.cgroup, now))
+    }
+
+    /// When to ask that again, unasked.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        self.losses.as_ref().and_then(Losses::look_at)
+    }
+
+    /// Kills it for the loss of a process, its own or another container's.
+    pub(crate) fn take_along(&mut self, cause: &TakenAlong) {
+        if !matches!(self.life, Life::Running { .. } | Life::Launching { .. }) {
+            return;
+        }
+        // What the OOM killer has killed already, it does not die of this.
+        if self.pid().and_then(|pid| u32::try_from(pid).ok()).is_none_or(|pid| !Pid::from(pid).is_dying()) {
+            self.taken_along.get_or_insert_with(|| cause.clone());
+        }
+        if let Some(launcher) = self.launcher() {
+            process::signal(launcher, libc::SIGKILL);
+        }
+        self.kill();
+    }
+
+    /// Kills all that is in its cgroup.
+    pub(crate) fn kill(&self) {
+        if let Err(error) = self.cgroup.kill_all()
+            && !error.is_gone()
+        {
+            complain(&format!("container {}: {}", self.id, chain(&error)));
+        }
+    }
+
     /// When its grace ends.
     pub(crate) fn kill_at(&self) -> Option<Instant> {
         self.pid().and(self.kill_at)
@@ -302,7 +344,9 @@ impl Container {
             at: now,
             container: Some(self.cgroup.snapshot()),
             pod: pod.map(Cgroup::snapshot),
+            taken_along: self.taken_along.take(),
         };
+        self.losses = None;
         if let Err(error) = self.cgroup.kill_all() {
             complain(&format!("container {}: {}", self.id, chain(&error)));
         }

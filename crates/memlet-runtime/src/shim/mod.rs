@@ -11,6 +11,7 @@ mod container;
 mod exec;
 pub mod launch;
 pub mod log;
+mod losses;
 mod pause;
 mod process;
 pub mod protocol;

@@ -7,10 +7,12 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::evidence::{ContainerEnd, OomScoreAdj};
+use memlet_policy::oom_kill_mode::OomKillMode;
 use serde::{Deserialize, Serialize};
+
+use crate::memory_controls::MemoryControls;
 
 /// What a supervisor makes first: the namespaces that a Pod's containers share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,10 +38,12 @@ pub struct Sandbox {
 pub struct Launch {
     /// The container's memory cgroup.
     pub cgroup: CgroupPath,
-    /// Its memory limit, set before any process enters.
-    pub memory_limit: Option<Bytes>,
-    /// One OOM kill takes all its processes (cgroup v2's `memory.oom.group`).
-    pub oom_group: bool,
+    /// Its name in the Pod.
+    pub name: String,
+    /// What its memory controller is told before any process enters.
+    pub memory: MemoryControls,
+    /// What an OOM kill of one of its processes takes along.
+    pub oom_kill_mode: OomKillMode,
     /// The file its output goes to, in CRI's log format.
     pub log: Option<PathBuf>,
     /// The score adjustment it should have.

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use memlet_cgroup::{Cgroup, Hierarchy};
-use memlet_diagnosis::evidence::Exit;
+use memlet_diagnosis::evidence::{ContainerEnd, Exit, TakenAlong};
+use memlet_policy::oom_kill_mode::OomKillMode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountFlags;
 
 use super::connection::Connection;
-use super::container::{Container, Launched, complain, make_cgroup, told};
+use super::container::{Container, Launched, make_cgroup, told};
 use super::pause;
 use super::process;
 use super::protocol::{Event, Request, Sandbox};
-use crate::causes::chain;
 use crate::state::{self, SandboxFolder};
 
 /// Supervises the sandbox described in `folder` until it is told to end.
@@ -109,6 +109,7 @@ impl Supervisor {
                 container.log_output(Timestamp::now());
             }
             self.reap()?;
+            self.follow_losses();
             self.note_launches();
             self.answer();
             for container in self.containers.values_mut() {
@@ -127,7 +128,8 @@ impl Supervisor {
         child_ends: &OwnedFd,
         farewell: Option<Instant>,
     ) -> io::Result<()> {
-        let next = self.containers.values().filter_map(Container::kill_at).chain(farewell).min();
+        let of_containers = self.containers.values().flat_map(|it| [it.kill_at(), it.look_at()]).flatten();
+        let next = of_containers.chain(farewell).min();
         let timeout = next.map(|at| {
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
@@ -177,7 +179,7 @@ impl Supervisor {
             match launched {
                 Launched::Started { pid, at, oom_score_adj } => {
                     if ending && let Some(late) = self.containers.get(&container) {
-                        kill(late);
+                        late.kill();
                     }
                     self.tell(&Event::Started { container, pid, at, oom_score_adj });
                     if let Some(exit) = self.strangers.remove(&pid) {
@@ -218,7 +220,11 @@ impl Supervisor {
         let now = Timestamp::now();
         if let Some(container) = self.containers.values_mut().find(|container| container.pid() == Some(pid)) {
             let end = Box::new(container.ended(exit, self.pod.as_ref(), now));
-            let container = container.id().to_owned();
+            let (container, cause) = (container.id().to_owned(), cause_of(container));
+            // Its own death may be the first that is heard of it.
+            if end.taken_along.is_none() && lost_a_process(&end) {
+                self.take_along(&container, &cause);
+            }
             self.tell(&Event::Ended { container, end });
         } else if let Some(container) =
             self.containers.values_mut().find(|container| container.launcher() == Some(pid))
@@ -226,6 +232,30 @@ impl Supervisor {
             container.note_launcher_end();
         } else if self.containers.values().any(|container| container.launcher().is_some()) {
             self.strangers.insert(pid, exit);
+        }
+    }
+
+    /// Lets what the Pod wants to die with a process that the OOM killer took die with it.
+    fn follow_losses(&mut self) {
+        let now = Instant::now();
+        let lost = self.containers.values_mut().filter_map(|container| {
+            container.has_lost_a_process(now).then(|| (container.id().to_owned(), cause_of(container)))
+        });
+        for (id, cause) in lost.collect::<Vec<_>>() {
+            self.take_along(&id, &cause);
+        }
+    }
+
+    fn take_along(&mut self, id: &str, cause: &TakenAlong) {
+        for (other, container) in &mut self.containers {
+            let goes_along = match cause.mode {
+                OomKillMode::Process => false,
+                OomKillMode::Container => other == id,
+                OomKillMode::Pod => true,
+            };
+            if goes_along {
+                container.take_along(cause);
+            }
         }
     }
 
@@ -290,12 +320,20 @@ impl Supervisor {
             if let Some(launcher) = container.launcher() {
                 process::signal(launcher, libc::SIGKILL);
             }
-            kill(container);
+            container.kill();
         }
         if let Some(pause) = self.pause {
             process::signal(pause, libc::SIGKILL);
         }
     }
+}
+
+fn cause_of(container: &Container) -> TakenAlong {
+    TakenAlong { container: container.name().to_owned(), mode: container.oom_kill_mode() }
+}
+
+fn lost_a_process(end: &ContainerEnd) -> bool {
+    end.container.as_ref().and_then(|memory| memory.oom_kills).is_some_and(|kills| kills > 0)
 }
 
 /// Says so where the kernel's OOM killer is why pause could not be made: the Pod's limit is all it can hit.
@@ -311,15 +349,6 @@ fn explained(error: io::Error, cgroup: &Cgroup) -> io::Error {
 
 fn was_oom_killed(cgroup: &Cgroup) -> bool {
     cgroup.events().ok().and_then(|events| events.oom_kill).is_some_and(|kills| kills > 0)
-}
-
-/// Kills all that is in a container's cgroup.
-fn kill(container: &Container) {
-    if let Err(error) = container.cgroup().kill_all()
-        && !error.is_gone()
-    {
-        complain(&format!("container {}: {}", container.id(), chain(&error)));
-    }
 }
 
 /// 64 MiB at most, as every container runtime has it; charged to whoever writes into it.

@@ -76,6 +76,7 @@ fn settings(arguments: &RunArguments) -> Result<EmbeddedSettings> {
     Ok(EmbeddedSettings {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
+        memory_rules: arguments.memory_rules(),
         cgroup_root: arguments.cgroup_root.clone(),
         run_folder: absolute(&arguments.run_folder)?,
         data: absolute(&arguments.place.data)?,

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
 use memlet_cgroup::{CgroupPath, Hierarchy};
-use memlet_node::{NodeAgent, NodeConfig};
+use memlet_node::{MemoryRules, NodeAgent, NodeConfig};
 use memlet_runtime::service::{Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
 use tokio::sync::oneshot;
@@ -28,6 +28,8 @@ pub(crate) struct EmbeddedSettings {
     pub(crate) name: String,
     /// The memory it pretends to have.
     pub(crate) memory: Option<Bytes>,
+    /// What it does about memory beyond limits.
+    pub(crate) memory_rules: MemoryRules,
     /// The cgroup below which kubepods is made.
     pub(crate) cgroup_root: CgroupPath,
     /// The folder of what lives as long as the Pods do.
@@ -113,6 +115,7 @@ async fn wire(
     let node = NodeConfig {
         name: settings.name.clone(),
         memory: settings.memory,
+        memory_rules: settings.memory_rules,
         kernel_log: settings.kernel_log,
         most_restarts: settings.most_restarts,
         ..node_config(place.folder(), &settings.cgroup_root, hierarchy)
@@ -143,6 +146,7 @@ fn node_config(folder: &Path, cgroup_root: &CgroupPath, hierarchy: &Hierarchy) -
     NodeConfig {
         name: String::new(),
         memory: None,
+        memory_rules: MemoryRules::default(),
         cgroup_root: cgroup_root.clone(),
         pod_logs: pod_logs(folder),
         state: folder.join("node"),

@@ -113,7 +113,7 @@ fn from_status(state: &ContainerStateTerminated) -> Option<ContainerEnd> {
         code @ 129..=192 => Exit::Signal(code - 128),
         code => Exit::Code(code),
     };
-    Some(ContainerEnd { exit, at, container: None, pod: None })
+    Some(ContainerEnd { exit, at, container: None, pod: None, taken_along: None })
 }
 
 impl Document<'_> {
