@@ -223,6 +223,8 @@ fn nothing() -> Result<(), Failed> {
     ran.exits(1).complains("no report").complains("standard input").complains("2 lines");
     assert_eq!(ran.stdout, "");
     explain_bytes(&["-"], b"")?.exits(1).complains("0 lines");
+    let long = [b"[    1.000000] ", &vec![b'x'; 2 << 20][..], b"\n"].concat();
+    explain_bytes(&["-"], &long)?.exits(1).complains("1 line is longer than any log's, and was not read");
     explain(&[])?.exits(1).complains("standard input");
     Ok(())
 }

@@ -26,6 +26,8 @@ pub(super) struct Input {
     pub(super) bytes: u64,
     /// Lines.
     pub(super) lines: u64,
+    /// Lines longer than any source writes, which were not read.
+    pub(super) long_lines: u64,
     /// The forms in which the lines are written.
     pub(super) forms: Vec<&'static str>,
     /// Why it could not be read to its end.
@@ -169,8 +171,14 @@ mod tests {
             },
             "kern.log",
         );
-        let input =
-            Input { file: "kern.log".to_owned(), bytes: 1, lines: 1, forms: vec!["dmesg"], error: None };
+        let input = Input {
+            file: "kern.log".to_owned(),
+            bytes: 1,
+            lines: 1,
+            long_lines: 0,
+            forms: vec!["dmesg"],
+            error: None,
+        };
         out + &document.end(&[input]).unwrap()
     }
 

@@ -33,6 +33,7 @@ pub(crate) fn read(session: &mut Session, follow: bool) -> Result<(), Stop> {
         file: kmsg::PATH.to_owned(),
         bytes: log.bytes,
         lines: log.records,
+        long_lines: 0,
         forms: vec!["/dev/kmsg"],
         error: None,
     });

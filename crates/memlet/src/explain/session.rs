@@ -213,6 +213,7 @@ impl Session {
             file: reading.name.clone(),
             bytes: statistics.bytes,
             lines: statistics.lines,
+            long_lines: statistics.long_lines,
             forms: statistics.forms,
             error: error.map(|error| format!("{error:#}")),
         });
@@ -276,8 +277,13 @@ fn nothing(inputs: &[Input]) -> String {
             [] => ", in no form that is known".to_owned(),
             forms => format!(", read as {}", forms.join(", ")),
         };
+        let too_long = match input.long_lines {
+            0 => String::new(),
+            1 => "; 1 line is longer than any log's, and was not read".to_owned(),
+            count => format!("; {count} lines are longer than any log's, and were not read"),
+        };
         text.push_str(&format!(
-            "  {}: {} in {} {lines}{forms}\n",
+            "  {}: {} in {} {lines}{forms}{too_long}\n",
             spoken(&input.file),
             Bytes::new(input.bytes),
             input.lines
