@@ -12,7 +12,7 @@ use libtest_mimic::Failed;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::house::{MEMLET, Ran, checkout, finish};
+use crate::house::{MEMLET, Ran, checkout, finish, patience};
 use crate::{Test, test_anywhere};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -264,7 +264,7 @@ impl Lines {
     }
 
     fn wait_for(&self, text: &str) -> Result<(), Failed> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience(PATIENCE);
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             match self.lines.recv_timeout(left) {
                 Ok(line) if line.contains(text) => return Ok(()),
@@ -279,7 +279,7 @@ impl Lines {
         if let Some(signal) = signal {
             kill_process(Pid::from_child(&self.child), signal)?;
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience(PATIENCE);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status.code());

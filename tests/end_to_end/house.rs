@@ -15,8 +15,14 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const MEMLET: &str = env!("CARGO_BIN_EXE_memlet");
 
-/// Longer than any run of a test takes: a run that hangs is ended and fails its test.
+/// Longer than any run of a test takes on a machine of its own: a run that hangs is ended and fails its test.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Time enough for what takes `time` on a machine of its own: `MEMLET_SLOWNESS` says how many times slower this one is.
+pub(crate) fn patience(time: Duration) -> Duration {
+    let slowness = std::env::var("MEMLET_SLOWNESS").ok().and_then(|text| text.parse().ok());
+    time * slowness.unwrap_or(1)
+}
 
 /// What a machine lacks for tests that need these programs, if anything.
 pub(crate) fn what_is_missing(programs: &[&str]) -> Option<String> {
@@ -215,7 +221,7 @@ pub(crate) fn finish(mut child: Child) -> Result<Ran, Failed> {
     };
     let stdout = reader(child.stdout.take().map(|it| Box::new(it) as _));
     let stderr = reader(child.stderr.take().map(|it| Box::new(it) as _));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience(PATIENCE);
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;

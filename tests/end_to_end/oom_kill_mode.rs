@@ -97,7 +97,7 @@ fn mistake() -> Result<(), Failed> {
     let house = House::new()?;
     let ran = house.run(&manifest("everything"), &[])?;
     ran.exits(2).complains("\"everything\" is not an OOM kill mode; write process, container or pod");
-    house.run(&manifest("eater=pod,othr=pod"), &[])?.exits(2).complains("no container \"othr\"");
+    house.run(&manifest("eater=pod,third=pod"), &[])?.exits(2).complains("no container \"third\"");
     house.nothing_is_left()
 }
 

@@ -112,7 +112,8 @@ impl Bench {
         let config = NodeConfig {
             name: "node".into(),
             memory: Some(Bytes::from_mib(200)),
-            memory_rules: MemoryRules::default(),
+            // The runtime of these tests has no group kill.
+            memory_rules: MemoryRules { single_process_oom_kill: Some(true), ..MemoryRules::default() },
             cgroup_root: format!("/memlet-test-{}-node-{number}", std::process::id()).parse().unwrap(),
             pod_logs: folder.path().join("logs"),
             state: folder.path().join("state"),
