@@ -25,13 +25,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command`, in the checkout unless it says otherwise, and answers what it prints.
+/// Runs `command` and answers what it prints.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    if command.get_current_dir().is_none() {
-        command.current_dir(root());
-    }
-    let output = command.output().with_context(|| format!("cannot start {shown}"))?;
+    let output = command.current_dir(root()).output().with_context(|| format!("cannot start {shown}"))?;
     ensure!(output.status.success(), "{shown} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -8,7 +8,6 @@ mod fuzz;
 mod lint;
 mod test;
 mod tools;
-mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -41,21 +40,6 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Boot Debian's kernels in virtual machines and run the tests of kernels inside
-    VmTest {
-        /// Only guests with this in their names
-        #[arg(long, value_name = "NAME")]
-        scenario: Option<String>,
-        /// Only guests with the kernel of this suite
-        #[arg(long, value_name = "SUITE")]
-        kernel: Option<String>,
-        /// Run the tests with this in their names, instead of each guest's own
-        #[arg(long, value_name = "TEXT")]
-        filter: Option<String>,
-        /// Print which guests there are
-        #[arg(long)]
-        list: bool,
-    },
     /// Install the tools that tests and lints need
     Tools,
 }
@@ -67,11 +51,6 @@ fn main() -> Result<()> {
         Task::Bench { logs: true, .. } => bench::logs(),
         Task::Bench { runs, .. } => bench::run(runs),
         Task::Fuzz { seconds } => fuzz::run(seconds),
-        Task::VmTest { list: true, .. } => {
-            vm::list();
-            Ok(())
-        }
-        Task::VmTest { scenario, kernel, filter, .. } => vm::run(&vm::Choice { scenario, kernel, filter }),
         Task::Tools => tools::install().map(drop),
     }
 }

