@@ -25,10 +25,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` and answers what it prints.
+/// Runs `command` in the checkout and answers what it prints.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
+    output_of(command.current_dir(root()))
+}
+
+/// Runs `command` where it says, and answers what it prints.
+pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output = command.current_dir(root()).output().with_context(|| format!("cannot start {shown}"))?;
+    let output = command.output().with_context(|| format!("cannot start {shown}"))?;
     ensure!(output.status.success(), "{shown} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8(output.stdout)?)
 }

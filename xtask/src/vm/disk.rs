@@ -1,0 +1,179 @@
+//! The guests' disk: the program, its tests and what they call, at the same paths as on this machine, since a test
+//! program was compiled with them. All guests read the same one; each has a scratch disk of its own over it.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::folder;
+use super::programs::Programs;
+use crate::command::{output_of, root, target};
+use crate::tools::Tools;
+
+/// What tests read of the checkout.
+const CHECKOUT: [&str; 4] = ["README.md", "docs", "examples", "crates/memlet-oomlog/tests/fixtures"];
+
+/// What tests call. What they call beside it is one of busybox's applets.
+const TOOLS: [&str; 17] = [
+    "busybox", "cat", "gzip", "ls", "mount", "setpriv", "sh", "skopeo", "sleep", "tail", "tr", "true",
+    "umoci", "umount", "unshare", "xz", "zstd",
+];
+
+/// Folders that a system has.
+const FOLDERS: [&str; 9] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var/tmp"];
+
+/// The scratch disk's size. It is a file with holes, and nothing of it is kept.
+const SCRATCH_MIB: u32 = 2048;
+
+/// The disks, as files.
+pub(crate) struct Disks {
+    pub(crate) system: PathBuf,
+    pub(crate) scratch: PathBuf,
+}
+
+/// Makes the disks.
+pub(crate) fn make(programs: &Programs, tools: &Tools) -> Result<Disks> {
+    let staging = Staging(folder().join("root"));
+    staging.make_empty()?;
+    for program in programs.all() {
+        staging.add_stripped(program)?;
+    }
+    for tool in TOOLS {
+        staging.add_program(&found(tool)?)?;
+    }
+    staging.add_program(&tools.path("kubectl"))?;
+    for name in CHECKOUT {
+        staging.add_tree(&root().join(name))?;
+    }
+    fs::create_dir_all(staging.at(&target().join("tmp")))?;
+    staging.add_tree(Path::new("/etc/containers"))?;
+    staging.add_busybox_applets()?;
+    let system = folder().join("system.ext4");
+    make_ext4(&system, staging.size()? + staging.size()? / 4 + (16 << 20), Some(&staging.0))?;
+    let scratch = folder().join("scratch.ext4");
+    make_ext4(&scratch, u64::from(SCRATCH_MIB) << 20, None)?;
+    fs::remove_dir_all(&staging.0)?;
+    Ok(Disks { system, scratch })
+}
+
+/// The folder that becomes the disk.
+struct Staging(PathBuf);
+
+impl Staging {
+    /// An empty system, with the links of this machine's merged /usr.
+    fn make_empty(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => fs::create_dir_all(&self.0)?,
+        }
+        for folder in FOLDERS {
+            fs::create_dir_all(self.0.join(folder))?;
+        }
+        for link in ["bin", "sbin", "lib", "lib64"] {
+            let Ok(to) = fs::read_link(Path::new("/").join(link)) else { continue };
+            fs::create_dir_all(self.0.join(&to))?;
+            symlink(to, self.0.join(link))?;
+        }
+        fs::write(
+            self.0.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+        )?;
+        fs::write(self.0.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
+        Ok(fs::write(self.0.join("etc/hosts"), "127.0.0.1 localhost\n")?)
+    }
+
+    /// Where a path of this machine is in it.
+    fn at(&self, path: &Path) -> PathBuf {
+        self.0.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Copies a file, through links, to its own path.
+    fn add_file(&self, file: &Path) -> Result<()> {
+        let to = self.at(file);
+        if to.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(to.parent().context("a file in no folder")?)?;
+        fs::copy(file, &to).with_context(|| format!("cannot copy {} for the guests", file.display()))?;
+        Ok(())
+    }
+
+    /// Copies a program with the libraries that it loads.
+    fn add_program(&self, program: &Path) -> Result<()> {
+        self.add_file(program)?;
+        self.add_libraries(program)
+    }
+
+    /// Copies a program of ours without its symbols: some hundred MiB, which each run would copy again.
+    fn add_stripped(&self, program: &Path) -> Result<()> {
+        let to = self.at(program);
+        fs::create_dir_all(to.parent().context("a program in no folder")?)?;
+        output_of(Command::new("strip").arg("--strip-all").arg("-o").arg(to).arg(program))?;
+        self.add_libraries(program)
+    }
+
+    fn add_libraries(&self, program: &Path) -> Result<()> {
+        // It fails where there is nothing to load: a static program has no libraries.
+        let Ok(listed) = output_of(Command::new("ldd").arg(program)) else { return Ok(()) };
+        // "libc.so.6 => /lib/libc.so.6 (0x…)", and for the loader "/lib64/ld.so (0x…)".
+        let paths = listed.split_whitespace().filter(|word| word.starts_with('/'));
+        for path in paths {
+            self.add_file(Path::new(path))?;
+        }
+        Ok(())
+    }
+
+    fn add_tree(&self, path: &Path) -> Result<()> {
+        if !path.is_dir() {
+            return self.add_file(path);
+        }
+        for entry in fs::read_dir(path)? {
+            self.add_tree(&entry?.path())?;
+        }
+        Ok(())
+    }
+
+    /// A link for each applet that is not there as a program of its own.
+    fn add_busybox_applets(&self) -> Result<()> {
+        let bin = self.0.join("usr/local/bin");
+        let applets = output_of(Command::new("busybox").arg("--list"))?;
+        let taken =
+            |name: &str| ["usr/bin", "usr/sbin", "bin"].iter().any(|it| self.0.join(it).join(name).exists());
+        for name in applets.lines().filter(|name| !taken(name)) {
+            symlink("/bin/busybox", bin.join(name))?;
+        }
+        self.add_file(Path::new("/bin/busybox"))
+    }
+
+    fn size(&self) -> Result<u64> {
+        let listed = output_of(Command::new("du").arg("-sb").arg(&self.0))?;
+        let bytes = listed.split_whitespace().next().and_then(|it| it.parse().ok());
+        bytes.with_context(|| format!("du said {listed:?} of {}", self.0.display()))
+    }
+}
+
+/// A file with a filesystem, filled from a folder. Guests only read it or forget what they wrote: no journal.
+fn make_ext4(file: &Path, size: u64, from: Option<&Path>) -> Result<()> {
+    let _ = fs::remove_file(file);
+    fs::File::create(file)?.set_len(size)?;
+    let mut command = Command::new(found("mkfs.ext4")?);
+    command.args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "root_owner=0:0"]);
+    if let Some(folder) = from {
+        command.arg("-d").arg(folder);
+    }
+    output_of(command.arg(file)).map(drop)
+}
+
+/// A program of this machine.
+pub(crate) fn found(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found =
+        std::env::split_paths(&path).chain(more).map(|folder| folder.join(name)).find(|it| it.is_file());
+    ensure!(found.is_some(), "the guests' tests need the program {name:?}, which is not in PATH; install it");
+    found.context("looked at above")
+}

@@ -1,0 +1,235 @@
+//! The guests of the ring, as data: which kernel on what a machine, and what runs there.
+//!
+//! Under emulation a guest is ten to twenty times slower than this machine. So the whole suite runs on one kernel, and
+//! what another kernel or machine can change runs there.
+
+use std::time::Duration;
+
+use super::kernels::{NEW, OLD, STABLE, Source};
+
+/// A guest.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) kernel: &'static Source,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
+    /// Words added to the kernel's command line.
+    pub(crate) command_line: &'static str,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) swap: Swap,
+    pub(crate) runs: &'static [Run],
+    pub(crate) end: End,
+    /// A guest that takes longer hangs, and is ended.
+    pub(crate) patience: Duration,
+}
+
+impl Scenario {
+    /// For `--list`.
+    pub(crate) fn description(&self) -> String {
+        let runs = self.runs.iter().map(|run| match run.only {
+            [] => run.program.name().to_owned(),
+            only => format!("{} ({})", run.program.name(), only.join(" ")),
+        });
+        let runs = runs.collect::<Vec<_>>().join(", ");
+        format!(
+            "{:<22} kernel {}, {} MiB, cgroups {:?}, swap {:?}{}{}: {runs}",
+            self.name,
+            self.kernel.name,
+            self.memory_mib,
+            self.cgroups,
+            self.swap,
+            if self.command_line.is_empty() { "" } else { ", " },
+            self.command_line
+        )
+    }
+}
+
+/// How the guest's init mounts cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    /// cgroup v2, seen from its root.
+    V2,
+    /// A part of cgroup v2 of which the group above handed the memory controller down, as a container sees it.
+    Delegated,
+    /// The same without the memory controller.
+    DelegatedWithoutMemory,
+    /// Every controller has a v1 hierarchy of its own.
+    V1,
+    /// Memory and most others on v1, with the unified hierarchy beside them, as systemd mounts it.
+    Hybrid,
+}
+
+/// Where the guest swaps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swap {
+    None,
+    /// A virtual disk of so many MiB.
+    Disk(u32),
+    /// Compressed memory that holds so many MiB.
+    Zram(u32),
+}
+
+/// One test program and what of it runs.
+pub(crate) struct Run {
+    pub(crate) program: Program,
+    /// Only tests whose names hold one of these; all where there is none.
+    pub(crate) only: &'static [&'static str],
+}
+
+/// The test programs that have something to say about a kernel. All of them are libtest-mimic's, so that
+/// they can tell what they ignore, and report as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Program {
+    EndToEnd,
+    Cgroup,
+    Oomlog,
+}
+
+impl Program {
+    pub(crate) const ALL: [Self; 3] = [Self::EndToEnd, Self::Cgroup, Self::Oomlog];
+
+    /// As messages and the guest call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::EndToEnd => "end_to_end",
+            Self::Cgroup => "memlet-cgroup",
+            Self::Oomlog => "memlet-oomlog",
+        }
+    }
+
+    /// cargo's names of its package and target.
+    pub(crate) fn target(self) -> (&'static str, &'static str) {
+        match self {
+            Self::EndToEnd => ("memlet", "end_to_end"),
+            Self::Cgroup => ("memlet-cgroup", "kernel"),
+            Self::Oomlog => ("memlet-oomlog", "kernel"),
+        }
+    }
+}
+
+/// How a guest is expected to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By itself, when all tests are done.
+    Done,
+    /// By a panic of its kernel, which says this; what ran before must have passed.
+    Panic(&'static str),
+}
+
+const fn all(program: Program) -> Run {
+    Run { program, only: &[] }
+}
+
+const fn only(program: Program, only: &'static [&'static str]) -> Run {
+    Run { program, only }
+}
+
+/// What a guest is if its scenario says nothing else.
+const PLAIN: Scenario = Scenario {
+    name: "",
+    kernel: &OLD,
+    memory_mib: 1024,
+    cpus: 1,
+    command_line: "",
+    cgroups: Cgroups::V2,
+    swap: Swap::None,
+    runs: &[],
+    end: End::Done,
+    patience: Duration::from_mins(4),
+};
+
+/// Kills at each level, and who is told to be killed.
+const KILLS: Run = only(Program::EndToEnd, &["kill:"]);
+/// The same in short.
+const A_KILL: Run = only(Program::EndToEnd, &["kill: at the container"]);
+
+/// Every guest; those that take longest first, since two run at a time.
+pub(crate) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "v2",
+        memory_mib: 2048,
+        runs: &[all(Program::EndToEnd), all(Program::Cgroup), all(Program::Oomlog)],
+        patience: Duration::from_mins(20),
+        ..PLAIN
+    },
+    Scenario {
+        name: "v2-new",
+        kernel: &NEW,
+        runs: &[KILLS, all(Program::Cgroup), all(Program::Oomlog)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "v2-stable",
+        kernel: &STABLE,
+        runs: &[KILLS, all(Program::Cgroup), all(Program::Oomlog)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "v1",
+        cgroups: Cgroups::V1,
+        runs: &[
+            only(Program::EndToEnd, &["kill: at", "environment:", "isolation:"]),
+            all(Program::Cgroup),
+            all(Program::Oomlog),
+        ],
+        ..PLAIN
+    },
+    Scenario { name: "hybrid", cgroups: Cgroups::Hybrid, runs: &[A_KILL, all(Program::Cgroup)], ..PLAIN },
+    Scenario {
+        name: "delegated",
+        kernel: &STABLE,
+        cgroups: Cgroups::Delegated,
+        runs: &[A_KILL, all(Program::Cgroup)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "not-delegated",
+        kernel: &STABLE,
+        cgroups: Cgroups::DelegatedWithoutMemory,
+        runs: &[only(Program::EndToEnd, &["machine: memory"])],
+        ..PLAIN
+    },
+    Scenario {
+        name: "memory-switched-off",
+        command_line: "cgroup_disable=memory",
+        runs: &[only(Program::EndToEnd, &["machine: memory"])],
+        ..PLAIN
+    },
+    Scenario {
+        name: "swap-on-disk",
+        kernel: &NEW,
+        swap: Swap::Disk(512),
+        runs: &[A_KILL, only(Program::EndToEnd, &["machine: swap"])],
+        ..PLAIN
+    },
+    Scenario {
+        name: "swap-in-zram",
+        kernel: &STABLE,
+        swap: Swap::Zram(256),
+        runs: &[A_KILL, only(Program::EndToEnd, &["machine: swap"])],
+        ..PLAIN
+    },
+    Scenario {
+        name: "small-without-psi",
+        kernel: &NEW,
+        memory_mib: 256,
+        command_line: "psi=0",
+        runs: &[A_KILL, only(Program::EndToEnd, &["machine: out"])],
+        ..PLAIN
+    },
+    Scenario {
+        name: "machine-out-of-memory",
+        memory_mib: 512,
+        runs: &[only(Program::EndToEnd, &["machine: out"])],
+        ..PLAIN
+    },
+    Scenario {
+        name: "panic-on-oom",
+        kernel: &STABLE,
+        memory_mib: 512,
+        command_line: "sysctl.vm.panic_on_oom=1",
+        runs: &[A_KILL, only(Program::EndToEnd, &["machine: out"])],
+        end: End::Panic("panic_on_oom is enabled"),
+        ..PLAIN
+    },
+];
