@@ -62,6 +62,7 @@ impl Embedded {
         if !rustix::process::geteuid().is_root() {
             bail!("running Pods needs root, for cgroups, namespaces and mounts: run it with sudo");
         }
+        survive_the_oom_killer();
         let hierarchy = Hierarchy::detect()?;
         let images = images_folder(&settings.data);
         let place =
@@ -127,6 +128,16 @@ async fn wire(
         let _ = stopped.await;
     }));
     Ok(Wired { client, agent, stop_scheduler })
+}
+
+/// kubelet's own score adjustment: whoever must tell of a kill should not be its victim. Supervisors inherit it;
+/// containers and pause set theirs. Root without `CAP_SYS_RESOURCE` may not have it.
+const OWN_OOM_SCORE_ADJ: i32 = -999;
+
+fn survive_the_oom_killer() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OWN_OOM_SCORE_ADJ.to_string()) {
+        tracing::info!("oom_score_adj {OWN_OOM_SCORE_ADJ} is refused, so the OOM killer may choose memlet: {error}");
+    }
 }
 
 /// Where images are kept.
