@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::house::{House, Ran, eater, finish, processes_with};
+use crate::house::{House, Ran, eater, finish, patience, processes_with};
 use crate::{Test, test};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -24,7 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// The main process of a container in this house, by its name.
 pub(crate) fn wait_for_container(house: &House, name: &str) -> Result<Pid, Failed> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + patience(Duration::from_secs(20));
     let folder = house.folder.path().display().to_string();
     while Instant::now() < deadline {
         // Built-in workloads are forked from the supervisor, and have its command line.
@@ -74,7 +74,7 @@ fn signalled(signal: Signal, code: i32) -> Result<(), Failed> {
     let began = Instant::now();
     kill_process(pid_of(&child)?, signal)?;
     finish(child)?.exits(code);
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < patience(Duration::from_secs(10)), "it took {:?}", began.elapsed());
     house.nothing_is_left()
 }
 

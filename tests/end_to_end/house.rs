@@ -18,6 +18,13 @@ pub(crate) const MEMLET: &str = env!("CARGO_BIN_EXE_memlet");
 /// Longer than any run of a test takes: a run that hangs is ended and fails its test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long that is on this machine. One that is emulated is many times slower than the one that tests are written
+/// for, and `MEMLET_TEST_PATIENCE` says how many times.
+pub(crate) fn patience(on_a_machine_of_its_own: Duration) -> Duration {
+    let times = std::env::var("MEMLET_TEST_PATIENCE").ok().and_then(|times| times.parse().ok());
+    on_a_machine_of_its_own * times.unwrap_or(1)
+}
+
 /// What a machine lacks for tests that need these programs, if anything.
 pub(crate) fn what_is_missing(programs: &[&str]) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
@@ -215,7 +222,7 @@ pub(crate) fn finish(mut child: Child) -> Result<Ran, Failed> {
     };
     let stdout = reader(child.stdout.take().map(|it| Box::new(it) as _));
     let stderr = reader(child.stderr.take().map(|it| Box::new(it) as _));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience(PATIENCE);
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;

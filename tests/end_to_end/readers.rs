@@ -9,7 +9,7 @@ use libtest_mimic::Failed;
 use rustix::process::{Signal, kill_process};
 
 use crate::endings::pid_of;
-use crate::house::{House, finish};
+use crate::house::{House, finish, patience};
 use crate::images::{SHELL, import_busybox};
 use crate::{Test, test_with};
 
@@ -45,7 +45,7 @@ fn with_script(text: &str) -> Result<(House, std::process::Child), Failed> {
 
 /// Waits until the pipe is full: nothing has been added to what is in it for a while.
 fn wait_until_full(pipe: &impl std::os::fd::AsFd) -> Result<(), Failed> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + patience(Duration::from_secs(20));
     let mut before = 0;
     while Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(300));
@@ -69,7 +69,7 @@ fn deaf() -> Result<(), Failed> {
     assert!(child.try_wait()?.is_none(), "one Ctrl-C gives the container its 30 s");
     kill_process(pid_of(&child)?, Signal::INT)?;
     finish(child)?.exits(130).complains("nobody reads");
-    assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < patience(Duration::from_secs(8)), "it took {:?}", began.elapsed());
     drop(stdout);
     house.nothing_is_left()
 }
@@ -83,7 +83,7 @@ fn deaf_at_the_end() -> Result<(), Failed> {
     let began = Instant::now();
     kill_process(pid_of(&child)?, Signal::INT)?;
     finish(child)?.exits(130);
-    assert!(began.elapsed() < Duration::from_secs(6), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < patience(Duration::from_secs(6)), "it took {:?}", began.elapsed());
     drop(stdout);
     house.nothing_is_left()
 }
