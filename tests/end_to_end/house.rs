@@ -15,13 +15,14 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const MEMLET: &str = env!("CARGO_BIN_EXE_memlet");
 
-/// Longer than any run of a test takes on a machine of its own: a run that hangs is ended and fails its test.
+/// Longer than any run of a test takes: a run that hangs is ended and fails its test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Time enough for what takes `time` on a machine of its own: `MEMLET_SLOWNESS` says how many times slower this one is.
-pub(crate) fn patience(time: Duration) -> Duration {
-    let slowness = std::env::var("MEMLET_SLOWNESS").ok().and_then(|text| text.parse().ok());
-    time * slowness.unwrap_or(1)
+/// How long that is on this machine. One that is emulated is many times slower than the one that tests are written
+/// for, and `MEMLET_TEST_PATIENCE` says how many times.
+pub(crate) fn patience(on_a_machine_of_its_own: Duration) -> Duration {
+    let times = std::env::var("MEMLET_TEST_PATIENCE").ok().and_then(|times| times.parse().ok());
+    on_a_machine_of_its_own * times.unwrap_or(1)
 }
 
 /// What a machine lacks for tests that need these programs, if anything.

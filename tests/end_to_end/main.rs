@@ -13,6 +13,7 @@ mod house;
 mod images;
 mod isolation;
 mod kills;
+mod machine;
 mod manifests;
 mod oom_kill_mode;
 mod output;
@@ -24,11 +25,14 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 use memlet_cgroup::Version;
 
+use crate::machine::Machine;
+
 /// A test: its name, what it needs, and what it does.
 pub(crate) struct Test {
     name: String,
     needs: &'static [&'static str],
     version: Option<Version>,
+    machine: Option<Machine>,
     /// It needs neither root nor cgroups.
     anywhere: bool,
     run: Box<dyn FnOnce() -> Result<(), Failed> + Send>,
@@ -39,7 +43,7 @@ pub(crate) fn test(
     name: impl Into<String>,
     run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Test {
-    Test { name: name.into(), needs: &[], version: None, anywhere: false, run: Box::new(run) }
+    Test { name: name.into(), needs: &[], version: None, machine: None, anywhere: false, run: Box::new(run) }
 }
 
 /// A test that needs other programs.
@@ -48,7 +52,7 @@ pub(crate) fn test_with(
     needs: &'static [&'static str],
     run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Test {
-    Test { name: name.into(), needs, version: None, anywhere: false, run: Box::new(run) }
+    Test { name: name.into(), needs, version: None, machine: None, anywhere: false, run: Box::new(run) }
 }
 
 /// A test that any machine can do.
@@ -63,6 +67,11 @@ impl Test {
     /// The test says something about machines with this cgroup version only.
     pub(crate) fn only_on(self, version: Version) -> Self {
         Self { version: Some(version), ..self }
+    }
+
+    /// The test says something about such machines only.
+    pub(crate) fn only_in(self, machine: Machine) -> Self {
+        Self { machine: Some(machine), anywhere: true, ..self }
     }
 }
 
@@ -85,6 +94,7 @@ fn main() -> ExitCode {
         trust::tests(),
         isolation::tests(),
         explain::tests(),
+        machine::tests(),
     ] {
         tests.extend(each);
     }
@@ -93,6 +103,10 @@ fn main() -> ExitCode {
 }
 
 fn trial(test: Test) -> Trial {
+    // One kind of machine excludes another; the ring of virtual machines sees that each has been one.
+    if let Some(otherwise) = test.machine.and_then(Machine::is_not) {
+        return ignored(&test.name, otherwise);
+    }
     let missing = if test.anywhere { None } else { house::what_is_missing(test.needs) };
     let required = std::env::var_os("REQUIRE_KERNEL").is_some();
     match missing {

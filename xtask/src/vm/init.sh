@@ -63,7 +63,8 @@ delegate() {
     done
     mkdir /sys/fs/cgroup/delegated
     echo $$ >/sys/fs/cgroup/delegated/cgroup.procs
-    enter="unshare --cgroup --mount /run/init in_the_delegated_part"
+    # The full path, since busybox would take its own applet, which knows no cgroups.
+    enter="/usr/bin/unshare --cgroup --mount /run/init in_the_delegated_part"
 }
 
 mount_cgroups() {
@@ -93,12 +94,18 @@ start_swap() {
     busybox mkswap "/dev/$device" >/dev/null && busybox swapon "/dev/$device" || fail "no swap"
 }
 
-# One line a run: the program's name, its file, and what of it is to run.
+# One line a run: the program's name, its file, and its arguments, which may hold blanks. An empty filter is none.
 run_tests() {
-    while IFS='|' read -r name file filter; do
+    while IFS='|' read -r name file arguments; do
         report "{\"type\": \"guest\", \"event\": \"program\", \"name\": \"$name\"}"
         # The report of one test must not be held back by those before it.
-        "$file" --format=json ${filter:+"$filter"} >"$port" 2>/dev/console </dev/null
+        (
+            IFS='|'
+            set -f
+            # shellcheck disable=SC2086
+            set -- ${arguments#|}
+            "$file" --format=json "$@" >"$port" 2>/dev/console </dev/null
+        )
         report "{\"type\": \"guest\", \"event\": \"exit\", \"code\": $?}"
     done </run/runs
     report '{"type": "guest", "event": "done"}'

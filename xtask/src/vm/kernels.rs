@@ -126,10 +126,10 @@ impl Suite {
         Ok(names.filter_map(|name| name.split_whitespace().next()).map(str::to_owned).collect())
     }
 
-    /// Newer packagings have the image itself and its modules in packages of their own.
+    /// Newer packagings have the image itself, its modules and the list of what is built in in packages of their own.
     fn unpack(&self, image: &str, to: &Path) -> Result<()> {
         let mut packages = vec![image.to_owned()];
-        let parts = ["linux-binary-", "linux-modules-"];
+        let parts = ["linux-base-", "linux-binary-", "linux-modules-"];
         let depends = self.depends(image)?;
         packages.extend(depends.into_iter().filter(|name| parts.iter().any(|part| name.starts_with(part))));
         println!("fetching {} of {}", packages.join(", "), self.name);

@@ -1,0 +1,113 @@
+//! Machines of a kind that the one at hand is not: without the memory controller, with swap, or to be run out of memory
+//! as a whole. A virtual machine of `cargo xtask vm-test` is each of them, which also sees that none is left out.
+
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Failed;
+use memlet_cgroup::{Error, Hierarchy};
+
+use crate::house::{House, MEMLET, eater, finish};
+use crate::{Test, test};
+
+/// What a machine has to be for a test that says something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Machine {
+    /// cgroup v2 is there, its memory controller is not.
+    WithoutMemoryController,
+    /// It can swap.
+    Swapping,
+    /// A virtual one without swap: nobody else loses anything when its memory runs out.
+    Expendable,
+}
+
+impl Machine {
+    /// Why this machine is none, if so.
+    pub(crate) fn is_not(self) -> Option<&'static str> {
+        let (is_one, otherwise) = match self {
+            Self::WithoutMemoryController => {
+                (missing_controller().is_some(), "this machine has a memory controller")
+            }
+            Self::Swapping => (swap_kib() > 0, "this machine has no swap"),
+            Self::Expendable => (is_guest() && swap_kib() == 0, "this machine's memory must not run out"),
+        };
+        (!is_one).then_some(otherwise)
+    }
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test("machine: memory controller missing", without_controller)
+            .only_in(Machine::WithoutMemoryController),
+        test("machine: swap does not hold what is over a container's limit", no_swap_for_containers)
+            .only_in(Machine::Swapping),
+        test("machine: out of memory as a whole, the hog is told from bystanders", out_of_memory)
+            .only_in(Machine::Expendable),
+    ]
+}
+
+fn is_guest() -> bool {
+    std::env::var("MEMLET_TEST_MACHINE").is_ok_and(|machine| machine == "guest")
+}
+
+fn swap_kib() -> u64 {
+    let figures = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = figures.lines().find_map(|line| line.strip_prefix("SwapTotal:"));
+    total.and_then(|total| total.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn missing_controller() -> Option<Error> {
+    Hierarchy::detect()
+        .err()
+        .filter(|error| matches!(error, Error::NotDelegated { .. } | Error::MemoryDisabled { .. }))
+}
+
+/// One error, which names the way out: outside of a delegated group, or on the kernel's command line.
+fn without_controller() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let pod = folder.path().join("pod.yaml");
+    std::fs::write(&pod, eater("8 0", "32Mi"))?;
+    let mut command = Command::new(MEMLET);
+    command.arg("run").arg("--run-folder").arg(folder.path().join("run"));
+    command.arg("--data").arg(folder.path().join("data")).arg(&pod).env("NO_COLOR", "1");
+    let ran = finish(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)?;
+    let way_out = match missing_controller() {
+        Some(Error::NotDelegated { .. }) => "cgroup.subtree_control of the group above",
+        _ => "boot with cgroup_enable=memory",
+    };
+    ran.exits(2).complains("memory controller").complains(way_out);
+    assert!(ran.stderr.lines().count() <= 3, "{}", ran.stderr);
+    Ok(())
+}
+
+/// As kubelet's `NoSwap`: the machine could hold it, the container is killed all the same.
+fn no_swap_for_containers() -> Result<(), Failed> {
+    let house = House::new()?;
+    let document = house.run(&eater("200 0", "48Mi"), &["-o", "json"])?.exits(137).json()?;
+    let record = &document["killRecords"][0];
+    assert_eq!((&record["level"], &record["victim"]), (&"container".into(), &"main".into()), "{record:#}");
+    house.nothing_is_left()
+}
+
+/// No limit was hit: the kernel reports `CONSTRAINT_NONE`.
+fn out_of_memory() -> Result<(), Failed> {
+    let house = House::new()?;
+    let pods = "apiVersion: v1\nkind: Pod\nmetadata: {name: hog}\nspec:\n  restartPolicy: Never\n  containers:\n  \
+                - {name: hog, image: memlet.dev/memory-eater, args: ['4000', '0']}\n---\n\
+                apiVersion: v1\nkind: Pod\nmetadata: {name: limited}\nspec:\n  restartPolicy: Never\n  containers:\n  \
+                - {name: limited, image: memlet.dev/memory-eater, args: ['8', '0.7'], \
+                resources: {limits: {memory: 48Mi, cpu: 100m}}}\n";
+    let document = house.run(pods, &["-o", "json"])?.exits(137).json()?;
+    let records = document["killRecords"].as_array().ok_or("no records")?;
+    assert_eq!(records.len(), 1, "{records:#?}");
+    let record = &records[0];
+    assert_eq!(
+        (&record["level"], &record["subject"]["container"]),
+        (&"machine".into(), &"hog".into()),
+        "{record:#}"
+    );
+    let reason = |pod: usize| {
+        &document["pods"][pod]["status"]["containerStatuses"][0]["state"]["terminated"]["reason"]
+    };
+    assert_eq!((reason(0), reason(1)), (&"OOMKilled".into(), &"Completed".into()), "{:#}", document["pods"]);
+    house.nothing_is_left()
+}
