@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Failed;
 use memlet_cgroup::{Error, Hierarchy};
 
+use crate::endings::wait_for_container;
 use crate::house::{House, MEMLET, eater, finish};
 use crate::{Test, test};
 
@@ -18,6 +19,8 @@ pub(crate) enum Machine {
     Swapping,
     /// A virtual one without swap: nobody else loses anything when its memory runs out.
     Expendable,
+    /// A virtual one, whose root may do all that a node's may.
+    Guest,
 }
 
 impl Machine {
@@ -28,6 +31,7 @@ impl Machine {
                 (missing_controller().is_some(), "this machine has a memory controller")
             }
             Self::Swapping => (swap_kib() > 0, "this machine has no swap"),
+            Self::Guest => (is_guest(), "this machine is not virtual, and its root may not do all"),
             Self::Expendable => (is_guest() && swap_kib() == 0, "this machine's memory must not run out"),
         };
         (!is_one).then_some(otherwise)
@@ -40,6 +44,12 @@ pub(crate) fn tests() -> Vec<Test> {
             .only_in(Machine::WithoutMemoryController),
         test("machine: swap does not hold what is over a container's limit", no_swap_for_containers)
             .only_in(Machine::Swapping),
+        test("machine: swap holds a Burstable container's share", within_its_share)
+            .only_in(Machine::Swapping),
+        test("machine: swap beyond a container's share is not had", beyond_its_share)
+            .only_in(Machine::Swapping),
+        test("machine: a Guaranteed container has oom_score_adj -997, pause -998, memlet -999", scores)
+            .only_in(Machine::Guest),
         test("machine: out of memory as a whole, the hog is told from bystanders", out_of_memory)
             .only_in(Machine::Expendable),
     ]
@@ -86,6 +96,56 @@ fn no_swap_for_containers() -> Result<(), Failed> {
     let record = &document["killRecords"][0];
     assert_eq!((&record["level"], &record["victim"]), (&"container".into(), &"main".into()), "{record:#}");
     house.nothing_is_left()
+}
+
+/// Requests 60Mi of a node of 512Mi and is limited to 64Mi: of 256 to 512Mi of swap its share is 30 to 60Mi.
+fn swapping(megabytes: &str) -> String {
+    let limit = "limits: {memory: 64Mi}";
+    eater(&format!("{megabytes} 0"), "64Mi").replace(limit, &format!("{limit}, requests: {{memory: 60Mi}}"))
+}
+
+const LIMITED_SWAP: [&str; 4] = ["--swap-behavior", "LimitedSwap", "--node-memory", "512Mi"];
+
+fn within_its_share() -> Result<(), Failed> {
+    let house = House::new()?;
+    house.run(&swapping("80"), &LIMITED_SWAP)?.exits(0).says("Completed");
+    house.run(&swapping("80"), &LIMITED_SWAP[2..])?.exits(137).says("c: OOMKilled");
+    house.nothing_is_left()
+}
+
+fn beyond_its_share() -> Result<(), Failed> {
+    let house = House::new()?;
+    house.run(&swapping("300"), &LIMITED_SWAP)?.exits(137).says("c: OOMKilled");
+    house.nothing_is_left()
+}
+
+fn scores() -> Result<(), Failed> {
+    let house = House::new()?;
+    let limit = "limits: {memory: 64Mi}";
+    let guaranteed = eater("16 0 --hold", "64Mi").replace(limit, "limits: {memory: 64Mi, cpu: 100m}");
+    let file = house.write("pod.yaml", guaranteed)?;
+    let child = house.command(&[file.to_str().expect("text")]).spawn()?;
+    let main = wait_for_container(&house, "memory-eater")?;
+    let pause = wait_for_container(&house, "pause")?;
+    let supervisor = parent_of(main.as_raw_nonzero().get())?;
+    for (pid, score) in [
+        (main.as_raw_nonzero().get(), "-997"),
+        (pause.as_raw_nonzero().get(), "-998"),
+        (i32::try_from(child.id())?, "-999"),
+        (supervisor, "-999"),
+    ] {
+        let had = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
+        assert_eq!(had.trim(), score, "process {pid}");
+    }
+    rustix::process::kill_process(main, rustix::process::Signal::KILL)?;
+    finish(child)?.exits(137);
+    house.nothing_is_left()
+}
+
+fn parent_of(pid: i32) -> Result<i32, Failed> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).ok_or("no parent")?;
+    Ok(parent.trim().parse()?)
 }
 
 /// No limit was hit: the kernel reports `CONSTRAINT_NONE`.

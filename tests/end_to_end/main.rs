@@ -15,6 +15,7 @@ mod isolation;
 mod kills;
 mod machine;
 mod manifests;
+mod memory_files;
 mod oom_kill_mode;
 mod output;
 mod readers;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         bad_input::tests(),
         kills::tests(),
         manifests::tests(),
+        memory_files::tests(),
         oom_kill_mode::tests(),
         images::tests(),
         endings::tests(),

@@ -136,7 +136,9 @@ const OWN_OOM_SCORE_ADJ: i32 = -999;
 
 fn survive_the_oom_killer() {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OWN_OOM_SCORE_ADJ.to_string()) {
-        tracing::info!("oom_score_adj {OWN_OOM_SCORE_ADJ} is refused, so the OOM killer may choose memlet: {error}");
+        tracing::info!(
+            "oom_score_adj {OWN_OOM_SCORE_ADJ} is refused, so the OOM killer may choose memlet: {error}"
+        );
     }
 }
 
