@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use libtest_mimic::Failed;
+use memlet_cgroup::Version;
 use serde::Deserialize;
 
 use crate::house::{House, checkout, finish};
@@ -38,7 +39,10 @@ pub(crate) fn tests() -> Vec<Test> {
     manifests
         .map(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            test(format!("example {name}"), move || holds(&path))
+            // On v2 the kernel kills the container with its child: another story than the one expected.
+            let only_v1 = name == "child.yaml";
+            let test = test(format!("example {name}"), move || holds(&path));
+            if only_v1 { test.only_on(Version::V1) } else { test }
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Who is told to be OOMKilled, and who is not: real kills at each level, and bystanders of each.
 
 use libtest_mimic::Failed;
+use memlet_cgroup::Version;
 use serde_json::Value;
 
 use crate::house::{House, MEMLET, eater, finish};
@@ -11,7 +12,10 @@ pub(crate) fn tests() -> Vec<Test> {
         test("kill: at the container's own limit", at_the_containers_limit),
         test("kill: at the Pod's limit, by a sibling's growth", at_the_pods_limit),
         test("kill: at the node's limit, bystanders are not labelled", at_the_nodes_limit),
-        test("kill: of a child, whose container later fails by itself", child_then_failure),
+        // On v2 the kernel is asked to kill a container as a whole (memory.oom.group), as kubelet does by default.
+        test("kill: of a child, whose container later fails by itself", child_then_failure)
+            .only_on(Version::V1),
+        test("kill: of a child takes the whole container along", child_and_all).only_on(Version::V2),
         test("kill: from outside is Error 137, not OOMKilled", from_outside),
         test("kill: without the kernel's log it is still told, and what is missing", without_the_kernels_log),
         test("kill: of an init container", of_an_init_container),
@@ -126,6 +130,16 @@ fn child_then_failure() -> Result<(), Failed> {
     assert_eq!(terminated(&document, "c"), ("Error".into(), 3));
     assert_eq!(document["killRecords"][0]["victim"], "child");
     ran.complains("OOM kill: c: kernel killed pid");
+    house.nothing_is_left()
+}
+
+fn child_and_all() -> Result<(), Failed> {
+    let house = House::new()?;
+    let document = house.run(&eater("300 0 --children 1 --exit 3", "64Mi"), &["-o", "json"])?;
+    let document = document.exits(137).json()?;
+    assert_eq!(terminated(&document, "c"), ("OOMKilled".into(), 137));
+    assert_eq!(document["killRecords"].as_array().map(Vec::len), Some(1), "{:#}", document["killRecords"]);
+    assert_eq!(document["killRecords"][0]["report"]["complete"], true);
     house.nothing_is_left()
 }
 

@@ -144,7 +144,7 @@ const PLAIN: Scenario = Scenario {
 };
 
 /// Kills at each level, and who is told to be killed.
-const KILLS: Run = only(Program::EndToEnd, &["kill:"]);
+const KILLS: Run = only(Program::EndToEnd, &["kill: at", "kill: of a child", "machine: out"]);
 /// The same in short.
 const A_KILL: Run = only(Program::EndToEnd, &["kill: at the container"]);
 
@@ -162,12 +162,14 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "v2-new",
         kernel: &NEW,
+        memory_mib: 512,
         runs: &[KILLS, all(Program::Cgroup), all(Program::Oomlog)],
         ..PLAIN
     },
     Scenario {
         name: "v2-stable",
         kernel: &STABLE,
+        memory_mib: 512,
         runs: &[KILLS, all(Program::Cgroup), all(Program::Oomlog)],
         ..PLAIN
     },
@@ -222,7 +224,7 @@ pub(crate) const ALL: &[Scenario] = &[
         kernel: &NEW,
         memory_mib: 256,
         command_line: "psi=0",
-        runs: &[A_KILL, only(Program::EndToEnd, &["machine: out"])],
+        runs: &[A_KILL],
         ..PLAIN
     },
     Scenario {
