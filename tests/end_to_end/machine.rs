@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use memlet_cgroup::{Error, Hierarchy};
 
 use crate::endings::wait_for_container;
-use crate::house::{House, MEMLET, eater, finish};
+use crate::house::{House, MEMLET, checkout, eater, finish};
 use crate::{Test, test};
 
 /// What a machine has to be for a test that says something about it.
@@ -98,24 +98,25 @@ fn no_swap_for_containers() -> Result<(), Failed> {
     house.nothing_is_left()
 }
 
-/// Requests 60Mi of a node of 512Mi and is limited to 64Mi: of 256 to 512Mi of swap its share is 30 to 60Mi.
-fn swapping(megabytes: &str) -> String {
-    let limit = "limits: {memory: 64Mi}";
-    eater(&format!("{megabytes} 0"), "64Mi").replace(limit, &format!("{limit}, requests: {{memory: 60Mi}}"))
+/// The example of a container that swaps. It requests 60Mi of a node of 512Mi and is limited to 64Mi: of 256 to 512Mi
+/// of swap its share is 30 to 60Mi.
+fn swapping(megabytes: &str) -> Result<String, Failed> {
+    let example = checkout().join("examples/4-pod-and-oom-killer/swap.yaml");
+    Ok(std::fs::read_to_string(example)?.replace("[\"80\"", &format!("[\"{megabytes}\"")))
 }
 
 const LIMITED_SWAP: [&str; 4] = ["--swap-behavior", "LimitedSwap", "--node-memory", "512Mi"];
 
 fn within_its_share() -> Result<(), Failed> {
     let house = House::new()?;
-    house.run(&swapping("80"), &LIMITED_SWAP)?.exits(0).says("Completed");
-    house.run(&swapping("80"), &LIMITED_SWAP[2..])?.exits(137).says("c: OOMKilled");
+    house.run(&swapping("80")?, &LIMITED_SWAP)?.exits(0).says("Completed");
+    house.run(&swapping("80")?, &LIMITED_SWAP[2..])?.exits(137).says("swapper: OOMKilled");
     house.nothing_is_left()
 }
 
 fn beyond_its_share() -> Result<(), Failed> {
     let house = House::new()?;
-    house.run(&swapping("300"), &LIMITED_SWAP)?.exits(137).says("c: OOMKilled");
+    house.run(&swapping("300")?, &LIMITED_SWAP)?.exits(137).says("swapper: OOMKilled");
     house.nothing_is_left()
 }
 
