@@ -95,9 +95,8 @@ impl Guest<'_> {
                 (None, []) => vec![""],
                 (None, only) => only.to_vec(),
             };
-            let skip: String = run.except.iter().map(|name| format!("|--skip={name}")).collect();
             for filter in filters {
-                lines += &format!("{}|{file}|{filter}{skip}\n", run.program.name());
+                lines += &format!("{}|{file}|{filter}\n", run.program.name());
             }
         }
         Ok(lines)
