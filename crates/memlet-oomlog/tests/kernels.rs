@@ -79,3 +79,17 @@ fn linux_6_12() {
         ],
     );
 }
+
+#[test]
+fn linux_7_3() {
+    let kernel = "7.3.4+deb13-cloud-amd64";
+    check(
+        include_str!("fixtures/linux-7.3.txt"),
+        &[
+            Expected { kernel, depth: Some(3), limit: mib(48), victims: &[(145, 51_524)] },
+            Expected { kernel, depth: Some(2), limit: mib(96), victims: &[(152, 100_488)] },
+            Expected { kernel, depth: Some(2), limit: mib(64), victims: &[(196, 67_620), (195, 2788)] },
+            Expected { kernel, depth: None, limit: None, victims: &[(214, 368_180)] },
+        ],
+    );
+}
