@@ -152,8 +152,13 @@ fn hold(mib: usize) -> ! {
 
 /// `tail` keeps what has no line end: so many bytes of anonymous memory.
 fn fill(group: &Cgroup, mib: u64) -> std::process::ExitStatus {
-    let script = format!("exec 2> /dev/null; head -c {mib}m /dev/zero | tail -n 1 > /dev/null");
-    start(group, &["sh", "-c", &script]).wait().unwrap()
+    let mut child = start(group, &["sh", "-c", "exec 2> /dev/null; tail -n 1 > /dev/null; exit $?"]);
+    // Written from outside: a writer in the group needs memory for the pipe, and where the killed one has not
+    // given back its own yet, the kernel kills once more.
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = io::copy(&mut io::repeat(0).take(mib << 20), &mut stdin);
+    drop(stdin);
+    child.wait().unwrap()
 }
 
 fn readable(watch: &OomWatch, timeout: Duration) -> bool {

@@ -13,7 +13,7 @@ struct Expected {
     kernel: &'static str,
     /// How deep the cgroup whose limit was hit is below `kubepods`; `None` where it was the whole machine.
     depth: Option<usize>,
-    limit: Option<Bytes>,
+    limit_mib: Option<u64>,
     /// Pid and anonymous KiB of each that was killed.
     victims: &'static [(i32, u64)],
 }
@@ -39,7 +39,10 @@ fn check_one(report: &Report, expected: &Expected) {
     assert!(report.victims.iter().all(|victim| victim.comm == "memory-eater"), "{:#?}", report.victims);
     let below = |cgroup: &str| cgroup.split_once("/kubepods/").map(|(_, below)| below.split('/').count());
     assert_eq!(report.oom_memcg.as_deref().and_then(below), expected.depth, "{:?}", report.oom_memcg);
-    assert_eq!(report.memory.map(|memory| memory.limit), expected.limit.map(Limit::Bytes));
+    assert_eq!(
+        report.memory.map(|memory| memory.limit),
+        expected.limit_mib.map(|mib| Limit::Bytes(Bytes::from_mib(mib)))
+    );
     assert!(report.group_kill.as_deref().is_some_and(|group| report.task_memcg.as_deref() == Some(group)));
     let (scope, constraint) = match expected.depth {
         Some(_) => (Scope::Memcg, Constraint::Memcg),
@@ -48,20 +51,16 @@ fn check_one(report: &Report, expected: &Expected) {
     assert_eq!((report.scope, report.constraint.as_ref()), (Some(scope), Some(&constraint)));
 }
 
-const fn mib(mib: u64) -> Option<Bytes> {
-    Some(Bytes::from_mib(mib))
-}
-
 #[test]
 fn linux_6_1() {
     let kernel = "6.1.0-50-cloud-amd64";
     check(
         include_str!("fixtures/linux-6.1.txt"),
         &[
-            Expected { kernel, depth: Some(3), limit: mib(48), victims: &[(406, 51_420)] },
-            Expected { kernel, depth: Some(2), limit: mib(96), victims: &[(418, 100_500)] },
-            Expected { kernel, depth: Some(2), limit: mib(64), victims: &[(455, 67_484), (454, 2788)] },
-            Expected { kernel, depth: None, limit: None, victims: &[(129, 383_596)] },
+            Expected { kernel, depth: Some(3), limit_mib: Some(48), victims: &[(406, 51_420)] },
+            Expected { kernel, depth: Some(2), limit_mib: Some(96), victims: &[(418, 100_500)] },
+            Expected { kernel, depth: Some(2), limit_mib: Some(64), victims: &[(455, 67_484), (454, 2788)] },
+            Expected { kernel, depth: None, limit_mib: None, victims: &[(129, 383_596)] },
         ],
     );
 }
@@ -72,10 +71,24 @@ fn linux_6_12() {
     check(
         include_str!("fixtures/linux-6.12.txt"),
         &[
-            Expected { kernel, depth: Some(3), limit: mib(48), victims: &[(185, 51_408)] },
-            Expected { kernel, depth: Some(2), limit: mib(96), victims: &[(192, 100_436)] },
-            Expected { kernel, depth: Some(2), limit: mib(64), victims: &[(236, 67_552), (235, 2764)] },
-            Expected { kernel, depth: None, limit: None, victims: &[(253, 386_508)] },
+            Expected { kernel, depth: Some(3), limit_mib: Some(48), victims: &[(185, 51_408)] },
+            Expected { kernel, depth: Some(2), limit_mib: Some(96), victims: &[(192, 100_436)] },
+            Expected { kernel, depth: Some(2), limit_mib: Some(64), victims: &[(236, 67_552), (235, 2764)] },
+            Expected { kernel, depth: None, limit_mib: None, victims: &[(253, 386_508)] },
+        ],
+    );
+}
+
+#[test]
+fn linux_7_3() {
+    let kernel = "7.3.4+deb13-cloud-amd64";
+    check(
+        include_str!("fixtures/linux-7.3.txt"),
+        &[
+            Expected { kernel, depth: Some(3), limit_mib: Some(48), victims: &[(145, 51_524)] },
+            Expected { kernel, depth: Some(2), limit_mib: Some(96), victims: &[(152, 100_488)] },
+            Expected { kernel, depth: Some(2), limit_mib: Some(64), victims: &[(196, 67_620), (195, 2788)] },
+            Expected { kernel, depth: None, limit_mib: None, victims: &[(214, 368_180)] },
         ],
     );
 }
