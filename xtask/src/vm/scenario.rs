@@ -189,6 +189,13 @@ pub(crate) const ALL: &[Scenario] = &[
         ],
         ..PLAIN
     },
+    Scenario {
+        name: "v2-rules",
+        memory_mib: 2048,
+        runs: &[only(Program::EndToEnd, &["oom-kill-mode:", "memory files:", "machine: a Guaranteed"])],
+        patience: LONG,
+        ..PLAIN
+    },
     Scenario { name: "v2-counters", runs: &[all(Program::Cgroup), all(Program::Oomlog)], ..PLAIN },
     Scenario { name: "hybrid", cgroups: Cgroups::Hybrid, runs: &[A_KILL, all(Program::Cgroup)], ..PLAIN },
     Scenario {
