@@ -72,7 +72,9 @@ fn container() -> Result<(), Failed> {
 
 fn pod() -> Result<(), Failed> {
     let house = House::new()?;
-    let document = house.run(&manifest("pod"), &["-o", "json"])?.exits(137).json()?;
+    // It would live until the run is ended, were it not taken along.
+    let manifest = manifest("pod").replace("['32', '0.5']", "['8', '0', '--hold']");
+    let document = house.run(&manifest, &["-o", "json"])?.exits(137).json()?;
     assert_eq!(end(&document, "eater").1, 137);
     let (reason, code, message) = end(&document, "other");
     assert_eq!((reason.as_str(), code), ("Error", 137), "the OOM killer did not kill it");
@@ -81,7 +83,7 @@ fn pod() -> Result<(), Failed> {
         "{message}"
     );
     assert_eq!(document["killRecords"].as_array().map(Vec::len), Some(1), "{:#}", document["killRecords"]);
-    let told = house.run(&manifest("pod"), &[])?;
+    let told = house.run(&manifest, &[])?;
     told.exits(137).says("other: Error (exit code 137: SIGKILL by the container runtime, along with a process of container eater)");
     house.nothing_is_left()
 }

@@ -257,13 +257,14 @@ impl Workers {
         for handle in self.by_uid.values() {
             handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
         }
-        let tasks: Vec<_> = self.by_uid.into_values().map(|handle| (handle.wish, handle.task)).collect();
-        future::join_all(tasks.into_iter().map(async |(_wish, task)| {
-            if let Err(error) = task.await {
+        // A worker ends by itself where its wish is dropped, so they are kept until all have ended.
+        let (_wishes, tasks): (Vec<_>, Vec<_>) =
+            self.by_uid.into_values().map(|handle| (handle.wish, handle.task)).unzip();
+        for ended in future::join_all(tasks).await {
+            if let Err(error) = ended {
                 tracing::error!("a Pod's worker failed: {error}");
             }
-        }))
-        .await;
+        }
     }
 
     fn take(&mut self, event: Event<Pod>) {

@@ -182,7 +182,7 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "v1",
         cgroups: Cgroups::V1,
         runs: &[
-            only(Program::EndToEnd, &["kill: at", "kill: of a child", "example child"]),
+            only(Program::EndToEnd, &["kill: at", "kill: of a child", "example child", "oom-kill-mode: c"]),
             only(Program::EndToEnd, &["environment: cgroup", "isolation: a block"]),
             all(Program::Cgroup),
             all(Program::Oomlog),
