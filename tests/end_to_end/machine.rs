@@ -89,12 +89,18 @@ fn without_controller() -> Result<(), Failed> {
     Ok(())
 }
 
-/// As kubelet's `NoSwap`: the machine could hold it, the container is killed all the same.
+/// As kubelet's `NoSwap`: the machine could hold it, the container is killed all the same. A second container
+/// has no limit, so that the Pod has none which would be full first.
 fn no_swap_for_containers() -> Result<(), Failed> {
     let house = House::new()?;
-    let document = house.run(&eater("200 0", "48Mi"), &["-o", "json"])?.exits(137).json()?;
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  containers:\n  \
+               - {name: eater, image: memlet.dev/memory-eater, args: ['200', '0'], resources: {limits: {memory: 48Mi}}}\n  \
+               - {name: free, image: memlet.dev/memory-eater, args: ['1', '0']}\n";
+    let document = house.run(pod, &["-o", "json"])?.exits(137).json()?;
     let record = &document["killRecords"][0];
     assert_eq!((&record["level"], &record["victim"]), (&"container".into(), &"main".into()), "{record:#}");
+    let swapped = record["containerMemory"]["swap"].as_u64();
+    assert!(swapped.is_none_or(|swapped| swapped == 0), "{record:#}");
     house.nothing_is_left()
 }
 

@@ -15,7 +15,7 @@ mod report;
 mod scenario;
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -45,9 +45,9 @@ pub(crate) struct Options {
     /// Only guests with this kernel: old, stable or new
     #[arg(long)]
     kernel: Option<String>,
-    /// Only this guest
+    /// Only this guest; may be given several times
     #[arg(long)]
-    scenario: Option<String>,
+    scenario: Vec<String>,
     /// Only tests whose names hold this, whatever the scenarios say
     #[arg(long)]
     filter: Option<String>,
@@ -76,6 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     ensure!(!chosen.is_empty(), "no guest has this name and kernel; --list shows all");
+    let _alone = alone()?;
     let tools = tools::install_for_guests()?;
     let ring = Ring {
         kernels: fetch(&chosen)?,
@@ -106,6 +107,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     conclude(ended.into_iter().map(|(_, outcome)| outcome), options)
 }
 
+/// Disks and logs have one name each, so the ring runs once at a time; the lock goes with the file.
+fn alone() -> Result<File> {
+    fs::create_dir_all(folder())?;
+    let path = folder().join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    let held = lock.try_lock();
+    ensure!(held.is_ok(), "another vm-test is at work in {}; wait for its end", folder().display());
+    Ok(lock)
+}
+
 fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
@@ -113,12 +124,12 @@ fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
 impl Options {
     fn wants(&self, scenario: &Scenario) -> bool {
         self.kernel.as_deref().is_none_or(|kernel| kernel == scenario.kernel.name)
-            && self.scenario.as_deref().is_none_or(|name| name == scenario.name)
+            && (self.scenario.is_empty() || self.scenario.iter().any(|name| name == scenario.name))
     }
 
     /// Nothing was left out.
     fn is_whole(&self) -> bool {
-        self.kernel.is_none() && self.scenario.is_none() && self.filter.is_none()
+        self.kernel.is_none() && self.scenario.is_empty() && self.filter.is_none()
     }
 }
 
