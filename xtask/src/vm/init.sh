@@ -34,6 +34,9 @@ change_to_the_disk() {
         fail "no overlay"
     # Overlays cannot lie on an overlay, and tests make some: their folder is the disk itself.
     busybox mount --bind /scratch/tmp /new/tmp
+    # Nor can umoci read one: a file and a folder of its two layers may share an inode number, which it takes for links.
+    busybox mkdir /scratch/target
+    busybox mount --bind /scratch/target "/new$TARGET_TMP"
     busybox mount -t tmpfs -o mode=755,size=16m none /new/run
     busybox cp /scenario /init /runs /new/run/
     for filesystem in proc sys dev; do

@@ -13,6 +13,7 @@ use super::kernels::Kernel;
 use super::modules;
 use super::programs::Programs;
 use super::scenario::{Cgroups, Scenario, Swap};
+use crate::command::target;
 use crate::tools::Tools;
 
 const INIT: &str = include_str!("init.sh");
@@ -78,10 +79,11 @@ impl Guest<'_> {
         };
         let [disk, scratch, swap_disk] = DISKS;
         let modules = modules.join(" ");
+        let target_tmp = target().join("tmp").display().to_string();
         let tools = self.tools.path("").display().to_string();
         format!(
             "MODULES='{modules}'\nDISK={disk}\nSCRATCH={scratch}\nSWAP_DISK={swap_disk}\nCGROUPS={cgroups}\nSWAP={swap}\n\
-             SWAP_MIB={swap_mib}\nPATIENCE={PATIENCE}\nTOOLS='{tools}'\n"
+             SWAP_MIB={swap_mib}\nPATIENCE={PATIENCE}\nTOOLS='{tools}'\nTARGET_TMP='{target_tmp}'\n"
         )
     }
 

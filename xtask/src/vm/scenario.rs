@@ -138,7 +138,7 @@ const PLAIN: Scenario = Scenario {
     swap: Swap::None,
     runs: &[],
     end: End::Done,
-    patience: Duration::from_mins(4),
+    patience: Duration::from_mins(8),
 };
 
 /// Kills at each level, and who is told to be killed.
