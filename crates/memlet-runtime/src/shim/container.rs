@@ -184,6 +184,9 @@ impl Container {
 
     /// The container could not be started; a limit that was too low for that is named.
     fn fail(&mut self, reason: String, killed: bool, now: Timestamp) -> Launched {
+        // libcontainer kills what it has begun where it fails: only the kernel's own count tells an OOM kill.
+        let counted = self.cgroup.events().ok().and_then(|events| events.oom_kill);
+        let killed = killed && counted != Some(0);
         let reason = match (&self.taken_along, self.launch.memory.limit) {
             (Some(cause), _) => format!("it was killed before its program began: {cause}"),
             (None, Some(Limit::Bytes(limit))) if killed => format!(
