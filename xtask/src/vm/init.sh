@@ -32,8 +32,10 @@ change_to_the_disk() {
     busybox chmod 1777 /scratch/tmp
     busybox mount -t overlay -o lowerdir=/disk,upperdir=/scratch/upper,workdir=/scratch/work none /new ||
         fail "no overlay"
-    # Overlays cannot lie on an overlay, and tests make some: their folder is the disk itself.
-    busybox mount --bind /scratch/tmp /new/tmp
+    # Overlays cannot lie on an overlay, and tests make some: their folder is the disk itself, and not /tmp, below which
+    # the checkout may be.
+    busybox mkdir /new/guest-tmp
+    busybox mount --bind /scratch/tmp /new/guest-tmp
     # Nor can umoci read one: a file and a folder of its two layers may share an inode number, which it takes for links.
     busybox mkdir /scratch/target
     busybox mount --bind /scratch/target "/new$TARGET_TMP"
@@ -137,7 +139,7 @@ if [ ! -e /run/scenario ]; then
     change_to_the_disk
 fi
 . /run/scenario
-export REQUIRE_KERNEL=1 MEMLET_TEST_MACHINE=guest MEMLET_TEST_PATIENCE="$PATIENCE" TMPDIR=/tmp HOME=/root
+export REQUIRE_KERNEL=1 MEMLET_TEST_MACHINE=guest MEMLET_TEST_PATIENCE="$PATIENCE" TMPDIR=/guest-tmp HOME=/root
 export PATH="$TOOLS:$PATH"
 port=/dev/$(busybox basename "$(busybox dirname "$(busybox grep -l memlet.results /sys/class/virtio-ports/*/name)")")
 [ -e "$port" ] || fail "no port for results"
