@@ -176,7 +176,9 @@ fn crossing_the_limit_kills_once_and_is_counted(sandbox: &Sandbox) {
     assert_eq!((snapshot.oom_kills, snapshot.limit), (Some(1), Some(LIMIT)));
     assert!(snapshot.failcnt.unwrap() > 0);
     let peak = snapshot.peak.unwrap();
-    assert!(peak > Bytes::from_mib(30) && Limit::Bytes(peak) <= LIMIT, "{peak}");
+    // What a dying process still needs is charged beyond the limit (the forced charges of mm/memcontrol.c).
+    let most = LIMIT.bytes().unwrap() + Bytes::from_mib(1);
+    assert!(peak > Bytes::from_mib(30) && peak <= most, "{peak:?}");
     if !sandbox.v1() {
         let events = group.events().unwrap();
         assert_eq!(events.oom_kill_hierarchical, Some(1));

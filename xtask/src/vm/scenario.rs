@@ -160,7 +160,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "v2-lives",
         memory_mib: 2048,
-        runs: &[only(Program::EndToEnd, &["manifest:", "image:", "ending:", "reader:"])],
+        runs: &[only(Program::EndToEnd, &["manifest:", "image:", "ending:", "reader: one", "reader: a slow"])],
         patience: LONG,
         ..PLAIN
     },
