@@ -160,7 +160,10 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "v2-lives",
         memory_mib: 2048,
-        runs: &[only(Program::EndToEnd, &["manifest:", "image:", "ending:", "reader: one", "reader: a slow"])],
+        runs: &[only(
+            Program::EndToEnd,
+            &["manifest:", "image:", "ending:", "reader: one", "reader: a slow"],
+        )],
         patience: LONG,
         ..PLAIN
     },
