@@ -30,6 +30,11 @@ fn manifest(annotation: &str) -> String {
     )
 }
 
+/// The same with an `eater` that goes on with another child where one is lost.
+fn enduring(annotation: &str) -> String {
+    manifest(annotation).replace("'--children', '1'", "'--children', '3'")
+}
+
 /// Reason, exit code and message of a container's end.
 fn end(document: &Value, name: &str) -> (String, i64, String) {
     let statuses = document["pods"][0]["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
@@ -51,7 +56,7 @@ fn process() -> Result<(), Failed> {
 /// On v2 the kernel itself kills the group, and so the main process too; on v1 the supervisor does.
 fn container() -> Result<(), Failed> {
     let house = House::new()?;
-    let document = house.run(&manifest("container"), &["-o", "json"])?.exits(137).json()?;
+    let document = house.run(&enduring("container"), &["-o", "json"])?.exits(137).json()?;
     let (reason, code, message) = end(&document, "eater");
     if crate::house::version() == Some(Version::V2) {
         assert_eq!((reason.as_str(), code), ("OOMKilled", 137));
@@ -73,7 +78,7 @@ fn container() -> Result<(), Failed> {
 fn pod() -> Result<(), Failed> {
     let house = House::new()?;
     // It would live until the run is ended, were it not taken along.
-    let manifest = manifest("pod").replace("['32', '0.5']", "['8', '0', '--hold']");
+    let manifest = enduring("pod").replace("['32', '0.5']", "['8', '0', '--hold']");
     let document = house.run(&manifest, &["-o", "json"])?.exits(137).json()?;
     assert_eq!(end(&document, "eater").1, 137);
     let (reason, code, message) = end(&document, "other");

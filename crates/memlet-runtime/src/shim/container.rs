@@ -347,7 +347,8 @@ impl Container {
             at: now,
             container: Some(self.cgroup.snapshot()),
             pod: pod.map(Cgroup::snapshot),
-            taken_along: self.taken_along.take(),
+            // It may have ended by itself meanwhile.
+            taken_along: self.taken_along.take().filter(|_| exit.is_sigkill()),
         };
         self.losses = None;
         if let Err(error) = self.cgroup.kill_all() {
