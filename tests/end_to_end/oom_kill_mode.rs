@@ -30,9 +30,10 @@ fn manifest(annotation: &str) -> String {
     )
 }
 
-/// The same with an `eater` that goes on with another child where one is lost.
+/// The same with an `eater` that takes its time, so that `other` runs by then, and goes on with another child where one
+/// is lost.
 fn enduring(annotation: &str) -> String {
-    manifest(annotation).replace("'--children', '1'", "'--children', '3'")
+    manifest(annotation).replace("'0.05', '--children', '1'", "'0.2', '--children', '3'")
 }
 
 /// Reason, exit code and message of a container's end.
