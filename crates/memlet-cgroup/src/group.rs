@@ -144,6 +144,15 @@ impl Cgroup {
         file::write(self.dir.as_fd(), name, text).map_err(|error| self.failure("write", name, error))
     }
 
+    /// Writes a file not every kernel has; answers whether it is there.
+    pub(crate) fn write_optional(&self, name: &str, text: &str) -> Result<bool> {
+        match self.write(name, text) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_missing_file() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A file that is missing from a group that is there is one thing; a group that is gone another.
     pub(crate) fn failure(&self, action: &'static str, name: &str, error: io::Error) -> Error {
         match Errno::from_io_error(&error) {

@@ -43,11 +43,8 @@ impl Cgroup {
             Version::V1 => (V1_MEMSW, self.limit()?.plus(swap)),
             Version::V2 => ("memory.swap.max", swap),
         };
-        match self.write(file, &limit.for_file(self.version)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_missing_file() => Ok(false),
-            Err(error) => Err(self.refusal(file, limit, error)),
-        }
+        let written = self.write_optional(file, &limit.for_file(self.version));
+        written.map_err(|error| self.refusal(file, limit, error))
     }
 
     /// Limits memory and swap at once, in the order v1 requires. `false` where swap cannot be limited.
@@ -113,13 +110,9 @@ impl Cgroup {
 
     /// Writes a file that v1 does not have, nor every kernel; answers whether it is there.
     fn write_v2(&self, name: &str, text: &str) -> Result<bool> {
-        if self.version == Version::V1 {
-            return Ok(false);
-        }
-        match self.write(name, text) {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_missing_file() => Ok(false),
-            Err(error) => Err(error),
+        match self.version {
+            Version::V1 => Ok(false),
+            Version::V2 => self.write_optional(name, text),
         }
     }
 
@@ -194,6 +187,12 @@ impl Cgroup {
             Version::V1 => Ok(Events::from_v1(&read("memory.oom_control")?)),
             Version::V2 => Ok(Events::from_v2(&read("memory.events.local")?, &read("memory.events")?)),
         }
+    }
+
+    /// How many processes of this very group an OOM killer has killed; `None` where the group is gone or the kernel does
+    /// not say (see [`Events::oom_kill`]).
+    pub fn oom_kills(&self) -> Option<u64> {
+        self.events().ok()?.oom_kill
     }
 
     fn limit_file(&self) -> &'static str {

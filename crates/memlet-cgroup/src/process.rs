@@ -46,6 +46,15 @@ impl From<u32> for Pid {
     }
 }
 
+impl TryFrom<i32> for Pid {
+    type Error = std::num::TryFromIntError;
+
+    /// From the kernel's own type, in which no process has a negative number.
+    fn try_from(pid: i32) -> std::result::Result<Self, Self::Error> {
+        u32::try_from(pid).map(Self)
+    }
+}
+
 impl fmt::Display for Pid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -199,10 +208,8 @@ impl Cgroup {
     }
 
     fn kill_once(&self, members: &Members) -> Result<Vec<Pid>> {
-        match self.write("cgroup.kill", "1") {
-            Ok(()) => return Ok(members.pids.clone()),
-            Err(error) if error.is_missing_file() => {}
-            Err(error) => return Err(error),
+        if self.write_optional("cgroup.kill", "1")? {
+            return Ok(members.pids.clone());
         }
         let opened: Vec<_> = members.pids.iter().filter_map(|pid| Some((*pid, pid.open()?))).collect();
         // Between the list and the opening a process may have ended and its number gone to a stranger.

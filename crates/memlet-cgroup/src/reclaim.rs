@@ -17,15 +17,15 @@ impl Cgroup {
     pub fn reclaim(&self, amount: Bytes) -> Result<Option<Bytes>> {
         let before = self.usage()?;
         let reclaimed = match self.version {
-            Version::V1 => self.write("memory.force_empty", "0"),
-            Version::V2 => self.write("memory.reclaim", &amount.get().to_string()),
+            Version::V1 => self.write_optional("memory.force_empty", "0"),
+            Version::V2 => self.write_optional("memory.reclaim", &amount.get().to_string()),
         };
         match reclaimed {
-            Ok(()) => {}
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
             // Less than was asked for; a v1 group with processes is never empty.
             Err(Error::Io { source, .. })
                 if matches!(Errno::from_io_error(&source), Some(Errno::AGAIN | Errno::BUSY)) => {}
-            Err(error) if error.is_missing_file() => return Ok(None),
             Err(error) => return Err(error),
         }
         Ok(Some(before.saturating_sub(self.usage()?)))

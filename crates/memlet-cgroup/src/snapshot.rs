@@ -57,7 +57,7 @@ impl Cgroup {
             limit: self.limit().ok(),
             peak: self.peak().ok().flatten(),
             failcnt: self.failcnt().ok().flatten(),
-            oom_kills: self.events().ok().and_then(|events| events.oom_kill),
+            oom_kills: self.oom_kills(),
             working_set: usage.and_then(|usage| stat.working_set(usage)),
             anon: stat.anon,
             file: stat.file,

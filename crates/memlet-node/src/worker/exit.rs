@@ -299,8 +299,7 @@ impl Worker {
     }
 
     fn counted_kills(&self, facts: &InstanceFacts) -> Option<u64> {
-        let group = Cgroup::open(self.node.cgroups.hierarchy(), &facts.cgroup).ok()?;
-        group.events().ok()?.oom_kill
+        Cgroup::open(self.node.cgroups.hierarchy(), &facts.cgroup).ok()?.oom_kills()
     }
 
     fn settle_later(&mut self, id: &str) {
@@ -331,7 +330,7 @@ impl Worker {
 
     fn settle(&mut self, id: &str) {
         let Some(facts) = self.instances.get(id).filter(|facts| !facts.over) else { return };
-        if facts.main_pid.and_then(process).is_some_and(Pid::is_dying) {
+        if facts.main_pid.is_some_and(|main| Pid::try_from(main).is_ok_and(Pid::is_dying)) {
             // It is the main process that was killed; freeing what it held takes its time.
             return self.settle_later(id);
         }
@@ -343,7 +342,7 @@ impl Worker {
             .filter(|report| !facts.settled_reports.contains(&report.id))
             .collect();
         let is_freeing =
-            |report: &Report| attribution::victims(report).filter_map(process).any(Pid::is_freeing);
+            |report: &Report| attribution::victims(report).flat_map(Pid::try_from).any(Pid::is_freeing);
         if facts.main_pid.is_none() && !reports.is_empty() {
             let freeing = reports.iter().any(is_freeing);
             // It may be the main process; then the runtime is about to say that the container ended.
@@ -500,11 +499,6 @@ pub(super) fn summary(report: &Report) -> String {
     };
     let held = victim.anon_rss.map(|anon| format!(", anon-rss {anon}")).unwrap_or_default();
     format!("the kernel's OOM killer killed process {} ({}{held})", victim.pid, victim.comm)
-}
-
-/// A process by its number in the kernel's log.
-fn process(pid: i32) -> Option<Pid> {
-    u32::try_from(pid).ok().map(Pid::from)
 }
 
 fn statement_of(info: &HashMap<String, String>) -> Option<ContainerStatement> {

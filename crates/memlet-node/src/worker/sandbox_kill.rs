@@ -44,8 +44,7 @@ impl Worker {
         let Some(sandbox) = self.sandbox.as_ref().filter(|sandbox| !sandbox.killed) else { return };
         let id = sandbox.id.clone();
         let counted = Cgroup::open(self.node.cgroups.hierarchy(), &self.container_cgroup(&id))
-            .and_then(|group| group.events())
-            .is_ok_and(|events| events.oom_kill.is_some_and(|kills| kills > 0));
+            .is_ok_and(|group| group.oom_kills().is_some_and(|kills| kills > 0));
         if !counted {
             return;
         }

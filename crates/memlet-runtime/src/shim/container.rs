@@ -185,8 +185,7 @@ impl Container {
     /// The container could not be started; a limit that was too low for that is named.
     fn fail(&mut self, reason: String, killed: bool, now: Timestamp) -> Launched {
         // libcontainer kills what it has begun where it fails: only the kernel's own count tells an OOM kill.
-        let counted = self.cgroup.events().ok().and_then(|events| events.oom_kill);
-        let killed = killed && counted != Some(0);
+        let killed = killed && self.cgroup.oom_kills() != Some(0);
         let reason = match (&self.taken_along, self.launch.memory.limit) {
             (Some(cause), _) => format!("it was killed before its program began: {cause}"),
             (None, Some(Limit::Bytes(limit))) if killed => format!(
@@ -306,9 +305,14 @@ impl Container {
             return;
         }
         // What the OOM killer has killed already, it does not die of this.
-        if self.pid().and_then(|pid| u32::try_from(pid).ok()).is_none_or(|pid| !Pid::from(pid).is_dying()) {
+        if !self.pid().is_some_and(|pid| Pid::try_from(pid).is_ok_and(Pid::is_dying)) {
             self.taken_along.get_or_insert_with(|| cause.clone());
         }
+        self.kill_with_launcher();
+    }
+
+    /// Kills it, and what still works on making it.
+    pub(crate) fn kill_with_launcher(&self) {
         if let Some(launcher) = self.launcher() {
             process::signal(launcher, libc::SIGKILL);
         }

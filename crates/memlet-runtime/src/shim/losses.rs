@@ -42,7 +42,7 @@ impl Losses {
         }
         let Some((at, wait)) = self.again.filter(|(at, _)| *at <= now) else { return false };
         self.again = (wait <= LAST_LOOK).then(|| (at + wait, wait * 2));
-        let kills = cgroup.events().ok().and_then(|events| events.oom_kill).unwrap_or(self.seen);
+        let kills = cgroup.oom_kills().unwrap_or(self.seen);
         let grown = kills > self.seen;
         self.seen = kills;
         grown

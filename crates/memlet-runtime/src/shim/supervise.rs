@@ -317,10 +317,7 @@ impl Supervisor {
     /// Kills pause and every container, each by its cgroup.
     fn kill_everything(&mut self) {
         for container in self.containers.values() {
-            if let Some(launcher) = container.launcher() {
-                process::signal(launcher, libc::SIGKILL);
-            }
-            container.kill();
+            container.kill_with_launcher();
         }
         if let Some(pause) = self.pause {
             process::signal(pause, libc::SIGKILL);
@@ -348,7 +345,7 @@ fn explained(error: io::Error, cgroup: &Cgroup) -> io::Error {
 }
 
 fn was_oom_killed(cgroup: &Cgroup) -> bool {
-    cgroup.events().ok().and_then(|events| events.oom_kill).is_some_and(|kills| kills > 0)
+    cgroup.oom_kills().is_some_and(|kills| kills > 0)
 }
 
 /// 64 MiB at most, as every container runtime has it; charged to whoever writes into it.
