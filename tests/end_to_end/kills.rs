@@ -24,7 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-fn container_status<'a>(document: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn container_status<'a>(document: &'a Value, name: &str) -> &'a Value {
     let statuses = document["pods"].as_array().into_iter().flatten().flat_map(|pod| {
         let of = |key: &str| pod["status"][key].as_array().cloned().unwrap_or_default();
         [of("initContainerStatuses"), of("containerStatuses")].concat()

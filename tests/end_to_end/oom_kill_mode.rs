@@ -5,6 +5,7 @@ use memlet_cgroup::Version;
 use serde_json::Value;
 
 use crate::house::House;
+use crate::kills::container_status;
 use crate::{Test, test};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -38,9 +39,7 @@ fn enduring(annotation: &str) -> String {
 
 /// Reason, exit code and message of a container's end.
 fn end(document: &Value, name: &str) -> (String, i64, String) {
-    let statuses = document["pods"][0]["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
-    let status = statuses.into_iter().find(|status| status["name"] == name).unwrap_or_default();
-    let ended = &status["state"]["terminated"];
+    let ended = &container_status(document, name)["state"]["terminated"];
     let text = |key: &str| ended[key].as_str().unwrap_or_default().to_owned();
     (text("reason"), ended["exitCode"].as_i64().unwrap_or(-1), text("message"))
 }

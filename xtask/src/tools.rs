@@ -39,8 +39,7 @@ impl Tools {
 
 /// Installs what the tests in guests need and is not there yet.
 pub(crate) fn install_for_guests() -> Result<Tools> {
-    debian_packages(&GUESTS_PACKAGES)?;
-    debian_packages(&PACKAGES)?;
+    debian_packages(&[&PACKAGES[..], &GUESTS_PACKAGES].concat())?;
     python_packages(&target().join("tools"))
 }
 

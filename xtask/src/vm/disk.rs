@@ -53,7 +53,8 @@ pub(crate) fn make(programs: &Programs, tools: &Tools) -> Result<Disks> {
     staging.add_tree(Path::new("/etc/containers"))?;
     staging.add_busybox_applets()?;
     let system = folder().join("system.ext4");
-    make_ext4(&system, staging.size()? + staging.size()? / 4 + (16 << 20), Some(&staging.0))?;
+    let size = staging.size()?;
+    make_ext4(&system, size + size / 4 + (16 << 20), Some(&staging.0))?;
     let scratch = folder().join("scratch.ext4");
     make_ext4(&scratch, u64::from(SCRATCH_MIB) << 20, None)?;
     fs::remove_dir_all(&staging.0)?;
