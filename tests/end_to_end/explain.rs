@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test_anywhere("explain: one report is told whole", whole),
         test_anywhere("explain: several reports are summed up, --all tells each", several),
+        test_anywhere("explain: the same report in two logs is told once", repeated),
         test_anywhere("explain: JSON and YAML are one document with the promised names", documents),
         test_anywhere("explain: Markdown to paste", markdown),
         test_anywhere("explain: gzip, zstd, xz and UTF-16, by file and by pipe", packings),
@@ -110,6 +111,27 @@ fn several() -> Result<(), Failed> {
         .exits(0)
         .says("3 reports of the OOM killer, in 1 place")
         .says("memhog ×3");
+    Ok(())
+}
+
+fn repeated() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let (pod, syslog, kern) =
+        (fixture("pod-limit.txt"), folder.path().join("syslog"), folder.path().join("kern.log"));
+    for file in [&syslog, &kern] {
+        let line = |line: &str| format!("Nov 22 10:01:02 n1 kernel: {line}\n");
+        fs::write(file, pod_limit()?.lines().map(line).collect::<String>())?;
+    }
+    explain(&[text(&syslog), text(&kern)])?
+        .exits(0)
+        .says("memhog (pid 861) because")
+        .complains(&format!("{}: 1 report told above, from another log", text(&kern)));
+    let node = fixture("node-limit.txt");
+    let document =
+        explain(&["-o", "json", text(&syslog), text(&pod), text(&node), text(&kern)])?.exits(0).json()?;
+    assert_eq!(document["reports"].as_array().map(Vec::len), Some(2));
+    let repeated: Vec<_> = (0..4).map(|input| &document["inputs"][input]["repeated"]).collect();
+    assert_eq!(repeated, [0, 1, 0, 1]);
     Ok(())
 }
 
@@ -209,6 +231,11 @@ fn bad_inputs() -> Result<(), Failed> {
         ran.exits(2).complains(complaint).complains(text(&bad)).says("memhog");
         assert!(ran.stderr.lines().count() <= 3, "{}", ran.stderr);
     }
+    let document = explain(&["-o", "json", text(&path("missing")), text(&good)])?.exits(2).json()?;
+    assert_eq!(document["reports"].as_array().map(Vec::len), Some(1));
+    let input = |index: usize| &document["inputs"][index];
+    assert_eq!((&input(0)["file"], &input(1)["error"]), (&text(&path("missing")).into(), &Value::Null));
+    assert!(input(0)["error"].as_str().is_some_and(|error| error.contains("No such file")));
     explain(&["--follow", text(&path("cut.gz"))])?.exits(2).complains("cannot be followed");
     explain(&["--kernel", text(&good)])?.exits(2).complains("--kernel");
     explain(&["-o", "xml", text(&good)])?.exits(2).complains("markdown");

@@ -11,6 +11,7 @@ pub mod document; // the JSON document
 mod level; // where memory ran out, and what it is to Kubernetes
 pub mod markdown; // to paste into an issue
 mod place; // what a cgroup's path is to people
+mod reached; // which of a cgroup's limits ran out
 mod remedy; // what to change
 mod rows; // the table of processes
 mod story; // the statements

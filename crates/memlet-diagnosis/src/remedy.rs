@@ -37,6 +37,11 @@ fn friendly(amount: Bytes) -> Bytes {
     Bytes::new(amount.get().checked_next_multiple_of(step).unwrap_or(u64::MAX))
 }
 
+/// How [`suggested_limit`] came to this amount.
+pub(crate) fn how_much(suggested: Bytes) -> &'static str {
+    if suggested == LEAST { "the least to start with" } else { "× 1.5, rounded up" }
+}
+
 pub(crate) fn of(evidence: &Evidence, outcome: &Outcome, kill: Option<&KillRecord>) -> Option<Remedy> {
     let level = match outcome {
         Outcome::OomKilled { level } => *level,
@@ -83,9 +88,7 @@ fn raise_own_limit(evidence: &Evidence, report: Option<&Report>) -> Option<Remed
     let limit = evidence.limit?;
     let new = suggested_limit(limit);
     let mut text = report.and_then(volume).unwrap_or_default();
-    let sum =
-        if new == LEAST { "the least to start with".to_owned() } else { "× 1.5, rounded up".to_owned() };
-    let _ = write!(text, "limits.memory {} → {} ({sum}). ", quantity(limit), quantity(new));
+    let _ = write!(text, "limits.memory {} → {} ({}). ", quantity(limit), quantity(new), how_much(new));
     let _ = write!(
         text,
         "The true need is not known, only that it is above {limit}: it was still asking. If {new} runs out too, look \

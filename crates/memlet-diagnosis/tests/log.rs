@@ -148,6 +148,111 @@ fn a_summary_of_several() {
     insta::assert_snapshot!(markdown::summary(&summary));
 }
 
+/// What a report of `stats` and `counters` at the limit of a container of docker's says.
+fn of_docker(counters: &str, rest: &str) -> Report {
+    const ID: &str = "2e088fe462e25e60be1dafafe2c05c47bda1a97978648d10ad2b7484fc0b8f50";
+    only(&format!(
+        "web invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n\
+         Task in /docker/{ID} killed as a result of limit of /docker/{ID}\n\
+         {counters}{rest}\
+         Memory cgroup out of memory: Killed process 7 (web) total-vm:8000kB, anon-rss:4000kB, file-rss:0kB\n"
+    ))
+}
+
+/// The limit that ran out is named, and that one is to be raised: raising another does not help.
+#[test]
+fn limits_other_than_that_of_memory() {
+    let memory = "memory: usage 51200kB, limit 102400kB, failcnt 0\n";
+    let unlimited = "limit 9007199254740988kB, failcnt 0\n";
+    let kmem = of_docker(
+        memory,
+        &format!("memory+swap: usage 51200kB, {unlimited}kmem: usage 10240kB, limit 10240kB, failcnt 41\n"),
+    );
+    let explanation = explain(&kmem);
+    assert!(
+        explanation.summary.ends_with("reached its limit of 10Mi for kernel memory"),
+        "{}",
+        explanation.summary
+    );
+    let remedy = explanation.remedy.unwrap();
+    assert!(remedy.text.contains("memory.kmem.limit_in_bytes") && remedy.commands.is_empty(), "{remedy:?}");
+
+    let both = of_docker(
+        memory,
+        &format!("memory+swap: usage 204800kB, limit 204800kB, failcnt 41\nkmem: usage 0kB, {unlimited}"),
+    );
+    let explanation = explain(&both);
+    assert!(
+        explanation.summary.ends_with("reached its limit of 200Mi for memory and swap together"),
+        "{}",
+        explanation.summary
+    );
+    let remedy = explanation.remedy.unwrap();
+    assert!(remedy.text.contains("200Mi → 320Mi"), "{remedy:?}");
+    assert!(remedy.commands[0].starts_with("docker update --memory-swap 335544320 2e088f"), "{remedy:?}");
+
+    // Without swap for the container both limits are the same, and follow the one that people set.
+    let no_swap = of_docker(memory, "memory+swap: usage 102400kB, limit 102400kB, failcnt 41\n");
+    assert!(
+        explain(&no_swap).remedy.unwrap().commands[0].contains("--memory 167772160 --memory-swap 167772160")
+    );
+
+    let policy = of_docker(&format!("memory: usage 51200kB, {unlimited}"), "");
+    let policy = Report { call_trace: vec![" bpf_out_of_memory+0x6f/0xd0".to_owned()], ..policy };
+    let explanation = explain(&policy);
+    assert!(
+        explanation.summary.contains("a BPF program found the memory of Docker container 2e088fe462e2 short"),
+        "{}",
+        explanation.summary
+    );
+    assert!(explanation.remedy.unwrap().text.starts_with("no limit was hit"));
+    let unexplained = explain(&of_docker(&format!("memory: usage 51200kB, {unlimited}"), ""));
+    assert!(unexplained.summary.ends_with("which has no memory limit by the log"), "{}", unexplained.summary);
+    assert_eq!(unexplained.remedy, None);
+}
+
+/// Up to Linux 5.2 the figures stand cgroup by cgroup. Where those of some are not in the log, nothing follows for the
+/// whole.
+#[test]
+fn statistics_of_a_part_are_not_told_as_the_whole() {
+    let stats = "Memory cgroup stats for /docker/x: cache:1024KB rss:10240KB rss_huge:0KB mapped_file:0KB swap:0KB \
+                 inactive_anon:0KB active_anon:0KB inactive_file:0KB active_file:0KB unevictable:0KB\n";
+    let part = of_docker("memory: usage 102400kB, limit 102400kB, failcnt 5\n", stats);
+    assert!(page(&part).contains("charged  the log tells of 11Mi of 100Mi only"), "{}", page(&part));
+    assert_eq!(json(&part)["charged"], Value::Null);
+    let whole = of_docker("memory: usage 12288kB, limit 12288kB, failcnt 5\n", stats);
+    assert!(page(&whole).contains("charged  10Mi anonymous"), "{}", page(&whole));
+    assert_eq!(json(&whole)["charged"]["anonBytes"], 10 << 20);
+}
+
+#[test]
+fn a_score_is_told_of_the_one_that_had_it() {
+    let killed = "Out of memory: Kill process 12562 (node) score 786 or sacrifice child\n\
+                  Killed process 12573 (node) total-vm:660944kB, anon-rss:76872kB, file-rss:0kB\n";
+    let report = only(killed);
+    assert!(
+        page(&report).contains("gave pid 12562 (node) a score of 786, and killed a child or thread of it")
+    );
+    let document = json(&report);
+    assert_eq!(
+        (&document["victims"][0]["score"], &document["victims"][0]["scoredPid"]),
+        (&786.into(), &12562.into())
+    );
+}
+
+#[test]
+fn reports_without_a_kill_are_not_counted_as_kills() {
+    let mut summary = memlet_diagnosis::log::Summary::default();
+    let none = "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\nMem-Info:\n\
+                Out of memory and no killable processes...\n";
+    let killed =
+        "Out of memory: Killed process 7 (x) total-vm:8kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB\n";
+    for report in reports(&format!("{killed}{none}")) {
+        summary.add(&report, &explain(&report));
+    }
+    assert_eq!(summary.groups()[0].remark().unwrap(), "2 reports in this log, 1 of them with a kill");
+}
+
 /// Real logs of all ages and sources, in a folder that is not part of the project: nothing panics, and every page is
 /// printable.
 #[test]

@@ -285,6 +285,10 @@ impl Assembler {
                 if let Some(index) = self.belonging(record) {
                     self.open[index].touch(record, lines);
                     self.close(index, Some(*ending));
+                } else if *ending == Ending::Panic
+                    && let Some(report) = self.recents.note_panic(record.caller.as_deref())
+                {
+                    self.amend(report, Amendment::Panicked);
                 }
             }
             line => self.take_into_report(line, record, text, lines),

@@ -24,9 +24,36 @@ pub struct Charged {
     pub kernel: Option<Bytes>,
 }
 
+/// Charges of each CPU are taken in batches of up to 64 pages, which no kind has yet.
+const NOT_YET_OF_A_KIND: u64 = 1 << 20;
+
 impl Report {
-    /// What was charged, by kind. `None`: there are no statistics in the report.
+    /// What was charged, by kind. `None`: there are no statistics in the report, or they are not those of all that was
+    /// charged ([`Report::charged_partly`]).
     pub fn charged(&self) -> Option<Charged> {
+        self.by_kind().filter(|charged| !self.is_part(charged))
+    }
+
+    /// What the statistics tell where they cannot be all that was charged. Up to Linux 5.2 the kernel writes each cgroup's
+    /// own figures, those below the limit one by one, as many as there are; where the log lacks some, or they were
+    /// charged to a cgroup that is gone, the sum is less than the counter.
+    pub fn charged_partly(&self) -> Option<Charged> {
+        self.by_kind().filter(|charged| self.is_part(charged))
+    }
+
+    fn is_part(&self, charged: &Charged) -> bool {
+        let is_one_by_one = self.stats.contains_key("rss") && !self.stats.contains_key("total_rss");
+        if !is_one_by_one {
+            return false;
+        }
+        let Some(memory) = self.memory else { return true };
+        let told: Bytes =
+            [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
+        let usage = memory.usage.get();
+        told.get().saturating_add(usage / 10).saturating_add(NOT_YET_OF_A_KIND) < usage
+    }
+
+    fn by_kind(&self) -> Option<Charged> {
         let stat = |key: &str| self.stats.get(key).copied().map(Bytes::new);
         let without_shmem = |cache: Option<Bytes>, shmem: Option<Bytes>| {
             cache.map(|cache| cache.saturating_sub(shmem.unwrap_or(Bytes::ZERO)))
@@ -60,6 +87,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::{Limit, Usage};
 
     fn charged(stats: &[(&str, u64)]) -> Option<Charged> {
         let stats = stats.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
@@ -79,5 +107,23 @@ mod tests {
         let cut = [("anon", 500)];
         assert_eq!(charged(&cut), Some(Charged { anon, ..Charged::default() }));
         assert_eq!(charged(&[("pgfault", 1)]), None);
+    }
+
+    #[test]
+    fn a_part_is_not_the_whole() {
+        let mib = |mib: u64| mib << 20;
+        let of = |usage_of: Option<u64>| {
+            let stats = [("rss", mib(40)), ("cache", mib(10)), ("shmem", 0)];
+            let usage = |usage| Usage { usage: Bytes::new(usage), limit: Limit::Unlimited, failcnt: None };
+            let report = Report {
+                stats: stats.map(|(key, value)| (key.to_owned(), value)).into(),
+                memory: usage_of.map(usage),
+                ..Report::default()
+            };
+            (report.charged().is_some(), report.charged_partly().is_some())
+        };
+        assert_eq!(of(Some(mib(55))), (true, false));
+        assert_eq!(of(Some(mib(100))), (false, true));
+        assert_eq!(of(None), (false, true), "without the counter nothing tells that it is all");
     }
 }

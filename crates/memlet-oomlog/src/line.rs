@@ -32,7 +32,7 @@ pub enum Line<'a> {
         /// The last part of the cpuset's path.
         name: &'a str,
     },
-    /// `CPU: … Comm: … Not tainted 6.18.44 #1`: opens the stack dump.
+    /// `CPU: … Comm: … Not tainted 6.18.44 #1`, `Pid: …, comm: …`: opens the stack dump.
     Cpu(Cpu<'a>),
     /// `Call Trace:`
     CallTrace,
@@ -143,6 +143,7 @@ impl<'a> Line<'a> {
             b'F' | b'0'..=b'9' => memory::machine(text),
             b'N' => memory::node(text).or_else(|| kill::kill(text)),
             b'O' | b'K' => kill::kill(text),
+            b'P' => header::pid_and_comm(text),
             b'U' => (text.trim_end() == "Unreclaimable slab info:").then_some(Self::SlabTitle),
             b' ' if text == " </TASK>" => Some(Self::CallTraceEnd),
             b' ' => memory::counters(text),

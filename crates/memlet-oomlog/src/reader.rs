@@ -2,12 +2,13 @@
 //!
 //! Most of a log is about other things. So a line is looked at only where a few words stand that every report has
 //! ([`signs`]); from there on line by line until the report has ended. What the source wrote around the text comes
-//! off ([`crate::source`]), what a mailer or a terminal wrapped is joined ([`wrapped`]), what takes several lines for
+//! off ([`crate::source`], [`margin`]), what a mailer or a terminal wrapped is joined ([`wrapped`]), what takes several lines for
 //! one record is collected ([`entry`]); each machine in an aggregated log has its own [`Assembler`](crate::Assembler) ([`hosts`]),
 //! and the findings wait until nothing more can be added to them ([`pending`]).
 
 mod entry; // records that take several lines: objects, journal entries
 mod hosts; // one assembler a machine
+mod margin; // indentation and line numbers
 mod pending; // findings until they are whole
 mod signs; // the words that every report has
 mod wrapped; // lines that were broken
@@ -16,6 +17,7 @@ use std::borrow::Cow;
 
 use entry::{Beginning, Entries, LONGEST_BEGINNING, Taken};
 use hosts::Hosts;
+use margin::Margin;
 use memchr::{memchr, memchr2, memrchr};
 use pending::Pending;
 use wrapped::Wrapped;
@@ -83,6 +85,7 @@ pub struct LogReader {
     passed: Vec<u8>,
     /// The beginning of a line that a container's log broke, and where it stands.
     piece: Option<(String, u64)>,
+    margin: Margin,
     wrapped: Wrapped,
     hosts: Hosts,
     pending: Pending,
@@ -292,7 +295,7 @@ impl LogReader {
             // Behind a record of `/dev/kmsg` stand keys of the device that it is about.
             Taken::No if self.form == Form::Kmsg && is_key_of_record(&text) => {}
             Taken::No => {
-                let found = self.last_prefix.unwrap_text(&text);
+                let found = self.unwrap_line(&text);
                 if found.is_piece || self.piece.is_some() {
                     return self.join_pieces(&text, found.is_piece);
                 }
@@ -306,6 +309,18 @@ impl LogReader {
                     self.take(found, lines);
                 }
             }
+        }
+    }
+
+    /// Takes off what the line's source and whoever pasted it put before the text.
+    fn unwrap_line<'a>(&mut self, line: &'a str) -> Unwrapped<'a> {
+        let found = self.last_prefix.unwrap_text(line);
+        if found.stamped {
+            return found;
+        }
+        match self.margin.off(line) {
+            text if text.len() < line.len() => self.last_prefix.unwrap_text(text),
+            _ => found,
         }
     }
 

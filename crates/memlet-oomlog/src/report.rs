@@ -321,8 +321,8 @@ pub struct Victim {
     pub pgtables: Option<Bytes>,
     /// −1000 … 1000.
     pub oom_score_adj: Option<i16>,
-    /// The kernel's score by which it was chosen, or the parent or the thread that [`Report::scored`] names. Only kernels up
-    /// to 5.0 print it.
+    /// The kernel's score by which it was chosen. Only kernels up to 5.0 print it, and they may name another thread of it
+    /// ([`Report::scored`]); or its parent, which can be told only where there is a table: then it is `None`.
     #[serde(default)]
     pub score: Option<i64>,
     /// What was left of it when the reaper had taken its memory.
@@ -405,6 +405,8 @@ pub enum Amendment {
     },
     /// One more process of that cgroup was killed.
     Victim(Victim),
+    /// With no process that it may kill, the kernel panicked.
+    Panicked,
     /// One more process was killed, but so many are already listed that it is only counted.
     VictimDropped,
     /// The reaper has taken a victim's memory.
@@ -422,6 +424,7 @@ impl Report {
         match amendment {
             Amendment::GroupKill { path } => self.group_kill = Some(path),
             Amendment::Victim(victim) => self.victims.push(victim),
+            Amendment::Panicked => self.ending = Some(Ending::Panic),
             Amendment::VictimDropped => self.dropped.victims += 1,
             Amendment::Reaped { pid, left } => {
                 if let Some(victim) = self.victims.iter_mut().find(|victim| victim.pid == pid) {

@@ -6,6 +6,7 @@
 mod json; // a line that is an object
 mod prefix; // what stands before the text
 mod stamp; // times as they stand in a line
+mod word; // hosts, tags, facilities
 
 use std::borrow::Cow;
 

@@ -18,11 +18,20 @@ use reading::reports;
 use serde_json::Value;
 
 /// What is not read as the judge reads it, and why.
-const KNOWN: [(&str, &str, &str); 1] = [(
-    "061-alloc-anon-6.x-wrapped-cut",
-    "uid",
-    "the table has a row for the victim, with its user; the judge looked at the cut lines alone",
-)];
+const KNOWN: [(&str, &str, &str); 4] = [
+    (
+        "061-alloc-anon-6.x-wrapped-cut",
+        "uid",
+        "the table has a row for the victim, with its user; the judge looked at the cut lines alone",
+    ),
+    ("019-syzkaller-4.20-header-inside-panic", "kernel", "another stack dump, before the report, names it"),
+    ("170-syzbot-5.17-pipe-quoted", "kernel", "another stack dump, behind the report, names it"),
+    (
+        "171-ext4-4.19-wrapped-kills-score-187000",
+        "kernel",
+        "another stack dump, behind the reports, names it",
+    ),
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -88,6 +97,7 @@ enum Outcome {
 fn read_and_compare(log: &Path) -> Vec<(&'static str, Outcome)> {
     let expected: Value =
         serde_json::from_slice(&fs::read(log.with_extension("json")).expect("its json")).expect("json");
+    let kernel = expected["kernel"].as_str().filter(|_| expected["kernel_in_log"] == true);
     let expected = expected["reports"].as_array().expect("reports");
     let reports = reports(&fs::read(log).expect("a log"));
     let mut outcomes = vec![(
@@ -103,7 +113,18 @@ fn read_and_compare(log: &Path) -> Vec<(&'static str, Outcome)> {
             compare(report, expected, &mut outcomes);
         }
     }
+    outcomes.push(("kernel", compare_kernel(&reports, kernel)));
     outcomes
+}
+
+/// `expected` lists the releases that the log names; a report that lacks its stack dump has none.
+fn compare_kernel(reports: &[Report], expected: Option<&str>) -> Outcome {
+    let mut found = reports.iter().filter_map(|report| report.kernel.as_deref()).peekable();
+    match expected {
+        Some(_) if found.peek().is_none() => Outcome::Missing,
+        Some(expected) if !found.all(|found| expected.contains(found)) => Outcome::Wrong,
+        _ => Outcome::Right,
+    }
 }
 
 fn compare(report: &Report, expected: &Value, outcomes: &mut Vec<(&'static str, Outcome)>) {

@@ -217,6 +217,20 @@ fn kills_that_the_rate_limit_left_alone() {
 }
 
 #[test]
+fn a_panic_for_want_of_a_victim_is_of_that_report() {
+    let records = [
+        kernel(1, "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"),
+        kernel(2, "Mem-Info:"),
+        kernel(3, "Out of memory and no killable processes..."),
+        kernel(4, "Kernel panic - not syncing: System is deadlocked on memory"),
+    ];
+    let [report] = &reports(&records)[..] else { panic!("one report") };
+    assert_eq!((report.ending, report.victims.len()), (Some(Ending::Panic), 0));
+    let [report] = &reports(&records[..3])[..] else { panic!("one report") };
+    assert_eq!(report.ending, Some(Ending::NoKillableProcess));
+}
+
+#[test]
 fn a_torn_line_is_mended() {
     let whole = records(POD_LIMIT);
     let at = whole.iter().position(|record| record.text.starts_with("oom-kill:")).unwrap();

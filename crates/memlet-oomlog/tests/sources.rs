@@ -40,7 +40,7 @@ fn each(lines: &[(&str, &str)], form: impl Fn(usize, &str, &str) -> String) -> S
     lines.iter().enumerate().map(|(number, (time, text))| form(number, time, text) + "\n").collect()
 }
 
-const FORMS: [Form; 33] = [
+const FORMS: [Form; 43] = [
     ("dmesg", |lines| each(lines, |_, time, text| format!("[{time:>12}] {text}"))),
     ("dmesg with callers", |lines| each(lines, |_, time, text| format!("[{time:>12}][ T4711] {text}"))),
     ("dmesg with callers apart", |lines| {
@@ -163,6 +163,28 @@ const FORMS: [Form; 33] = [
                 json(&format!("[{time:>12}] {text}\n"))
             )
         })
+    }),
+    ("docker's json-file, many lines a record", |lines| {
+        let log = each(lines, |_, _, text| text.to_owned());
+        format!("{{\"log\":{},\"stream\":\"stdout\",\"time\":\"2024-11-22T10:01:02.064130Z\"}}\n", json(&log))
+    }),
+    ("dmesg -J on one line", |lines| {
+        let object =
+            |(time, text): &(&str, &str)| format!("{{\"pri\":6,\"time\":{time},\"msg\":{}}}", json(text));
+        let objects: Vec<_> = lines.iter().map(object).collect();
+        format!("{{\"dmesg\":[{}]}}\n", objects.join(","))
+    }),
+    ("indented", |lines| each(lines, |_, _, text| format!("    {text}"))),
+    ("indented by a tab", |lines| each(lines, |_, _, text| format!("\t{text}"))),
+    ("indented dmesg", |lines| each(lines, |_, time, text| format!("      [{time:>12}] {text}"))),
+    ("nl", |lines| each(lines, |number, _, text| format!("{:6}\t{text}", number + 1))),
+    ("nl of dmesg", |lines| each(lines, |number, time, text| format!("{number:6}\t[{time:>12}] {text}"))),
+    ("less -N", |lines| each(lines, |number, _, text| format!("{:7} {text}", number + 96))),
+    ("grep -n of a syslog", |lines| {
+        each(lines, |number, _, text| format!("{number}:Nov 22 10:01:02 n1 kernel: {text}"))
+    }),
+    ("grep -r of a syslog", |lines| {
+        each(lines, |_, time, text| format!("/var/log/kern.log.1-Nov 22 10:01:02 n1 kernel: [{time}] {text}"))
     }),
     ("a mail's quotation", |lines| each(lines, |_, time, text| format!("> > [{time:>12}] {text}"))),
 ];

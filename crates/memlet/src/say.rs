@@ -4,9 +4,11 @@ use std::io::{self, IsTerminal, Write};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Whether to colour what goes to this stream: it is a terminal, and `NO_COLOR` is not set.
+/// Whether to colour what goes to this stream: it is a terminal that can, and `NO_COLOR` is not set.
 pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    stream.is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// An error with its causes, each on a line.

@@ -1,6 +1,6 @@
 //! Why the kernel killed that process, and whether the table it printed bears that out.
 
-use memlet_oomlog::{Choice, Ending, Obstacle, Pid, Report};
+use memlet_oomlog::{Choice, Ending, Obstacle, Pid, Report, Scored};
 use serde::Serialize;
 
 use super::BY_HAND;
@@ -108,21 +108,34 @@ pub(super) fn sentence(report: &Report, verification: &Verification) -> Option<S
         sentences.extend(highest(report, victim.pid));
     }
     match agrees {
-        Some(true) => sentences.extend(reason.map(capitalised)),
+        Some(true) => sentences.extend(reason.map(str::to_owned)),
         Some(false) => sentences.push(format!("not by the table: {}", reason.unwrap_or_default())),
         None => {
-            let printed = report.scored.as_ref().filter(|_| report.tasks.is_empty());
-            sentences.extend(
-                printed.map(|scored| format!("the kernel gave it a score of {} of 1000", scored.score)),
-            );
+            sentences.extend(printed_score(report, victim.pid).filter(|_| report.tasks.is_empty()));
             sentences.push(format!("not to be checked: {}", reason.unwrap_or_default()));
         }
     }
-    (!sentences.is_empty()).then(|| sentences.join(". "))
+    (!sentences.is_empty()).then(|| in_a_row(&sentences))
+}
+
+/// The score as kernels up to 5.0 print it. Its scale is not told: thousandths since Linux 2.6.36, before that none.
+fn printed_score(report: &Report, victim: Pid) -> Option<String> {
+    let Scored { pid, comm, score } = report.scored.as_ref()?;
+    if *pid == victim {
+        return Some(format!("the kernel gave it a score of {score}"));
+    }
+    Some(format!("the kernel gave pid {pid} ({comm}) a score of {score}, and killed a child or thread of it"))
+}
+
+/// Joined so that each is a sentence of its own; the first stays as it is, as it follows a label. None but the first
+/// may begin with a name, which has no other spelling.
+pub(super) fn in_a_row(sentences: &[String]) -> String {
+    let (first, others) = sentences.split_first().map_or(("", &[][..]), |(first, others)| (first, others));
+    others.iter().fold(first.to_owned(), |text, sentence| format!("{text}. {}", capitalised(sentence)))
 }
 
 /// Behind a full stop.
-pub(super) fn capitalised(text: &str) -> String {
+fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     let first: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
     first + characters.as_str()
@@ -153,7 +166,7 @@ fn highest(report: &Report, victim: Pid) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use memlet_bytes::Bytes;
-    use memlet_oomlog::{Pages, Scope, Scored, Task, Victim};
+    use memlet_oomlog::{Pages, Scope, Task, Victim};
 
     use super::*;
 

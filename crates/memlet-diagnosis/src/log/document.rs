@@ -131,6 +131,7 @@ struct VictimDocument<'a> {
     pgtables_bytes: Option<Bytes>,
     oom_score_adj: Option<i16>,
     score: Option<i64>,
+    scored_pid: Option<Pid>,
     badness_pages: Option<i64>,
     badness_bytes: Option<i64>,
     reaped: Option<Reaped>,
@@ -226,7 +227,7 @@ impl<'a> ReportDocument<'a> {
             victims: report
                 .victims
                 .iter()
-                .map(|victim| VictimDocument::new(victim, badness(victim.pid), report.page_size))
+                .map(|victim| VictimDocument::new(victim, badness(victim.pid), report))
                 .collect(),
             tasks: report
                 .tasks
@@ -291,8 +292,8 @@ impl<'a> Machine<'a> {
 }
 
 impl<'a> VictimDocument<'a> {
-    fn new(victim: &'a Victim, badness: Option<i64>, page_size: Option<Bytes>) -> Self {
-        let size = page_size.and_then(|size| i64::try_from(size.get()).ok());
+    fn new(victim: &'a Victim, badness: Option<i64>, report: &Report) -> Self {
+        let size = report.page_size.and_then(|size| i64::try_from(size.get()).ok());
         Self {
             pid: victim.pid,
             comm: &victim.comm,
@@ -304,6 +305,7 @@ impl<'a> VictimDocument<'a> {
             pgtables_bytes: victim.pgtables,
             oom_score_adj: victim.oom_score_adj,
             score: victim.score,
+            scored_pid: victim.score.and(report.scored.as_ref()).map(|scored| scored.pid),
             badness_pages: badness,
             badness_bytes: badness.zip(size).map(|(pages, size)| pages.saturating_mul(size)),
             reaped: victim.reaped,

@@ -3,13 +3,14 @@
 mod machine; // where the machine, or the node, was short
 
 use memlet_bytes::Bytes;
-use memlet_oomlog::{Ending, Report};
+use memlet_oomlog::{Ending, Report, Usage};
 use serde::Serialize;
 
 use super::place::{Place, PlaceKind};
+use super::reached::Reached;
 use super::{Level, Scene};
 use crate::amount::quantity;
-use crate::remedy::{EMPTY_DIR, shared_first, suggested_limit};
+use crate::remedy::{EMPTY_DIR, how_much, shared_first, suggested_limit};
 
 /// What to change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,9 +41,12 @@ pub(super) fn of(scene: Scene<'_>) -> Option<Advice> {
     match scene.report.ending {
         Some(Ending::Panic) => {
             let mut advice = machine::advice(scene);
-            advice.text.push_str(
-                ". A panic instead of a kill is asked for by vm.panic_on_oom; at 0 the kernel kills one process and goes on",
-            );
+            advice.text.push_str(if nothing_was_left(scene.report) {
+                ". Nothing was left that the kernel may kill, so it panicked: let it kill something there \
+                 (oom_score_adj above -1000)"
+            } else {
+                ". A panic instead of a kill is asked for by vm.panic_on_oom; at 0 the kernel kills one process and goes on"
+            });
             return Some(advice);
         }
         Some(Ending::NoKillableProcess) => {
@@ -64,6 +68,11 @@ pub(super) fn of(scene: Scene<'_>) -> Option<Advice> {
     }
 }
 
+/// Whether the table lists only processes that the kernel may not kill.
+fn nothing_was_left(report: &Report) -> bool {
+    !report.tasks.is_empty() && report.ranking().is_empty()
+}
+
 /// Raise the limit that was hit, where it is set.
 fn raise(scene: Scene<'_>) -> Option<Advice> {
     let place = scene.place?;
@@ -73,15 +82,28 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
             "lower a limit only to what is in use, or stop the processes first: the kill came from setting the limit",
         ));
     }
+    match scene.reached() {
+        Reached::Memory => {}
+        Reached::MemoryAndSwap(both) if follows_memory(scene, both) => {}
+        Reached::MemoryAndSwap(both) => return Some(memory_and_swap(place, both)),
+        Reached::KernelMemory(kmem) => return Some(kernel_memory(kmem)),
+        Reached::Policy => {
+            return Some(Advice::new(
+                "no limit was hit: look at the BPF program that watches this cgroup, and at what it calls short",
+            ));
+        }
+        Reached::NoLimit => return None,
+    }
     let first = volume(scene);
     let change = |what: &str| match old {
         Some(old) => {
             let new = suggested_limit(old);
             format!(
-                "{what} {} → {} (× 1.5, rounded up). The true need is not known, only that it is above {old}: it was \
+                "{what} {} → {} ({}). The true need is not known, only that it is above {old}: it was \
                  still asking. If {} runs out too, look for a leak",
                 quantity(old),
                 quantity(new),
+                how_much(new),
                 quantity(new)
             )
         }
@@ -115,6 +137,42 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
         _ => Advice::new(change("the cgroup's limit (memory.max, or memory.limit_in_bytes of cgroup v1)")),
     };
     Some(Advice { text: format!("{first}{}", advice.text), ..advice })
+}
+
+/// Whether the limit of memory and swap together is set with that of memory: who gives a container no swap sets both
+/// to the same.
+fn follows_memory(scene: Scene<'_>, both: Usage) -> bool {
+    scene.report.memory.is_some_and(|memory| memory.limit == both.limit)
+}
+
+fn memory_and_swap(place: &Place, both: Usage) -> Advice {
+    let old = both.limit.bytes().unwrap_or_default();
+    let new = suggested_limit(old);
+    let text = format!(
+        "the limit of memory and swap together (memory.memsw.limit_in_bytes, --memory-swap) {} → {} ({}). That of memory \
+         alone was not hit. The true need is not known, only that it is above {old}",
+        quantity(old),
+        quantity(new),
+        how_much(new)
+    );
+    let program = match place.kind {
+        PlaceKind::DockerContainer if place.is_whole => Some("docker"),
+        PlaceKind::PodmanContainer if place.is_whole => Some("podman"),
+        _ => None,
+    };
+    let id = place.id.as_deref().filter(|id| is_plain(id));
+    let command =
+        program.zip(id).map(|(program, id)| format!("{program} update --memory-swap {} {id}", new.get()));
+    Advice::new(text).with(command)
+}
+
+fn kernel_memory(kmem: Usage) -> Advice {
+    let limit = kmem.limit.bytes().map(|limit| format!(" of {limit}")).unwrap_or_default();
+    Advice::new(format!(
+        "take off the limit of kernel memory{limit} (memory.kmem.limit_in_bytes; docker's --kernel-memory): it counts apart \
+         from memory, whose limit was not hit, and cgroup v2 has no such limit any more. Page tables, stacks, sockets and \
+         cached names of files are kernel memory: look for many processes, connections or files first"
+    ))
 }
 
 /// The Pod's limit is the sum of its containers', or its own.

@@ -8,8 +8,9 @@ mod machine; // the whole machine's memory
 mod missing; // what the log lacks
 
 use memlet_bytes::Bytes;
-use memlet_oomlog::Ending;
+use memlet_oomlog::{Ending, Limit};
 
+use super::reached::Reached;
 use super::{Level, Scene, Statement, Topic, Verification, choice};
 use crate::amount::counted;
 
@@ -65,7 +66,7 @@ pub(super) fn summary(scene: Scene<'_>) -> String {
             Some(Ending::NoKillableProcess) => "the kernel found no process that it may kill".to_owned(),
             Some(Ending::Panic) => "the kernel panicked".to_owned(),
             Some(Ending::AlreadyExiting) => "the process that the kernel chose was already ending".to_owned(),
-            _ => "the kernel's OOM killer ran; whom it killed is not in the log".to_owned(),
+            _ => "the kernel's OOM killer ran".to_owned(),
         },
         [victim] => format!("the kernel killed {} (pid {})", victim.comm, victim.pid),
         [first, others @ ..] => format!(
@@ -75,27 +76,45 @@ pub(super) fn summary(scene: Scene<'_>) -> String {
             counted(others.len() as u64, "other process", "other processes")
         ),
     };
-    let limit = report.memory.and_then(|memory| memory.limit.bytes());
-    let of = limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
     let why = match scene.level {
         _ if scene.is_by_hand() => "because somebody asked for a kill by hand (SysRq-F)".to_owned(),
         Some(Level::Machine) => format!("because {} ran out of memory", machine::what_ran_out(report)),
-        Some(level) => {
-            let whose = scene.place.map(|place| place.name.as_str()).unwrap_or_default();
-            match level {
-                Level::NodeAllocatable => {
-                    format!("because all Pods of the node together reached their limit{of}")
-                }
-                _ => format!("because {whose} reached its memory limit{of}"),
-            }
-        }
-        None if report.memory.is_some() => format!("because a cgroup reached its memory limit{of}"),
-        None if report.scope.is_some() => "because a cgroup reached its memory limit".to_owned(),
+        Some(_) => reached(scene),
+        None if report.memory.is_some() || report.scope.is_some() => reached(scene),
         None => "whose memory ran out is not in the log".to_owned(),
     };
-    let separator =
-        if scene.level.is_none() && report.scope.is_none() && report.memory.is_none() { "; " } else { " " };
-    format!("{whom}{separator}{why}")
+    let knows_why = scene.level.is_some() || report.scope.is_some() || report.memory.is_some();
+    let knows_whom = !report.victims.is_empty() || report.ending.is_some();
+    match (knows_why, knows_whom) {
+        (true, true) => format!("{whom} {why}"),
+        (true, false) => format!("{whom} {why}; whom it killed is not in the log"),
+        (false, true) => format!("{whom}; {why}"),
+        (false, false) => format!("{whom}; whom it killed, and {why}"),
+    }
+}
+
+/// `because Pod … reached its memory limit of 128Mi`.
+fn reached(scene: Scene<'_>) -> String {
+    let (whose, their, what) = match (scene.level, scene.place) {
+        (Some(Level::NodeAllocatable), _) => ("all Pods of the node together", "their", "limit"),
+        (_, Some(place)) => (place.name.as_str(), "its", "memory limit"),
+        _ => ("a cgroup", "its", "memory limit"),
+    };
+    let of = |limit: Limit| limit.bytes().map(|limit| format!(" of {limit}")).unwrap_or_default();
+    match scene.reached() {
+        Reached::Memory => {
+            let of = scene.report.memory.map(|memory| of(memory.limit)).unwrap_or_default();
+            format!("because {whose} reached {their} {what}{of}")
+        }
+        Reached::MemoryAndSwap(both) => {
+            format!("because {whose} reached {their} limit{} for memory and swap together", of(both.limit))
+        }
+        Reached::KernelMemory(kmem) => {
+            format!("because {whose} reached {their} limit{} for kernel memory", of(kmem.limit))
+        }
+        Reached::Policy => format!("because a BPF program found the memory of {whose} short"),
+        Reached::NoLimit => format!("for {whose}, which has no memory limit by the log"),
+    }
 }
 
 /// A share in whole percents; `None` of nothing.

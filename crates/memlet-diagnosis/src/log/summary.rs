@@ -27,6 +27,8 @@ pub struct Group {
     pub place: String,
     /// How many reports there are of it.
     pub count: u64,
+    /// How many of them tell of a process that was killed.
+    pub kills: u64,
     /// When the first and the last were, as the log writes it.
     pub span: Option<(String, String)>,
     /// What to change, by the last report.
@@ -127,6 +129,7 @@ impl Group {
             level: explanation.level,
             place,
             count: 0,
+            kills: 0,
             span: None,
             remedy: None,
             names: Vec::new(),
@@ -139,6 +142,7 @@ impl Group {
 
     fn add(&mut self, report: &Report, explanation: &Explanation) {
         self.count += 1;
+        self.kills += u64::from(!report.victims.is_empty());
         self.remedy = explanation.remedy.as_ref().map(|remedy| remedy.text.clone());
         let fast =
             explanation.facts.iter().any(|fact| fact.topic == Topic::Pace && fact.text.starts_with("fast"));
@@ -191,7 +195,15 @@ impl Group {
         if self.count < 2 {
             return None;
         }
-        let mut text = format!("{} in this log", counted(self.count, "kill", "kills"));
+        let mut text = match self.kills {
+            kills if kills == self.count => format!("{} in this log", counted(kills, "kill", "kills")),
+            0 => format!("{} in this log, and nothing killed", counted(self.count, "report", "reports")),
+            kills => format!(
+                "{} in this log, {} of them with a kill",
+                counted(self.count, "report", "reports"),
+                kills
+            ),
+        };
         if let Some(gap) = self.median_gap() {
             if gap < Duration::from_secs(1) {
                 text.push_str(", one right after the other: a kill was not enough, or several asked at once");

@@ -389,7 +389,10 @@ impl Draft {
             report.victims.push(Victim { pid, comm, uid: Some(uid), ..Victim::default() });
         }
         if let (Some(scored), Some(victim)) = (&report.scored, report.victims.first_mut()) {
-            victim.score = Some(scored.score);
+            // The table lists processes, not threads: one that it lists is another process, whose score is its own.
+            let is_another =
+                scored.pid != victim.pid && report.tasks.iter().any(|task| task.pid == scored.pid);
+            victim.score = (!is_another).then_some(scored.score);
         }
         report.page_size = page_size(report);
         for victim in &mut report.victims {
@@ -456,17 +459,22 @@ fn fill_from_row(victim: &mut Victim, row: Option<&crate::report::Task>) {
     }
 }
 
-/// The page size by a victim's address space, which the table tells in pages and the kill line in kB.
+/// The page size by what the report tells both in pages and in kB: a victim's address space, free memory.
 fn page_size(report: &Report) -> Option<Bytes> {
-    report.victims.iter().find_map(|victim| {
+    let by_victim = report.victims.iter().find_map(|victim| {
         // The kill line may name a thread, which has no row of its own.
         let chosen = report.chosen.as_ref().map_or(victim.pid, |chosen| chosen.pid);
         let row = report.task(victim.pid).or_else(|| report.task(chosen))?;
         page_size_by(row.total_vm?, victim.total_vm?)
+    });
+    by_victim.or_else(|| {
+        let machine = report.machine.as_ref()?;
+        let zones: Bytes = machine.zones.iter().filter_map(|zone| zone.free).sum();
+        page_size_by(*machine.counters.get("free")?, zones)
     })
 }
 
-/// The size that a page has if both are the same address space. It may have grown in between, so the nearest size that
+/// The size that a page has if both are the same memory. It may have grown in between, so the nearest size that
 /// any kernel uses is taken, if it is near.
 fn page_size_by(pages: Pages, bytes: Bytes) -> Option<Bytes> {
     [4, 8, 16, 64].into_iter().map(Bytes::from_kib).find(|size| {

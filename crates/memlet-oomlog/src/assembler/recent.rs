@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::line::Killed;
 use crate::record::Record;
-use crate::report::{Pid, Report, ReportId};
+use crate::report::{Ending, Pid, Report, ReportId};
 
 /// How many reports back the reaper's result may come.
 pub(crate) const RECENT: usize = 32;
@@ -25,6 +25,8 @@ struct Recent {
     reaped: Vec<Pid>,
     /// The cgroup is being killed as a whole, and no other report has begun.
     group: bool,
+    /// It found no process to kill, and the kernel may panic for that.
+    found_none: bool,
     /// Another report has begun: no group kill belongs to this one any more.
     closed: bool,
     /// The processes of the OOM domain, where they were listed.
@@ -55,6 +57,7 @@ impl Recents {
             pids: report.victims.iter().map(|victim| victim.pid).collect(),
             reaped: Vec::new(),
             group: false,
+            found_none: report.ending == Some(Ending::NoKillableProcess),
             closed: false,
             domain: report.tasks.iter().map(|task| task.pid).collect(),
         });
@@ -74,6 +77,12 @@ impl Recents {
         }
         recent.reaped.push(pid);
         Some(recent.id)
+    }
+
+    /// Which report ended with the kernel's panic: that which found no process to kill.
+    pub(super) fn note_panic(&mut self, caller: Option<&str>) -> Option<ReportId> {
+        let recent = self.newest(caller)?;
+        std::mem::take(&mut recent.found_none).then_some(recent.id)
     }
 
     /// The cgroup of the newest victim is being killed as a whole.

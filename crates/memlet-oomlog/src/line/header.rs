@@ -23,7 +23,7 @@ pub struct Invoked<'a> {
     pub oom_score_adj: Option<i16>,
 }
 
-/// `CPU: 0 UID: 0 PID: 861 Comm: COMM Not tainted 6.18.44 #1`
+/// `CPU: 0 UID: 0 PID: 861 Comm: COMM Not tainted 6.18.44 #1`, or `Pid: 861, comm: COMM …` up to Linux 3.8
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu<'a> {
     /// The task's user, since Linux 6.12.
@@ -92,19 +92,33 @@ pub(super) fn cpu(text: &str) -> Option<Line<'_>> {
         None => (None, rest),
     };
     let (pid, rest) = number(rest.strip_prefix(" PID: ")?)?;
-    let rest = rest.strip_prefix(" Comm: ")?;
-    // ` Not tainted RELEASE #BUILD`, or ` Tainted: G        W          RELEASE #BUILD`.
-    // A name may hold either word; the kernel's own comes last.
-    let last =
-        [" Not tainted ", " Tainted: "].iter().filter_map(|word| Some((rest.rfind(word)?, word.len()))).max();
-    let (comm, taint) = last.map_or((rest, None), |(at, length)| (&rest[..at], Some(&rest[at + length..])));
+    let (comm, kernel) = task_and_release(rest.strip_prefix(" Comm: ")?);
     // Where a crash kernel is loaded, this stands between.
     let comm = comm.strip_suffix(" Kdump: loaded").unwrap_or(comm);
-    let kernel = taint.and_then(|taint| {
-        let release = taint.split_once(" #").map_or(taint, |(release, _)| release);
-        release.split_ascii_whitespace().next_back()
-    });
     Some(Line::Cpu(Cpu { uid: user, pid, comm, kernel }))
+}
+
+/// `Pid: 861, comm: COMM Not tainted 2.6.32-431.el6.x86_64 #1`, which opens the stack dump up to Linux 3.8.
+pub(super) fn pid_and_comm(text: &str) -> Option<Line<'_>> {
+    let (pid, rest) = number(text.strip_prefix("Pid: ")?)?;
+    let (comm, kernel) = task_and_release(rest.strip_prefix(", comm: ")?);
+    Some(Line::Cpu(Cpu { uid: None, pid, comm, kernel }))
+}
+
+/// `COMM Not tainted RELEASE #BUILD`, or `COMM Tainted: G        W          RELEASE #BUILD`.
+fn task_and_release(text: &str) -> (&str, Option<&str>) {
+    // A name may hold either word; the kernel's own comes last.
+    let last =
+        [" Not tainted ", " Tainted: "].iter().filter_map(|word| Some((text.rfind(word)?, word.len()))).max();
+    let Some((at, length)) = last else { return (text, None) };
+    let taint = &text[at + length..];
+    let release = taint.split_once(" #").map_or(taint, |(release, _)| release);
+    // Where the line is cut, the letters of the taint are the last word.
+    let release = release
+        .split_ascii_whitespace()
+        .next_back()
+        .filter(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()));
+    (&text[..at], release)
 }
 
 #[cfg(test)]
@@ -179,6 +193,14 @@ mod tests {
                 Some("3.10.0-957.el7.x86_64"),
             ),
             ("CPU: 1 UID: 4294967294 PID: 7 Comm: x", Some(u32::MAX - 1), 7, "x", None),
+            ("CPU: 4 PID: 7 Comm: x Tainted: G      D", None, 7, "x", None),
+            (
+                "Pid: 7, comm: a, comm: b Tainted: G        W  ---------------    2.6.32-431.11.2.el6.x86_64 #1",
+                None,
+                7,
+                "a, comm: b",
+                Some("2.6.32-431.11.2.el6.x86_64"),
+            ),
         ] {
             assert_eq!(Line::parse(text), Some(Line::Cpu(Cpu { uid, pid, comm, kernel })));
         }

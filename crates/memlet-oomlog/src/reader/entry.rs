@@ -155,7 +155,8 @@ impl Entries {
             Ok(Value::Object(object)) => {
                 // Not a part of whatever was being collected.
                 self.open = None;
-                unwrap_object(&object).map_or(Taken::Yes, |found| Taken::Whole(found, (number, number)))
+                let found = unwrap_object(&object).or_else(|| contained(&object));
+                found.map_or(Taken::Yes, |found| Taken::Whole(found, (number, number)))
             }
             _ => Taken::No,
         }
@@ -235,8 +236,20 @@ impl Open {
 
 fn take_array(line: &str, number: u64) -> Taken<'static> {
     let Ok(Value::Array(objects)) = serde_json::from_str(line) else { return Taken::No };
-    let found = objects.iter().filter_map(Value::as_object).filter_map(unwrap_object).flatten().collect();
-    Taken::Whole(found, (number, number))
+    Taken::Whole(records(&objects), (number, number))
+}
+
+fn records(objects: &[Value]) -> Vec<Unwrapped<'static>> {
+    objects.iter().filter_map(Value::as_object).filter_map(unwrap_object).flatten().collect()
+}
+
+/// The records in an object that is their container and no more: `{"dmesg":[{…},…]}`.
+fn contained(object: &Map<String, Value>) -> Option<Vec<Unwrapped<'static>>> {
+    object
+        .values()
+        .filter_map(Value::as_array)
+        .map(|objects| records(objects))
+        .find(|found| !found.is_empty())
 }
 
 /// Whether a journal entry begins here: its cursor comes first, or the time where the cursor was left out.

@@ -87,7 +87,7 @@ impl Wrapped {
     fn wants_more(&self, line: Option<&Line<'_>>, text: &str, stamped: bool) -> bool {
         match line {
             Some(Line::Invoked(_)) => !text.contains("adj="),
-            Some(Line::Cpu(read)) => read.kernel.is_none(),
+            Some(Line::Cpu(read)) => read.kernel.is_none() || !text.contains(" #"),
             Some(Line::OomKill(read)) => !read.is_whole(),
             Some(Line::Killed(read)) => {
                 let last = text.trim_end().rsplit(", ").next().unwrap_or_default();
@@ -187,7 +187,7 @@ fn quality(text: &str) -> usize {
         Some(Line::TasksHeader(columns)) => 2 + columns.known(),
         Some(Line::TaskRow(_)) => 2 + text.split_ascii_whitespace().count(),
         Some(Line::StatsOf { stats, .. }) => 3 + stats.split_ascii_whitespace().count(),
-        Some(Line::Cpu(read)) => 2 + usize::from(read.kernel.is_some()),
+        Some(Line::Cpu(read)) => 2 + said(&[read.kernel.is_some(), text.contains(" #")]),
         Some(_) => 2,
     }
 }

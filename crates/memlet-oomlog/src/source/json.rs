@@ -30,6 +30,8 @@ const HOSTS: [&str; 8] =
     ["_HOSTNAME", "hostname", "host", "HOSTNAME", "nodeName", "node_name", "node", "kubernetes_host"];
 /// Objects in which the host may be, one level down.
 const AROUND_HOSTS: [&str; 6] = ["jsonPayload", "kubernetes", "host", "labels", "resource", "agent"];
+/// Names under which applications say who they are, which no shipper of the kernel's log writes.
+const APPLICATIONS: [&str; 5] = ["app", "application", "logger", "logger_name", "loggerName"];
 /// More lines than any message holds that is one.
 const MOST_LINES: usize = 65_536;
 
@@ -54,6 +56,8 @@ struct Outer {
     /// The journal says that the kernel wrote it.
     is_kernels: bool,
     tag: Option<String>,
+    /// The application that wrote the object itself. What it quotes is not its own, but has a stamp.
+    application: Option<String>,
 }
 
 impl Outer {
@@ -84,16 +88,19 @@ impl Outer {
             level: priority.and_then(|priority| u32::try_from(priority).ok()).map(Level::of_priority),
             is_kernels: transport == Some("kernel"),
             tag,
+            application: find(object, &APPLICATIONS, &[], text_of).filter(|name| name != "kernel"),
         }
     }
 
     /// A line of the text, which may have a source's prefix of its own.
     fn unwrap(&self, line: &str) -> Unwrapped<'static> {
         let inner = unwrap_text(line);
+        let outer_tag = self.tag.as_ref().or(self.application.as_ref().filter(|_| !inner.stamped));
+        let is_users = outer_tag.is_some();
         let tag =
-            self.tag.clone().map(Cow::Owned).or_else(|| inner.tag.map(|tag| Cow::Owned(tag.into_owned())));
+            outer_tag.cloned().map(Cow::Owned).or_else(|| inner.tag.map(|tag| Cow::Owned(tag.into_owned())));
         let mut record = self.record(inner.record.into_owned());
-        if self.tag.is_some() {
+        if is_users {
             record.facility = Some(USER);
         }
         Unwrapped { record, form: Form::Json, tag, stamped: true, is_piece: false }
@@ -212,10 +219,14 @@ mod tests {
         for json in [
             r#"{"_TRANSPORT":"syslog","SYSLOG_IDENTIFIER":"systemd-oomd","MESSAGE":"x"}"#,
             r#"{"ident":"systemd-oomd","message":"x"}"#,
+            r#"{"level":"error","msg":"x","app":"systemd-oomd"}"#,
         ] {
             let found = one(json);
             assert_eq!(found.tag.as_deref(), Some("systemd-oomd"));
             assert!(!found.record.is_from_kernel());
+        }
+        for json in [r#"{"app":"shipper","msg":"<4>[    1.000000] x"}"#, r#"{"app":"kernel","msg":"x"}"#] {
+            assert!(one(json).record.is_from_kernel(), "{json}");
         }
     }
 

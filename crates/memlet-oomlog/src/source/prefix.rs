@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use super::word::{FACILITIES, behind_structured_data, is_facility, is_host, is_relative, split_word, tag};
 use super::{Form, USER, Unwrapped, stamp};
 use crate::record::{Level, Record};
 use crate::time::{Manner, WrittenTime};
@@ -135,7 +136,7 @@ impl<'a> Prefix<'a> {
         if self.found.stamped {
             return alike.filter(|_| self.found.form != Form::Kmsg && !self.found.is_piece);
         }
-        if !self.look_for_stamp() && !quoted {
+        if !self.skip_place() && !self.look_for_stamp() && !quoted {
             // A text may itself begin with what looks like a quotation's indentation.
             self.rest = line;
         }
@@ -481,6 +482,25 @@ impl<'a> Prefix<'a> {
         self.reading = Reading::Text;
     }
 
+    /// `kern.log:`, `kern.log-`, `12:`: where a search found the line, which begins with its time.
+    fn skip_place(&mut self) -> bool {
+        let head = &self.rest.as_bytes()[..self.rest.len().min(LAST_LOOK)];
+        let place = &head[..memchr::memchr(b' ', head).unwrap_or(head.len())];
+        for at in memchr::memchr2_iter(b':', b'-', place) {
+            let rest = &self.rest[at + 1..];
+            if stamp::syslog(rest).or_else(|| stamp::iso(rest)).is_some() {
+                self.rest = rest;
+                for _ in 0..MOST_PREFIXES {
+                    if self.reading == Reading::Text || !self.take_one() {
+                        break;
+                    }
+                }
+                return true;
+            }
+        }
+        false
+    }
+
     /// What stands before the text has no shape that is known: looks for the kernel's own stamp behind it.
     fn look_for_stamp(&mut self) -> bool {
         let head = &self.rest[..self.rest.floor_char_boundary(LAST_LOOK)];
@@ -502,102 +522,6 @@ impl<'a> Prefix<'a> {
 }
 
 static KERNEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("kernel: "));
-
-/// What words the kernel's own lines begin with, that look like a syslog tag.
-const NO_TAGS: [&str; 11] = [
-    "memory",
-    "memory+swap",
-    "swap",
-    "kmem",
-    "oom_reaper",
-    "oom_kill_process",
-    "Mem-Info",
-    "CPU",
-    "Trace",
-    "trace",
-    "of",
-];
-
-/// Syslog's facilities, as `dmesg -x` names them.
-const FACILITIES: [&str; 12] =
-    ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"];
-
-fn is_facility(text: &str) -> bool {
-    if !matches!(
-        text.as_bytes().first(),
-        Some(b'k' | b'u' | b'm' | b'd' | b'a' | b's' | b'l' | b'n' | b'c' | b'f')
-    ) {
-        return false;
-    }
-    let Some(at) = memchr::memchr(b':', &text.as_bytes()[..text.len().min(12)]) else { return false };
-    let word = text[..at].trim_end_matches(' ');
-    (FACILITIES.contains(&word) || word.starts_with("local"))
-        && text[at + 1..].split_once(':').is_some_and(|(level, _)| Level::of_name(level.trim()).is_some())
-}
-
-/// Whether a word can name a host: letters, digits, points, dashes, underscores and the colons of an IPv6 address.
-fn is_host(word: &str) -> bool {
-    !word.is_empty()
-        && word.len() <= 255
-        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':'))
-}
-
-/// The program in a syslog tag: `systemd-oomd[612]:`, `kernel:`.
-fn tag(word: &str) -> Option<&str> {
-    let tag = word.strip_suffix(':')?;
-    if tag == "kernel" {
-        return Some(tag);
-    }
-    let tag = tag.split_once('[').filter(|(_, pid)| pid.ends_with(']')).map_or(tag, |(name, _)| name);
-    let is_name = !tag.is_empty()
-        && tag.len() <= 64
-        && tag
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b':' | b'=' | b',' | b'"' | b'<'));
-    (is_name && !NO_TAGS.contains(&tag)).then_some(tag)
-}
-
-fn split_word(text: &str) -> (&str, &str) {
-    match memchr::memchr(b' ', text.as_bytes()) {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => (text, ""),
-    }
-}
-
-/// `+0.000004`, `<    0.000004>`, `Nov22 10:01`: times of `dmesg -d`, `--reltime` and `-H`.
-fn is_relative(inside: &str) -> bool {
-    let number = inside.trim_start_matches([' ', '<', '+']).trim_end_matches('>');
-    if number.len() < inside.len() && stamp::seconds(number).is_some_and(|(_, rest)| rest.is_empty()) {
-        return true;
-    }
-    inside.split_once(' ').is_some_and(|(day, clock)| {
-        let (month, number) = day.split_at(letters(day));
-        let is_clock = clock.len() == 5 && clock.as_bytes()[2] == b':';
-        !month.is_empty()
-            && stamp::digits(number.as_bytes()) == number.len()
-            && !number.is_empty()
-            && is_clock
-    })
-}
-
-fn letters(text: &str) -> usize {
-    text.bytes().take_while(u8::is_ascii_alphabetic).count()
-}
-
-/// What follows `[id key="value"…]…`. A value may hold `\]` and `]` in quotes.
-fn behind_structured_data(data: &str) -> &str {
-    let (mut quoted, mut escaped) = (false, false);
-    for (at, byte) in data.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            b']' if !quoted && data.as_bytes().get(at + 1) != Some(&b'[') => return &data[at + 1..],
-            _ => {}
-        }
-    }
-    data
-}
 
 /// The text without what copying and logging have done to it.
 fn tidied(text: &str, form: Form) -> Cow<'_, str> {

@@ -17,7 +17,7 @@ pub(super) enum Notation {
 }
 
 /// What was read of one input.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Input {
     /// As it was named.
@@ -28,6 +28,8 @@ pub(super) struct Input {
     pub(super) lines: u64,
     /// Lines longer than any source writes, which were not read.
     pub(super) long_lines: u64,
+    /// Reports that another input told already.
+    pub(super) repeated: u64,
     /// The forms in which the lines are written.
     pub(super) forms: Vec<&'static str>,
     /// Why it could not be read to its end.
@@ -175,9 +177,8 @@ mod tests {
             file: "kern.log".to_owned(),
             bytes: 1,
             lines: 1,
-            long_lines: 0,
             forms: vec!["dmesg"],
-            error: None,
+            ..Input::default()
         };
         out + &document.end(&[input]).unwrap()
     }

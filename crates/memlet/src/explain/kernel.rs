@@ -33,9 +33,8 @@ pub(crate) fn read(session: &mut Session, follow: bool) -> Result<(), Stop> {
         file: kmsg::PATH.to_owned(),
         bytes: log.bytes,
         lines: log.records,
-        long_lines: 0,
         forms: vec!["/dev/kmsg"],
-        error: None,
+        ..Input::default()
     });
     Ok(())
 }

@@ -6,6 +6,7 @@ mod encoding; // gzip, zstd, xz, UTF-16
 pub(crate) mod kernel; // this machine's own log
 mod pages; // text and Markdown
 mod progress; // how far the reading is
+mod repeats; // the same report in several logs
 mod session; // the run of one command
 mod sink; // what was found, printed
 mod source; // a log as a stream of pieces

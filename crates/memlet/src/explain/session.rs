@@ -2,7 +2,7 @@
 //! that nothing was.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -15,6 +15,7 @@ use memlet_oomlog::{Finding, LogReader, Report};
 
 use super::document::Input;
 use super::progress::Progress;
+use super::repeats::Repeats;
 use super::sink::{Sink, Stop};
 use super::source::{Message, Source, spoken};
 use super::tail::Tail;
@@ -38,6 +39,9 @@ pub(crate) struct Session {
     progress: Progress,
     /// What was read.
     inputs: Vec<Input>,
+    repeats: Repeats,
+    /// Logs begun.
+    begun: usize,
     /// Whether an input could not be read.
     failed: bool,
     /// Whether somebody wants the reading to end; `None` while nobody listens for that.
@@ -46,9 +50,13 @@ pub(crate) struct Session {
 
 /// A log on its way through the reader.
 struct Reading {
+    /// Which of the logs it is.
+    number: usize,
     name: String,
     reader: LogReader,
     found: u64,
+    /// Reports that another log told already.
+    repeated: u64,
     looked_at: usize,
     /// Bytes that no text has.
     strange: usize,
@@ -56,8 +64,17 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(name: String) -> Self {
-        Self { name, reader: LogReader::default(), found: 0, looked_at: 0, strange: 0, is_open: true }
+    fn new(number: usize, name: String) -> Self {
+        Self {
+            number,
+            name,
+            reader: LogReader::default(),
+            found: 0,
+            repeated: 0,
+            looked_at: 0,
+            strange: 0,
+            is_open: true,
+        }
     }
 
     fn push(&mut self, piece: &[u8]) {
@@ -83,6 +100,8 @@ impl Session {
             sink: Sink::new(arguments),
             progress: Progress::new(0),
             inputs: Vec::new(),
+            repeats: Repeats::default(),
+            begun: 0,
             failed: false,
             interrupted: None,
         }
@@ -109,7 +128,7 @@ impl Session {
         for file in files {
             match Source::open(file) {
                 Ok(source) => sources.push(source),
-                Err(error) => self.fail(&error),
+                Err(error) => self.cannot_open(file, &error),
             }
         }
         self.progress = Progress::new(sources.iter().filter_map(|source| source.size).sum());
@@ -120,7 +139,7 @@ impl Session {
             if is_open_ended {
                 self.listen()?;
             }
-            let reading = Reading::new(source.name.clone());
+            let reading = self.begin(&source);
             source.start(0, sender, true)?;
             self.drain(&messages, vec![reading], is_open_ended)?;
             if self.is_interrupted() {
@@ -144,10 +163,10 @@ impl Session {
             match source {
                 Ok(source) => {
                     let unpack = source.name == "-";
-                    readings.push(Reading::new(source.name.clone()));
+                    readings.push(self.begin(&source));
                     source.start(readings.len() - 1, sender.clone(), unpack)?;
                 }
-                Err(error) => self.fail(&error),
+                Err(error) => self.cannot_open(file, &error),
             }
         }
         if readings.is_empty() {
@@ -155,6 +174,17 @@ impl Session {
         }
         self.listen()?;
         self.drain(&messages, readings, true)
+    }
+
+    fn begin(&mut self, source: &Source) -> Reading {
+        self.begun += 1;
+        Reading::new(self.begun, source.name.clone())
+    }
+
+    fn cannot_open(&mut self, file: &Path, error: &Error) {
+        self.fail(error);
+        let (file, error) = (file.display().to_string(), Some(format!("{error:#}")));
+        self.inputs.push(Input { file, error, ..Input::default() });
     }
 
     /// Feeds the readers until all logs are at their ends.
@@ -214,6 +244,7 @@ impl Session {
             bytes: statistics.bytes,
             lines: statistics.lines,
             long_lines: statistics.long_lines,
+            repeated: reading.repeated,
             forms: statistics.forms,
             error: error.map(|error| format!("{error:#}")),
         });
@@ -224,6 +255,9 @@ impl Session {
         while let Some(finding) = reading.reader.next_finding() {
             reading.found += 1;
             match finding {
+                Finding::Kernel(report) if self.repeats.knows(&report, reading.number) => {
+                    reading.repeated += 1;
+                }
                 Finding::Kernel(report) => self.sink.report(&report, &reading.name, &self.progress)?,
                 Finding::Userspace(kill) => self.sink.userspace_kill(&kill, &reading.name, &self.progress)?,
             }
@@ -259,12 +293,21 @@ impl Session {
         if self.sink.found == 0 && !self.failed {
             say::note(&nothing(&self.inputs));
         }
+        for input in self.inputs.iter().filter(|input| input.repeated > 0) {
+            say::note(&repeated(input));
+        }
         Ok(match self.sink.found {
             _ if self.failed => Exit::MISTAKE,
             0 => Exit::NOT_FOUND,
             _ => Exit::DONE,
         })
     }
+}
+
+/// What was left out of a log, since another had it.
+fn repeated(input: &Input) -> String {
+    let reports = if input.repeated == 1 { "report" } else { "reports" };
+    format!("{}: {} {reports} told above, from another log\n", spoken(&input.file), input.repeated)
 }
 
 /// What was read, where there was nothing in it.

@@ -3,7 +3,7 @@
 use memlet_bytes::Bytes;
 use memlet_oomlog::Scope;
 
-use super::super::choice::capitalised;
+use super::super::choice::in_a_row;
 use super::super::story::{Hog, hogs};
 use super::super::{Kubernetes, Scene};
 use super::Advice;
@@ -45,21 +45,7 @@ pub(super) fn advice(scene: Scene<'_>) -> Advice {
     } else if report.machine.as_ref().is_some_and(|machine| machine.total_swap == Some(Bytes::ZERO)) {
         text.push("Some swap would let idle memory make room before anything is killed".to_owned());
     }
-    Advice::new(sentences(&text))
-}
-
-/// Joined so that each is a sentence of its own; the first begins in lower case, as it follows a label.
-fn sentences(parts: &[String]) -> String {
-    let mut text = String::new();
-    for (index, part) in parts.iter().enumerate() {
-        if index == 0 {
-            text.push_str(part);
-            continue;
-        }
-        text.push_str(". ");
-        text.push_str(&capitalised(part));
-    }
-    text
+    Advice::new(in_a_row(&text))
 }
 
 fn against(hog: Hog) -> &'static str {
@@ -88,14 +74,14 @@ fn largest(scene: Scene<'_>) -> String {
     let killed = report.victims.iter().any(|victim| victim.pid == task.pid);
     if killed {
         return format!(
-            "{} (pid {}) held most, {held}: give it a limit of its own (a cgroup: limits.memory, MemoryMax=, --memory), so \
-             that it meets that before the machine is full; or run less here, or add memory",
+            "the one that held most, {held}, is {} (pid {}): give it a limit of its own (a cgroup: limits.memory, MemoryMax=, \
+             --memory), so that it meets that before the machine is full; or run less here, or add memory",
             task.comm, task.pid
         );
     }
     format!(
-        "{} (pid {}) held most, {held}, and lives on: limit that one, or lower the oom_score_adj of the one that was \
-         killed; or run less here, or add memory",
+        "the one that held most, {held}, is {} (pid {}), and lives on: limit that one, or lower the oom_score_adj of the one \
+         that was killed; or run less here, or add memory",
         task.comm, task.pid
     )
 }

@@ -9,7 +9,7 @@ use crate::tasks;
 
 pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
     let report = scene.report;
-    let charged = report.charged()?;
+    let Some(charged) = report.charged() else { return partly(report) };
     let mut text = by_kind(&charged);
     if is_mostly_shared(&charged) {
         text.push_str("; shared memory and files on tmpfs stay until they are removed, whoever is killed");
@@ -20,11 +20,25 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
     } else if is_mostly_kernel(&charged) {
         text.push_str("; most of it is the kernel's own, which no process shows as its size");
         text.push_str(&kernel_parts(report));
-    } else if charged.file.is_some() {
+    } else if charged.file.is_some_and(|file| file > Bytes::ZERO) {
         text.push_str(" (dropped before anything is killed, so it is not the reason)");
     }
     text.push_str(&with_nobody(report, charged));
     Some(text)
+}
+
+/// The statistics of some of the cgroups below the limit: nothing follows from them for the others.
+fn partly(report: &Report) -> Option<String> {
+    let charged = report.charged_partly()?;
+    let told: Bytes = [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
+    if told == Bytes::ZERO {
+        return None;
+    }
+    let of = report.memory.map(|memory| format!(" of {}", memory.usage)).unwrap_or_default();
+    Some(format!(
+        "the log tells of {told}{of} only: {}. This kernel writes the figures cgroup by cgroup, and not all are there",
+        by_kind(&charged)
+    ))
 }
 
 /// The largest parts of kernel memory, where the statistics name them.

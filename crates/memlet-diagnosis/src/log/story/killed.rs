@@ -6,6 +6,7 @@ use memlet_oomlog::{Ending, Victim};
 use super::Scene;
 use crate::amount::counted;
 use crate::facts::held;
+use crate::log::Place;
 
 /// So many victims are described; more are counted.
 const DESCRIBED: usize = 5;
@@ -20,9 +21,13 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
         text.push_str(&format!(", of {}", place.name));
     }
     if let Some(cgroup) = &report.group_kill {
+        let others = match others.len() as u64 {
+            0 => "the log names no other".to_owned(),
+            others => counted(others, "other process", "other processes"),
+        };
         text.push_str(&format!(
-            "; with it all of cgroup {cgroup} ({}), as memory.oom.group asks",
-            counted(others.len() as u64, "other process", "other processes")
+            "; with it all of {} ({others}), as memory.oom.group asks",
+            Place::of_path(cgroup).name
         ));
     }
     for victim in others.iter().take(DESCRIBED - 1) {

@@ -7,6 +7,7 @@ use super::machine::what_ran_out;
 use crate::amount::counted;
 use crate::facts::{counter, shortened};
 use crate::log::Level;
+use crate::log::reached::Reached;
 
 pub(super) fn sentence(scene: Scene<'_>) -> String {
     let report = scene.report;
@@ -24,6 +25,10 @@ pub(super) fn sentence(scene: Scene<'_>) -> String {
         return format!("none: {} ran out of memory{elsewhere}", what_ran_out(report));
     }
     let mut text = match (scene.level, scene.place) {
+        _ if scene.reached() == Reached::Policy => {
+            let whose = scene.place.map(|place| format!(" of {}", place.name)).unwrap_or_default();
+            format!("none: a BPF program found the memory{whose} short")
+        }
         (Some(Level::NodeAllocatable), _) => "the node's, for all Pods together".to_owned(),
         (Some(_), Some(place)) => format!("that of {}", place.name),
         _ if report.memory.is_some() || report.scope == Some(Scope::Memcg) => {
@@ -49,25 +54,20 @@ pub(super) fn sentence(scene: Scene<'_>) -> String {
     text
 }
 
-/// Whether the counter is at its limit; charges are made in batches of up to 64 pages.
-fn is_full(usage: Usage) -> bool {
-    const BATCH: u64 = 64 * 4096;
-    usage.limit.bytes().is_some_and(|limit| usage.usage.get().saturating_add(BATCH) >= limit.get())
-}
-
 /// Counters beside that of memory which matter for this kill.
 fn second_limits(scene: Scene<'_>) -> String {
     let report = scene.report;
-    let memory_is_full = report.memory.is_some_and(is_full);
     let mut text = String::new();
-    if let Some(both) = report.memory_swap.filter(|both| is_full(*both) && !memory_is_full) {
-        text.push_str(&format!(
+    match scene.reached() {
+        Reached::MemoryAndSwap(both) => text.push_str(&format!(
             ". It is the limit of memory and swap together that was hit: {}",
             counter(both)
-        ));
-    }
-    if let Some(kmem) = report.kmem.filter(|kmem| is_full(*kmem) && !memory_is_full) {
-        text.push_str(&format!(". It is the limit of kernel memory that was hit: {}", counter(kmem)));
+        )),
+        Reached::KernelMemory(kmem) => {
+            text.push_str(&format!(". It is the limit of kernel memory that was hit: {}", counter(kmem)));
+        }
+        Reached::NoLimit => text.push_str(". So what started the killer is not in the log"),
+        Reached::Memory | Reached::Policy => {}
     }
     if let Some(swap) = report.swap.filter(|swap| swap.limit.bytes().is_none_or(|limit| limit.get() > 0)) {
         text.push_str(&format!(". Swap: {}", counter(swap)));

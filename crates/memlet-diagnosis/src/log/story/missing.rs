@@ -36,11 +36,12 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
 }
 
 fn lacking(report: &Report) -> Vec<&'static str> {
-    let is_memcg = matches!(report.scope, Some(Scope::Memcg) | None);
+    let is_memcg = report.scope == Some(Scope::Memcg);
     let checks = [
         (report.invoked_by.is_none(), "who asked for memory"),
+        (report.scope.is_none(), "whose memory ran out"),
         (report.memory.is_none() && is_memcg, "the cgroup's counters"),
-        (report.machine.is_none() && !is_memcg, "the machine's memory"),
+        (report.machine.is_none() && !is_memcg && report.scope.is_some(), "the machine's memory"),
         (report.tasks.is_empty(), "the table of processes"),
         (report.oom_memcg.is_none() && is_memcg, "the cgroup whose limit was hit"),
         (report.victims.is_empty(), "what was killed"),
