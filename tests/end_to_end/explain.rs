@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test_anywhere("explain: one report is told whole", whole),
         test_anywhere("explain: several reports are summed up, --all tells each", several),
         test_anywhere("explain: the same report in two logs is told once", repeated),
+        test_anywhere("explain: a log in reverse is warned of", newest_first),
         test_anywhere("explain: JSON and YAML are one document with the promised names", documents),
         test_anywhere("explain: Markdown to paste", markdown),
         test_anywhere("explain: gzip, zstd, xz and UTF-16, by file and by pipe", packings),
@@ -132,6 +133,17 @@ fn repeated() -> Result<(), Failed> {
     assert_eq!(document["reports"].as_array().map(Vec::len), Some(2));
     let repeated: Vec<_> = (0..4).map(|input| &document["inputs"][input]["repeated"]).collect();
     assert_eq!(repeated, [0, 1, 0, 1]);
+    Ok(())
+}
+
+fn newest_first() -> Result<(), Failed> {
+    let log: String = pod_limit()?.lines().rev().flat_map(|line| [line, "\n"]).collect();
+    explain_bytes(&["-"], log.as_bytes())?.exits(0).complains("newest line first").complains("tac");
+    let document = explain_bytes(&["-o", "json"], log.as_bytes())?.json()?;
+    assert_eq!(document["inputs"][0]["newestFirst"], true);
+    let ran = explain_bytes(&["-o", "json"], pod_limit()?.repeat(3).as_bytes())?;
+    assert_eq!(ran.json()?["inputs"][0]["newestFirst"], false);
+    assert_eq!(ran.stderr, "");
     Ok(())
 }
 

@@ -7,11 +7,14 @@
 //! amendments. One assembler reads the log of one machine.
 
 mod draft; // the report being put together
+mod moment; // when a record was written
 pub(crate) mod recent; // the reports handed out, which the kernel may still add to
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use draft::{Draft, shortened};
+use moment::Moment;
 use recent::{Joined, Recents};
 
 use crate::line::{Killed, Line, Torn};
@@ -49,6 +52,8 @@ pub enum Event {
         report: ReportId,
         /// What; see [`Report::amend`].
         amendment: Amendment,
+        /// The record that says so, counted as in [`Report::raw`].
+        line: u64,
     },
 }
 
@@ -74,6 +79,8 @@ pub struct Assembler {
 struct Open {
     caller: Option<Box<str>>,
     draft: Draft,
+    /// When its last record was written.
+    last: Moment,
     /// Records since the last one of this report.
     quiet: u32,
 }
@@ -94,6 +101,8 @@ const LONGEST_TEXT: usize = 64 << 10;
 const QUIET_RECORDS: u32 = 1000;
 /// So many records after a report's last one, only one with a sign goes on with it.
 const DORMANT_RECORDS: u32 = 128;
+/// So long after a report's last record, its rest was lost: not even a slow console takes so long for one of them.
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 /// More callers than can be at it at a time.
 const MOST_OPEN: usize = 16;
 const MOST_TORN: usize = 4;
@@ -176,6 +185,13 @@ impl Assembler {
         }
         if !record.is_from_kernel() || record.text.len() > LONGEST_TEXT {
             return;
+        }
+        if line.is_some()
+            && let Some(index) = self.belonging(record)
+            && self.open[index].last.is_far_from(record, LONGEST_PAUSE)
+        {
+            // Of another day, or another boot.
+            self.close(index, None);
         }
         if !self.torn.is_empty() && self.join_torn(record, lines) {
             return;
@@ -359,7 +375,7 @@ impl Assembler {
     }
 
     fn amend(&mut self, report: ReportId, amendment: Amendment) {
-        self.events.push_back(Event::Amended { report, amendment });
+        self.events.push_back(Event::Amended { report, amendment, line: self.position });
     }
 
     fn hold_torn(&mut self, record: &Record<'_>, text: &str) {
@@ -390,7 +406,7 @@ impl Assembler {
         report.raw.start_sequence = record.sequence;
         self.next_id += 1;
         let at = self.open.len();
-        self.open.push(Open { caller: caller.map(Box::from), draft, quiet: 0 });
+        self.open.push(Open { caller: caller.map(Box::from), draft, last: Moment::of(record), quiet: 0 });
         &mut self.open[at]
     }
 
@@ -398,7 +414,7 @@ impl Assembler {
         let open = self.open.remove(index);
         self.torn.retain(|torn| torn.caller != open.caller);
         let report = open.draft.finish(ending);
-        self.recents.add(&report, open.caller);
+        self.recents.add(&report, open.caller, open.last);
         self.events.push_back(Event::Finished(Box::new(report)));
     }
 }
@@ -412,6 +428,7 @@ impl Open {
     /// Notes that the record belongs to the report.
     fn touch(&mut self, record: &Record<'_>, lines: Lines) {
         self.quiet = 0;
+        self.last.set(record);
         let raw = &mut self.draft.report.raw;
         raw.end_line = raw.end_line.max(lines.1);
         raw.end_sequence = record.sequence.or(raw.end_sequence);

@@ -13,6 +13,8 @@ use crate::report::{Ending, Pid, Report, Scope, Task};
 
 /// `OOM_SCORE_ADJ_MIN`: never killed.
 const NEVER: i16 = -1000;
+/// Two counters of a cgroup are not read at the same moment.
+const SLACK: Bytes = Bytes::from_mib(1);
 /// The process that the kernel never kills, whatever it scores.
 const INIT: Pid = 1;
 
@@ -87,11 +89,8 @@ impl Report {
         match self.scope? {
             Scope::Memcg => {
                 let limit = self.memory?.limit.bytes()?;
-                // v1 adds what memory+swap allows beyond memory, v2 what swap allows; either at most the swap
-                // space, of which a report on a cgroup says nothing: only a finite allowance can be believed.
-                let v1 = self.memory_swap.and_then(|counter| counter.limit.bytes());
-                let v2 = self.swap.and_then(|counter| counter.limit.bytes());
-                let swap = v1.map(|both| both.saturating_sub(limit)).or(v2).unwrap_or(Bytes::ZERO);
+                // At most the swap space, of which a report on a cgroup says nothing but that some is in use.
+                let swap = self.swap_allowance().filter(|_| self.shows_swap()).unwrap_or(Bytes::ZERO);
                 Some(pages(limit + swap))
             }
             Scope::System => {
@@ -102,6 +101,23 @@ impl Report {
             // The pages of the allowed nodes: not in the report.
             Scope::Cpuset | Scope::Mempolicy => None,
         }
+    }
+
+    /// What a cgroup may swap: v1 tells what memory and swap together may be, v2 what swap may be. `None`: as much as
+    /// there is.
+    fn swap_allowance(&self) -> Option<Bytes> {
+        let limit = self.memory?.limit.bytes()?;
+        let v1 = self.memory_swap.and_then(|counter| counter.limit.bytes());
+        let v2 = self.swap.and_then(|counter| counter.limit.bytes());
+        v1.map(|both| both.saturating_sub(limit)).or(v2)
+    }
+
+    /// Whether something is swapped out, so that there is swap.
+    fn shows_swap(&self) -> bool {
+        let usage = |counter: Option<Usage>| counter.map_or(Bytes::ZERO, |counter| counter.usage);
+        usage(self.swap) > Bytes::ZERO
+            || self.memory_swap.is_some_and(|both| both.usage > usage(self.memory) + SLACK)
+            || self.tasks.iter().any(|task| task.swap_entries.is_some_and(|pages| pages.0 > 0))
     }
 
     /// The processes that could be killed, with their scores, highest first; among equals the first listed, as the
@@ -124,8 +140,8 @@ impl Report {
         ranking
     }
 
-    /// The processes that the kernel may kill.
-    fn candidates(&self) -> impl Iterator<Item = &Task> {
+    /// The processes that the kernel may kill, of those that it listed.
+    pub fn candidates(&self) -> impl Iterator<Item = &Task> {
         self.tasks.iter().filter(|task| is_candidate(task))
     }
 
@@ -188,21 +204,19 @@ impl Report {
         /// More memory and swap than any machine has.
         const MOST: i64 = 1 << 40;
         let unit = |pages: u64| i64::try_from(pages / 1000).unwrap_or(MOST).min(MOST);
-        let is_open = match self.scope? {
-            // A cgroup's report says nothing of how much swap there is.
+        Some(match self.scope? {
+            // How much swap there is, the report does not say: up to as much as the cgroup may use.
             Scope::Memcg => {
-                let finite =
-                    |counter: &Option<Usage>| counter.is_some_and(|usage| usage.limit.bytes().is_some());
-                !finite(&self.memory_swap) && !finite(&self.swap)
+                let limit = self.memory.and_then(|memory| memory.limit.bytes());
+                let in_thousandths = |bytes: Bytes| Some(unit(bytes.get() / self.page_size?.get()));
+                let least = limit.and_then(in_thousandths).unwrap_or(0);
+                let most =
+                    self.swap_allowance().zip(limit).and_then(|(swap, limit)| in_thousandths(limit + swap));
+                (least, most.unwrap_or(MOST))
             }
-            Scope::System => false,
-            Scope::Cpuset | Scope::Mempolicy => true,
-        };
-        match self.domain_pages() {
-            Some(pages) if is_open => Some((unit(pages), MOST)),
-            Some(pages) => Some((unit(pages), unit(pages))),
-            None => Some((0, MOST)),
-        }
+            Scope::System => self.domain_pages().map_or((0, MOST), |pages| (unit(pages), unit(pages))),
+            Scope::Cpuset | Scope::Mempolicy => (0, MOST),
+        })
     }
 
     /// Whether the process that was killed is the one that scores highest; `None` where that cannot be told.
@@ -261,5 +275,6 @@ impl Score {
 /// Amounts from the least to the most, each half as large again as the one before.
 fn steps(least: i64, most: i64) -> impl Iterator<Item = i64> {
     std::iter::successors(Some(least), |step| step.checked_add(step / 2 + 1))
-        .take_while(move |step| *step <= most)
+        .take_while(move |step| *step < most)
+        .chain([most])
 }

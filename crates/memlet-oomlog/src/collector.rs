@@ -54,9 +54,9 @@ impl Collector {
         while let Some(event) = self.assembler.next_event() {
             match event {
                 Event::Finished(report) => self.held.push_back(*report),
-                Event::Amended { report, amendment } => {
+                Event::Amended { report, amendment, line } => {
                     if let Some(held) = self.held.iter_mut().find(|held| held.id == report) {
-                        held.amend(amendment);
+                        held.amend(amendment, line);
                     }
                 }
             }

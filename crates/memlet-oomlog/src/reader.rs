@@ -11,6 +11,7 @@ mod hosts; // one assembler a machine
 mod margin; // indentation and line numbers
 mod pending; // findings until they are whole
 mod signs; // the words that every report has
+mod trailer; // what stands behind each line
 mod wrapped; // lines that were broken
 
 use std::borrow::Cow;
@@ -18,8 +19,9 @@ use std::borrow::Cow;
 use entry::{Beginning, Entries, LONGEST_BEGINNING, Taken};
 use hosts::Hosts;
 use margin::Margin;
-use memchr::{memchr, memchr2, memrchr};
+use memchr::{memchr, memchr2, memchr3, memrchr};
 use pending::Pending;
+use trailer::Trailer;
 use wrapped::Wrapped;
 
 use crate::assembler::{Bounds, Lines};
@@ -47,6 +49,8 @@ pub struct Statistics {
     pub lines: u64,
     /// Lines that were longer than any source writes, and not read.
     pub long_lines: u64,
+    /// The lines stand in the reverse of their order, so that no report can be read well.
+    pub newest_first: bool,
     /// The forms in which the lines that were looked at closely are written, most frequent first, as people call
     /// them (`dmesg`, `syslog or journalctl`, `JSON` …).
     pub forms: Vec<&'static str>,
@@ -86,6 +90,7 @@ pub struct LogReader {
     /// The beginning of a line that a container's log broke, and where it stands.
     piece: Option<(String, u64)>,
     margin: Margin,
+    trailer: Trailer,
     wrapped: Wrapped,
     hosts: Hosts,
     pending: Pending,
@@ -182,6 +187,7 @@ impl LogReader {
             bytes: self.bytes,
             lines: self.lines,
             long_lines: self.long_lines,
+            newest_first: self.hosts.newest_first,
             forms: forms.into_iter().map(|(_, name)| name).collect(),
         }
     }
@@ -314,14 +320,17 @@ impl LogReader {
 
     /// Takes off what the line's source and whoever pasted it put before the text.
     fn unwrap_line<'a>(&mut self, line: &'a str) -> Unwrapped<'a> {
-        let found = self.last_prefix.unwrap_text(line);
+        let mut found = self.last_prefix.unwrap_text(line);
         if found.stamped {
-            return found;
+            self.margin.note(line);
+        } else {
+            let text = self.margin.off(line);
+            if text.len() < line.len() {
+                found = self.last_prefix.unwrap_text(text);
+            }
         }
-        match self.margin.off(line) {
-            text if text.len() < line.len() => self.last_prefix.unwrap_text(text),
-            _ => found,
-        }
+        found.length = line.len();
+        found
     }
 
     fn take(&mut self, found: Unwrapped<'_>, lines: Lines) {
@@ -344,7 +353,8 @@ impl LogReader {
         }
     }
 
-    fn take_one(&mut self, found: Unwrapped<'_>, lines: Lines, is_whole: bool) {
+    fn take_one(&mut self, mut found: Unwrapped<'_>, lines: Lines, is_whole: bool) {
+        self.trailer.take_off(&mut found.record.text);
         self.forms[found.form as usize] += 1;
         self.form = found.form;
         if let Some((begun, begun_lines)) = self.wrapped.take_back(&found) {
@@ -460,7 +470,7 @@ impl<'a> Block<'a> {
                 // Whatever is cut at the end of the stretch.
                 Err(error) => str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
             };
-            let is_plain = memchr2(ESCAPE, FIXED_BLANK[0], bytes).is_none();
+            let is_plain = memchr3(ESCAPE, FIXED_BLANK[0], b'\t', bytes).is_none();
             *self = Self { start: at, end: at + valid.len().max(length), text: is_plain.then_some(valid) };
         }
         self.text?.get(at - self.start..at - self.start + length)
@@ -471,10 +481,15 @@ const ESCAPE: u8 = 0x1b;
 /// A blank that is not to be broken.
 const FIXED_BLANK: [u8; 2] = [0xc2, 0xa0];
 
-/// The line without what terminals and editors have done to it: sequences that colour it (`ESC [ … letter`), and
-/// blanks that are not to be broken. Bytes that are not UTF-8 are replaced.
+/// So many tabs in a line stand for a table's blanks.
+const TABS_OF_TABLE: usize = 3;
+
+/// The line without what terminals and editors have done to it: sequences that colour it (`ESC [ … letter`), blanks that
+/// are not to be broken, tabs for the blanks of a table. Bytes that are not UTF-8 are replaced.
 fn plain(line: &[u8]) -> Cow<'_, str> {
-    let Some(first) = memchr2(ESCAPE, FIXED_BLANK[0], line) else { return String::from_utf8_lossy(line) };
+    let is_table = memchr::memchr_iter(b'\t', line).count() >= TABS_OF_TABLE;
+    let first = memchr2(ESCAPE, FIXED_BLANK[0], line).or(is_table.then_some(0));
+    let Some(first) = first else { return String::from_utf8_lossy(line) };
     let mut plain = line[..first].to_vec();
     let mut rest = &line[first..];
     while let Some((byte, after)) = rest.split_first() {
@@ -484,6 +499,9 @@ fn plain(line: &[u8]) -> Cow<'_, str> {
         } else if rest.starts_with(&FIXED_BLANK) {
             plain.push(b' ');
             rest = &rest[FIXED_BLANK.len()..];
+        } else if *byte == b'\t' && is_table {
+            plain.push(b' ');
+            rest = after;
         } else {
             plain.push(*byte);
             rest = after;

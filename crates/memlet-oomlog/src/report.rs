@@ -419,8 +419,12 @@ pub enum Amendment {
 }
 
 impl Report {
-    /// Adds to the report what the kernel said later.
-    pub fn amend(&mut self, amendment: Amendment) {
+    /// Adds to the report what the kernel said later, in this record (counted as in [`Report::raw`]).
+    pub fn amend(&mut self, amendment: Amendment, line: u64) {
+        // The reaper may come when the next report is under way, and its line is not among this one's.
+        if !matches!(amendment, Amendment::Reaped { .. }) {
+            self.raw.end_line = self.raw.end_line.max(line);
+        }
         match amendment {
             Amendment::GroupKill { path } => self.group_kill = Some(path),
             Amendment::Victim(victim) => self.victims.push(victim),

@@ -26,6 +26,10 @@ pub(crate) struct Unwrapped<'a> {
     pub(crate) stamped: bool,
     /// A container's log broke the line here; the next piece goes on with it.
     pub(crate) is_piece: bool,
+    /// Which of several logs in one stream it is from, where that is told and is no host: `[pod/NAME/CONTAINER]`.
+    pub(crate) stream: Option<Cow<'a, str>>,
+    /// How long the line was with all that stood before the text; 0 where it is not one line of the log.
+    pub(crate) length: usize,
 }
 
 impl Unwrapped<'_> {
@@ -36,6 +40,8 @@ impl Unwrapped<'_> {
             tag: self.tag.map(|tag| Cow::Owned(tag.into_owned())),
             stamped: self.stamped,
             is_piece: self.is_piece,
+            length: self.length,
+            stream: self.stream.map(|stream| Cow::Owned(stream.into_owned())),
         }
     }
 }

@@ -84,6 +84,30 @@ impl<'a> WrittenTime<'a> {
     }
 }
 
+impl WrittenTime<'_> {
+    /// How many seconds before `later` this is; less than none if behind. `None`: that cannot be told.
+    pub(crate) fn seconds_before(&self, later: &WrittenTime<'_>) -> Option<i64> {
+        if self.text == later.text {
+            return Some(0);
+        }
+        Some(later.second()? - self.second()?)
+    }
+
+    /// The second, counted from the same one for all times of this manner; without a year as if it were always the same.
+    fn second(&self) -> Option<i64> {
+        if self.manner == Manner::Syslog {
+            let (date, _) = self.text.split_once('.').unwrap_or((&self.text, ""));
+            return seconds_since_1970(&ctime(&format!("{date} 1972"))?);
+        }
+        seconds_since_1970(self.read().as_str())
+    }
+}
+
+fn seconds_since_1970(text: &str) -> Option<i64> {
+    let time: jiff::civil::DateTime = text.get(..19)?.parse().ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
 /// The date and the time with a `T` between, the fraction behind a point, the offset with a colon.
 fn iso(text: &str) -> Option<String> {
     let (date, clock) = text.split_once(['T', 't', ' ', '_'])?;
@@ -174,6 +198,23 @@ mod tests {
             (Manner::EpochMicroseconds, "?", "?"),
         ] {
             assert_eq!(WrittenTime::new(manner, text).read().as_str(), time);
+        }
+    }
+
+    #[test]
+    fn distances() {
+        for (manner, first, second, seconds) in [
+            (Manner::Iso, "2024-11-22T10:01:02,064130+00:00", "2024-11-22T10:01:04,9+00:00", Some(2)),
+            (Manner::Ctime, "Fri Nov 22 23:59:59 2024", "Sat Nov 23 00:00:00 2024", Some(1)),
+            (Manner::Ctime, "ven. nov. 28 07:26:44 2025", "jeu. nov. 27 07:26:44 2025", Some(-86_400)),
+            (Manner::Syslog, "Nov  2 10:01:02", "Nov 12 10:01:03", Some(864_001)),
+            (Manner::Syslog, "Nov 2 10:01:02.25", "Nov 2 10:01:02.75", Some(0)),
+            (Manner::EpochMicroseconds, "1732269662064130", "1732269663064130", Some(1)),
+            (Manner::Ctime, "xx yy 3 05:57:48 2024", "xx yy 4 05:57:48 2024", None),
+            (Manner::Ctime, "x", "x", Some(0)),
+        ] {
+            let time = |text| WrittenTime::new(manner, text);
+            assert_eq!(time(first).seconds_before(&time(second)), seconds, "{first}");
         }
     }
 }

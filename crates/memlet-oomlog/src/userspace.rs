@@ -76,10 +76,15 @@ pub(crate) fn read(found: &Unwrapped<'_>, line: u64) -> Option<UserspaceKill> {
             let (_, rest) = message.strip_prefix("sending SIG")?.split_once(" to process ")?;
             let (pid, rest) = rest.split_once(' ')?;
             kill.pid = Some(pid.parse().ok()?);
-            kill.comm = rest
-                .split_once('"')
-                .and_then(|(_, name)| name.rsplit_once('"'))
-                .map(|(comm, _)| comm.to_owned());
+            // Behind the name comes `: badness …` or `: oom_score …`, then perhaps the command line in quotes too.
+            let name = rest.split_once('"').map(|(_, name)| name);
+            let end = |name: &str| {
+                ["\": badness ", "\": oom_score "]
+                    .iter()
+                    .find_map(|end| name.find(end))
+                    .or_else(|| name.rfind('"'))
+            };
+            kill.comm = name.and_then(|name| Some(name[..end(name)?].to_owned()));
         }
     }
     Some(kill)
@@ -114,6 +119,8 @@ mod tests {
             (kill.killer, kill.pid, kill.comm.as_deref()),
             (Killer::Earlyoom, Some(4711), Some("Web Content"))
         );
+        let quoted = "earlyoom[88]: sending SIGTERM to process 7 uid 1000 \"chrome\": oom_score 900, cmdline \"chrome\"";
+        assert_eq!(read(&unwrap_text(quoted), 7).unwrap().comm.as_deref(), Some("chrome"));
         for other in [
             "Nov 22 10:01:02 n1 systemd-oomd[612]: Started",
             "Nov 22 10:01:02 n1 x[1]: Killed /a due to memory",

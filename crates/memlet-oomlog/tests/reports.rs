@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use memlet_bytes::Bytes;
 use memlet_oomlog::{
-    Amendment, Assembler, Choice, Collector, Constraint, Ending, Event, Level, Limit, Obstacle, Record,
-    Report, Scope,
+    Amendment, Assembler, Choice, Collector, Constraint, Ending, Event, Level, Limit, Manner, Obstacle,
+    Record, Report, Scope, WrittenTime,
 };
 
 const POD_LIMIT: &str = include_str!("fixtures/pod-limit.txt");
@@ -179,7 +179,7 @@ fn a_cgroup_killed_as_a_whole_amends_the_report() {
     };
     let id = report.id;
     let mut amended = |events: Vec<Event>| match <[Event; 1]>::try_from(events) {
-        Ok([Event::Amended { report: of, amendment }]) if of == id => report.amend(amendment),
+        Ok([Event::Amended { report: of, amendment, line }]) if of == id => report.amend(amendment, line),
         other => panic!("{other:?}"),
     };
     amended(push(2, "Tasks in /pod/c are going to be killed due to memory.oom.group set"));
@@ -330,7 +330,8 @@ fn other_cpus_messages_do_not_break_a_report() {
     let [expected] = &reports(&whole)[..] else { panic!("one report") };
     for at in 1..whole.len() {
         let mut mixed = whole.clone();
-        mixed.splice(at..at, noise.map(|text| kernel(0, text)));
+        let since_boot = whole[at].since_boot;
+        mixed.splice(at..at, noise.map(|text| Record { since_boot, ..kernel(0, text) }));
         for (sequence, record) in (1000..).zip(&mut mixed) {
             record.sequence = Some(sequence);
         }
@@ -457,7 +458,7 @@ fn amendments_for_nothing_are_dropped() {
     let mut report = reports(&records(POD_LIMIT)).remove(0);
     let before = report.clone();
     let left = memlet_oomlog::Reaped { anon_rss: Bytes::ZERO, file_rss: Bytes::ZERO, shmem_rss: Bytes::ZERO };
-    report.amend(Amendment::Reaped { pid: 1, left });
+    report.amend(Amendment::Reaped { pid: 1, left }, 1);
     assert_eq!(report, before);
 }
 
@@ -498,6 +499,64 @@ fn a_whole_machine_out_of_memory() {
         (cut.complete, cut.ending, cut.victims[0].pid, cut.victims[0].anon_rss),
         (false, None, 7, None)
     );
+}
+
+/// A log that was filtered, or goes on after another boot: lines far apart in time are not of one report.
+#[test]
+fn what_is_far_apart_is_not_joined() {
+    let at = |seconds, text: &str| Record {
+        since_boot: Some(Duration::from_secs(seconds)),
+        ..Record::of_text(text.to_owned())
+    };
+    let group = "Tasks in /pod/c are going to be killed due to memory.oom.group set";
+    let (first, second) = (format!("{KILLED} 42 (hog) {SIZES}"), format!("{KILLED} 41 (sh) {SIZES}"));
+    let victims = |seconds| {
+        let records = [at(100, &first), at(100, group), at(seconds, &second)];
+        reports(&records).iter().map(|report| report.victims.len()).collect::<Vec<_>>()
+    };
+    assert_eq!((victims(100), victims(90_000), victims(5)), (vec![2], vec![1, 1], vec![1, 1]));
+    let by = |clock: &'static str, text: &str| Record {
+        time: Some(WrittenTime::new(Manner::Ctime, clock)),
+        ..Record::of_text(text.to_owned())
+    };
+    let days = [
+        by("Fri Nov 22 10:01:02 2024", &first),
+        by("Fri Nov 22 10:01:02 2024", group),
+        by("Sun Nov 24 10:01:02 2024", &second),
+    ];
+    assert_eq!(reports(&days).len(), 2);
+    assert_eq!(reports(&days[..2])[0].raw.end_line, 2, "what was added stands among its lines");
+
+    let header = "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0";
+    let found =
+        reports(&[at(100, header), at(100, "memory: usage 64kB, limit 64kB, failcnt 9"), at(4000, &first)]);
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[0].victims.len(), found[1].memory), (0, None), "nobody knows which cgroup's that was");
+}
+
+/// A limit of memory and swap together says how much may be swapped, not how much swap there is.
+#[test]
+fn a_limit_with_swap_leaves_the_domain_open() {
+    let lines = |swapped: u64, both: u64| {
+        [
+            "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0".to_owned(),
+            "memory: usage 102400kB, limit 102400kB, failcnt 9".to_owned(),
+            format!("memory+swap: usage {both}kB, limit 204800kB, failcnt 0"),
+            "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name".to_owned(),
+            format!("[      7]     0     7    20480    20000        0 {swapped:8}             0 java"),
+            "[      8]     0     8    20480     1000        0        0           500 helper".to_owned(),
+            "Memory cgroup out of memory: Killed process 7 (java) total-vm:81920kB, anon-rss:80000kB, file-rss:0kB, \
+             shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:0"
+                .to_owned(),
+        ]
+    };
+    let of = |lines: &[String]| {
+        let records: Vec<_> = (1..).zip(lines).map(|(sequence, text)| kernel(sequence, text)).collect();
+        let [report] = &reports(&records)[..] else { panic!("one report") };
+        (report.domain_pages(), report.choice())
+    };
+    assert_eq!(of(&lines(0, 102_400)), (Some(25_600), Choice::Agrees), "as where there is no swap");
+    assert_eq!(of(&lines(100, 204_800)), (Some(51_200), Choice::Agrees), "there may be little of it");
 }
 
 #[test]

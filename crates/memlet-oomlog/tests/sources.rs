@@ -40,7 +40,7 @@ fn each(lines: &[(&str, &str)], form: impl Fn(usize, &str, &str) -> String) -> S
     lines.iter().enumerate().map(|(number, (time, text))| form(number, time, text) + "\n").collect()
 }
 
-const FORMS: [Form; 43] = [
+const FORMS: [Form; 55] = [
     ("dmesg", |lines| each(lines, |_, time, text| format!("[{time:>12}] {text}"))),
     ("dmesg with callers", |lines| each(lines, |_, time, text| format!("[{time:>12}][ T4711] {text}"))),
     ("dmesg with callers apart", |lines| {
@@ -185,6 +185,55 @@ const FORMS: [Form; 43] = [
     }),
     ("grep -r of a syslog", |lines| {
         each(lines, |_, time, text| format!("/var/log/kern.log.1-Nov 22 10:01:02 n1 kernel: [{time}] {text}"))
+    }),
+    ("grep -n of dmesg -T", |lines| {
+        each(lines, |number, _, text| format!("{number}:[Fri Nov 22 10:01:02 2024] {text}"))
+    }),
+    ("nl of dmesg -x -T", |lines| {
+        each(lines, |number, _, text| format!("{number:6}\tkern  :err   : [Fri Nov 22 10:01:02 2024] {text}"))
+    }),
+    ("grep -H of lines without stamps", |lines| each(lines, |_, _, text| format!("kern.log:{text}"))),
+    ("kubectl logs --prefix", |lines| {
+        each(lines, |_, time, text| format!("[pod/shipper-x7k2q/shipper] [{time:>12}] {text}"))
+    }),
+    ("pdsh", |lines| each(lines, |_, time, text| format!("h1: [{time:>12}] {text}"))),
+    ("docker compose logs", |lines| each(lines, |_, time, text| format!("shipper-1  | [{time:>12}] {text}"))),
+    ("cells of a table", |lines| {
+        each(lines, |_, _, text| {
+            format!("\"2024-11-22 10:01:02\",\"h1\",\"[Fri Nov 22 10:01:02 2024] {text}\"")
+        })
+    }),
+    ("cat -A", |lines| each(lines, |_, time, text| format!("[{time:>12}] {text}$"))),
+    ("tabs for blanks", |lines| {
+        let tabs = |text: &str| text.split("  ").map(str::trim_start).collect::<Vec<_>>().join("\t");
+        each(lines, |_, time, text| {
+            format!("[{}] {}", time.trim(), if text.starts_with('[') { tabs(text) } else { text.to_owned() })
+        })
+    }),
+    ("Splunk's export", |lines| {
+        each(lines, |_, time, text| {
+            format!("{{\"preview\":false,\"result\":{{\"_raw\":{}}}}}", json(&format!("[{time:>12}] {text}")))
+        })
+    }),
+    ("a search in Elasticsearch", |lines| {
+        let hit = |(time, text): &(&str, &str)| {
+            format!(
+                "{{\"_index\":\"a\",\"_source\":{{\"message\":{}}}}}",
+                json(&format!("[{time:>12}] {text}"))
+            )
+        };
+        let hits: Vec<_> = lines.iter().map(hit).collect();
+        format!("{{\"took\":3,\"hits\":{{\"total\":{{\"value\":3}},\"hits\":[{}]}}}}\n", hits.join(","))
+    }),
+    ("a search in Loki", |lines| {
+        let pair = |(time, text): &(&str, &str)| {
+            format!("[\"1732269662064130000\",{}]", json(&format!("[{time:>12}] {text}")))
+        };
+        let pairs: Vec<_> = lines.iter().map(pair).collect();
+        format!(
+            "{{\"data\":{{\"result\":[{{\"stream\":{{\"instance\":\"n1\"}},\"values\":[{}]}}]}}}}\n",
+            pairs.join(",")
+        )
     }),
     ("a mail's quotation", |lines| each(lines, |_, time, text| format!("> > [{time:>12}] {text}"))),
 ];

@@ -87,7 +87,7 @@ fn why_unknown(report: &Report, why: Obstacle) -> String {
             "kernels up to 2.6.35 weigh run time and children, which their table does not show".to_owned()
         }
         Obstacle::OtherFormula => {
-            "the kernel is a vendor's, whose table has columns of its own: it may weigh what others do not"
+            "the kernel is patched, and its table has columns of its own: it may weigh what others do not"
                 .to_owned()
         }
         Obstacle::DomainUnknown => {

@@ -50,7 +50,7 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// Of the victim's cgroup; where its path is not there or cut off, of the cgroup whose limit was hit.
     pub(super) fn of(report: &Report) -> Option<Self> {
-        let paths = [report.oom_memcg.as_deref(), report.task_memcg.as_deref()];
+        let paths = [report.oom_memcg.as_deref(), report.group_kill.as_deref(), report.task_memcg.as_deref()];
         let identities = paths.into_iter().flatten().filter_map(cgroup_names::decode);
         // The last of equals: the victim's.
         identities.max_by_key(|identity| identity.level).map(Self::from)

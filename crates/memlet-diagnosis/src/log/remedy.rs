@@ -41,7 +41,7 @@ pub(super) fn of(scene: Scene<'_>) -> Option<Advice> {
     match scene.report.ending {
         Some(Ending::Panic) => {
             let mut advice = machine::advice(scene);
-            advice.text.push_str(if nothing_was_left(scene.report) {
+            advice.text.push_str(if scene.nothing_was_left() {
                 ". Nothing was left that the kernel may kill, so it panicked: let it kill something there \
                  (oom_score_adj above -1000)"
             } else {
@@ -66,11 +66,6 @@ pub(super) fn of(scene: Scene<'_>) -> Option<Advice> {
         )),
         Level::Container | Level::Pod | Level::Other => raise(scene),
     }
-}
-
-/// Whether the table lists only processes that the kernel may not kill.
-fn nothing_was_left(report: &Report) -> bool {
-    !report.tasks.is_empty() && report.ranking().is_empty()
 }
 
 /// Raise the limit that was hit, where it is set.
@@ -160,9 +155,9 @@ fn memory_and_swap(place: &Place, both: Usage) -> Advice {
         PlaceKind::PodmanContainer if place.is_whole => Some("podman"),
         _ => None,
     };
-    let id = place.id.as_deref().filter(|id| is_plain(id));
-    let command =
-        program.zip(id).map(|(program, id)| format!("{program} update --memory-swap {} {id}", new.get()));
+    let command = program
+        .zip(own_id(place))
+        .map(|(program, id)| format!("{program} update --memory-swap {} {id}", new.get()));
     Advice::new(text).with(command)
 }
 
@@ -216,7 +211,7 @@ fn find_pod(scene: Scene<'_>) -> Option<String> {
 
 /// `docker update`, which wants both limits where both are set.
 fn container_update(program: &str, report: &Report, place: &Place, new: Bytes) -> Option<String> {
-    let id = place.id.as_deref().filter(|id| is_plain(id))?;
+    let id = own_id(place)?;
     let old = report.memory?.limit.bytes()?;
     // Both programs refuse a memory limit above that of memory and swap together; the allowance of swap is kept.
     let swap = match (report.memory_swap, report.swap) {
@@ -231,6 +226,19 @@ fn container_update(program: &str, report: &Report, place: &Place, new: Bytes) -
         (None, None) => return None,
     };
     Some(format!("{program} update --memory {}{swap} {id}", new.get()))
+}
+
+/// The id of a container that the machine's own Docker or Podman knows: none inside another container, and none of a
+/// user's.
+fn own_id(place: &Place) -> Option<&str> {
+    let id = place.id.as_deref().filter(|id| is_plain(id))?;
+    let is_others = |component: &str| {
+        component == "user.slice"
+            || ["lxc", "kubepods"].iter().any(|name| component.starts_with(name))
+            || (place.kind == PlaceKind::DockerContainer && component.len() == id.len())
+    };
+    let is_here = !place.path.split('/').take_while(|component| !component.contains(id)).any(is_others);
+    is_here.then_some(id)
 }
 
 /// `systemctl set-property`; a user's own units have a manager of their own.
@@ -306,6 +314,23 @@ mod tests {
             assert!(advice.commands.concat().starts_with(command), "{path}: {:?}", advice.commands);
             assert_eq!(advice.commands.is_empty(), command.is_empty(), "{path}");
         }
+    }
+
+    /// What the machine's own Docker does not know gets no command of its.
+    #[test]
+    fn containers_inside_others_give_no_command() {
+        const ID: &str = "2e088fe462e25e60be1dafafe2c05c47bda1a97978648d10ad2b7484fc0b8f50";
+        for outer in [
+            "lxc/101",
+            "lxc.payload.x",
+            "docker/aa088fe462e25e60be1dafafe2c05c47bda1a97978648d10ad2b7484fc0b8f50",
+        ] {
+            let advice = advice(&at(&format!("/{outer}/docker/{ID}")));
+            assert_eq!(advice.commands, Vec::<String>::new(), "{outer}");
+        }
+        let rootless =
+            format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container");
+        assert_eq!(advice(&at(&rootless)).commands, Vec::<String>::new());
     }
 
     #[test]

@@ -62,12 +62,7 @@ fn when(scene: Scene<'_>) -> Option<String> {
 pub(super) fn summary(scene: Scene<'_>) -> String {
     let report = scene.report;
     let whom = match report.victims.as_slice() {
-        [] => match report.ending {
-            Some(Ending::NoKillableProcess) => "the kernel found no process that it may kill".to_owned(),
-            Some(Ending::Panic) => "the kernel panicked".to_owned(),
-            Some(Ending::AlreadyExiting) => "the process that the kernel chose was already ending".to_owned(),
-            _ => "the kernel's OOM killer ran".to_owned(),
-        },
+        [] => "the kernel's OOM killer ran".to_owned(),
         [victim] => format!("the kernel killed {} (pid {})", victim.comm, victim.pid),
         [first, others @ ..] => format!(
             "the kernel killed {} (pid {}) and {}",
@@ -84,13 +79,15 @@ pub(super) fn summary(scene: Scene<'_>) -> String {
         None => "whose memory ran out is not in the log".to_owned(),
     };
     let knows_why = scene.level.is_some() || report.scope.is_some() || report.memory.is_some();
-    let knows_whom = !report.victims.is_empty() || report.ending.is_some();
-    match (knows_why, knows_whom) {
-        (true, true) => format!("{whom} {why}"),
-        (true, false) => format!("{whom} {why}; whom it killed is not in the log"),
-        (false, true) => format!("{whom}; {why}"),
-        (false, false) => format!("{whom}; whom it killed, and {why}"),
-    }
+    let instead = match report.ending {
+        _ if !report.victims.is_empty() => "",
+        Some(Ending::NoKillableProcess) => ", and found no process that it may kill",
+        Some(Ending::Panic) => ", and the kernel panicked",
+        Some(Ending::AlreadyExiting) => ", and the process that it chose was already ending",
+        _ => "; whom it killed is not in the log",
+    };
+    let separator = if knows_why { " " } else { "; " };
+    format!("{whom}{separator}{why}{instead}")
 }
 
 /// `because Pod … reached its memory limit of 128Mi`.

@@ -103,6 +103,9 @@ impl Summary {
     }
 }
 
+/// The place of reports that do not tell it.
+const UNKNOWN: &str = "not in the log";
+
 /// What makes two reports of one host the same group.
 fn key(report: &Report) -> String {
     match (&report.oom_memcg, report.scope) {
@@ -122,7 +125,7 @@ impl Group {
                 _ => "the whole machine",
             }
             .to_owned(),
-            _ => "not in the log".to_owned(),
+            _ => UNKNOWN.to_owned(),
         };
         Self {
             host: report.host.clone(),
@@ -205,7 +208,9 @@ impl Group {
             ),
         };
         if let Some(gap) = self.median_gap() {
-            if gap < Duration::from_secs(1) {
+            if self.level.is_none() && self.place == UNKNOWN {
+                // They need have nothing in common.
+            } else if gap < Duration::from_secs(1) {
                 text.push_str(", one right after the other: a kill was not enough, or several asked at once");
             } else {
                 text.push_str(&format!(", {} apart (median)", spoken(gap)));

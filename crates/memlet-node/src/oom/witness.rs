@@ -180,10 +180,10 @@ impl Desk {
             heard = true;
             match event {
                 Event::Finished(report) => finished.push(*report),
-                Event::Amended { report: id, amendment } => {
+                Event::Amended { report: id, amendment, line } => {
                     match finished.iter_mut().find(|report| report.id == id) {
-                        Some(report) => report.amend(amendment),
-                        None => self.amend(id, amendment),
+                        Some(report) => report.amend(amendment, line),
+                        None => self.amend(id, amendment, line),
                     }
                 }
             }
@@ -194,10 +194,10 @@ impl Desk {
         heard
     }
 
-    fn amend(&mut self, id: ReportId, amendment: memlet_oomlog::Amendment) {
+    fn amend(&mut self, id: ReportId, amendment: memlet_oomlog::Amendment, line: u64) {
         let kept = self.containers.values_mut().flat_map(|known| known.reports.iter_mut());
         if let Some(report) = kept.chain(&mut self.unclaimed).find(|report| report.id == id) {
-            report.amend(amendment);
+            report.amend(amendment, line);
         }
     }
 

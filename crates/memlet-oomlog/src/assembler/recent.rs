@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::moment::Moment;
 use crate::line::Killed;
 use crate::record::Record;
 use crate::report::{Ending, Pid, Report, ReportId};
@@ -20,7 +21,8 @@ pub(super) struct Recents(VecDeque<Recent>);
 struct Recent {
     id: ReportId,
     caller: Option<Box<str>>,
-    killed: Option<Duration>,
+    /// When its last record was written.
+    last: Moment,
     pids: Vec<Pid>,
     reaped: Vec<Pid>,
     /// The cgroup is being killed as a whole, and no other report has begun.
@@ -46,14 +48,14 @@ pub(super) enum Joined {
 }
 
 impl Recents {
-    pub(super) fn add(&mut self, report: &Report, caller: Option<Box<str>>) {
+    pub(super) fn add(&mut self, report: &Report, caller: Option<Box<str>>, last: Moment) {
         if self.0.len() == RECENT {
             self.0.pop_front();
         }
         self.0.push_back(Recent {
             id: report.id,
             caller,
-            killed: report.killed_since_boot,
+            last,
             pids: report.victims.iter().map(|victim| victim.pid).collect(),
             reaped: Vec::new(),
             group: false,
@@ -100,11 +102,8 @@ impl Recents {
     ) -> Joined {
         let caller = record.caller.as_deref();
         let Some(recent) = self.newest(caller).filter(|recent| recent.group) else { return Joined::NoMember };
-        let late = match (recent.killed, record.since_boot) {
-            (Some(killed), Some(now)) => now.saturating_sub(killed) > GROUP_KILL_LASTS,
-            _ => false,
-        };
-        if late || !(recent.domain.is_empty() || recent.domain.contains(&killed.pid)) {
+        let is_late = recent.last.is_far_from(record, GROUP_KILL_LASTS);
+        if is_late || !(recent.domain.is_empty() || recent.domain.contains(&killed.pid)) {
             recent.group = false;
             return Joined::NoMember;
         }

@@ -43,7 +43,8 @@ pub(super) fn invoked(text: &str) -> Option<Line<'_>> {
     let at = INVOKED.find(text.as_bytes())?;
     let (comm, rest) =
         (&text[..at], text[at..].strip_prefix(" invoked oom-killer:")?.trim_start_matches(' '));
-    if rest.is_empty() {
+    let comm = name_at_end(comm);
+    if "gfp_mask=0x".starts_with(rest.trim_end()) {
         // Cut, by a mailer or a console.
         return Some(Line::Invoked(Invoked {
             comm,
@@ -68,6 +69,19 @@ pub(super) fn invoked(text: &str) -> Option<Line<'_>> {
         order: after("order=").and_then(number).map(|(order, _)| order),
         oom_score_adj: after("oom_score_adj=").and_then(number).map(|(adj, _)| adj),
     }))
+}
+
+/// No name is longer; one of a kernel's worker is 15 bytes and what it works at.
+const LONGEST_COMM: usize = 64;
+
+/// The name at the end of `text`: what is too long for one begins with what a source that is not known here wrote.
+fn name_at_end(text: &str) -> &str {
+    if text.len() <= LONGEST_COMM {
+        return text;
+    }
+    let marks = ["] ", ": ", "=", ">", "\"", "\t", ","];
+    let begin = marks.iter().filter_map(|mark| Some(text.rfind(mark)? + mark.len())).max();
+    begin.map_or(text, |begin| &text[begin..])
 }
 
 /// `COMM cpuset=NAME mems_allowed=LIST`, the second line up to Linux 4.20: the cpuset of the task that asked.

@@ -143,8 +143,12 @@ fn killed(message: Option<Message>, text: &str) -> Option<Line<'_>> {
         named.rsplit_once(") ").filter(|(_, cut)| !cut.is_empty() && "total-vm:".starts_with(cut))
     {
         killed.comm = comm;
+    } else if let Some(comm) = named.trim_end_matches(['.', ' ']).strip_suffix(')') {
+        killed.comm = comm;
     } else {
-        killed.comm = named.trim_end_matches(['.', ' ']).strip_suffix(')')?;
+        // Cut amid the name, as a terminal does it; without the kernel's words before it may be anybody's text.
+        killed.message?;
+        killed.comm = named;
     }
     Some(Line::Killed(killed))
 }
@@ -183,8 +187,11 @@ impl Killed<'_> {
 pub(super) fn task_in(text: &str) -> Option<Line<'_>> {
     let (task_memcg, oom_memcg) =
         text.strip_prefix("Task in ")?.split_once(" killed as a result of limit of ")?;
-    (task_memcg.starts_with('/') && oom_memcg.starts_with('/'))
-        .then(|| Line::TaskIn { task_memcg, oom_memcg: oom_memcg.trim_end() })
+    let oom_memcg = oom_memcg.trim_end();
+    // No path but the root's ends so: the line is cut.
+    let is_cut = oom_memcg.len() > 1 && oom_memcg.ends_with('/');
+    (task_memcg.starts_with('/') && oom_memcg.starts_with('/') && !is_cut)
+        .then_some(Line::TaskIn { task_memcg, oom_memcg })
 }
 
 pub(super) fn group(text: &str) -> Option<Line<'_>> {
@@ -276,6 +283,10 @@ mod tests {
         }
         let first = read("Out of memory: Killed process 7 (x).");
         assert_eq!((first.comm, first.total_vm), ("x", None));
+        let name = read("Memory cgroup out of memory: Killed process 7 (a.o");
+        assert_eq!((name.pid, name.comm, name.total_vm), (7, "a.o", None));
+        assert_eq!(Line::parse("Killed process 7 (a.o"), None);
+        assert_eq!(Line::parse("Task in /docker/a killed as a result of limit of /docker/"), None);
         let cut = read(
             "Out of memory (oom_kill_allocating_task): Killed process 7 (x) total-vm:8kB, anon-rss:4kB, file-r",
         );

@@ -235,21 +235,54 @@ impl Open {
 }
 
 fn take_array(line: &str, number: u64) -> Taken<'static> {
-    let Ok(Value::Array(objects)) = serde_json::from_str(line) else { return Taken::No };
-    Taken::Whole(records(&objects), (number, number))
+    let Ok(objects @ Value::Array(_)) = serde_json::from_str(line) else { return Taken::No };
+    let mut found = Vec::new();
+    collect(&objects, MOST_DEEP, &mut found);
+    Taken::Whole(found, (number, number))
 }
 
-fn records(objects: &[Value]) -> Vec<Unwrapped<'static>> {
-    objects.iter().filter_map(Value::as_object).filter_map(unwrap_object).flatten().collect()
-}
-
-/// The records in an object that is their container and no more: `{"dmesg":[{…},…]}`.
+/// The records in an object that is their container and no more: `{"dmesg":[{…},…]}`, a search's `{"hits":{"hits":[…]}}`.
 fn contained(object: &Map<String, Value>) -> Option<Vec<Unwrapped<'static>>> {
-    object
-        .values()
-        .filter_map(Value::as_array)
-        .map(|objects| records(objects))
-        .find(|found| !found.is_empty())
+    let mut found = Vec::new();
+    collect_inner(object, MOST_DEEP, &mut found);
+    (!found.is_empty()).then_some(found)
+}
+
+/// No answer holds its records deeper.
+const MOST_DEEP: usize = 6;
+
+fn collect(value: &Value, deep: usize, found: &mut Vec<Unwrapped<'static>>) {
+    match value {
+        Value::Array(values) if deep > 0 => values.iter().for_each(|value| collect(value, deep - 1, found)),
+        Value::Object(object) => match unwrap_object(object) {
+            Some(records) => found.extend(records),
+            None if deep > 0 => collect_inner(object, deep - 1, found),
+            None => {}
+        },
+        _ => {}
+    }
+}
+
+fn collect_inner(object: &Map<String, Value>, deep: usize, found: &mut Vec<Unwrapped<'static>>) {
+    for (key, value) in object {
+        match (key.as_str(), value) {
+            // Loki's: each line with its time, and the labels beside.
+            ("values", Value::Array(pairs)) => {
+                let labels = object.get("stream").and_then(Value::as_object);
+                found.extend(pairs.iter().filter_map(|pair| unwrap_pair(pair.as_array()?, labels)).flatten());
+            }
+            (_, value) => collect(value, deep, found),
+        }
+    }
+}
+
+/// `["TIME", "TEXT"]`
+fn unwrap_pair(pair: &[Value], labels: Option<&Map<String, Value>>) -> Option<Vec<Unwrapped<'static>>> {
+    let [time @ Value::String(_), text @ Value::String(_), ..] = pair else { return None };
+    let mut object = labels.cloned().unwrap_or_default();
+    object.insert("timestamp".to_owned(), time.clone());
+    object.insert("MESSAGE".to_owned(), text.clone());
+    unwrap_object(&object)
 }
 
 /// Whether a journal entry begins here: its cursor comes first, or the time where the cursor was left out.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::pending::Pending;
 use crate::assembler::{Assembler, Bounds, Event, Lines};
 use crate::line::Line;
+use crate::report::Pid;
 use crate::source::Unwrapped;
 use crate::userspace;
 
@@ -26,6 +27,8 @@ pub(super) struct Hosts {
     current: usize,
     begun: u64,
     amid: usize,
+    /// What the kernel writes before a kill was seen behind it.
+    pub(super) newest_first: bool,
     checked: u64,
 }
 
@@ -36,6 +39,8 @@ struct Host {
     assembler: Assembler,
     last_line: u64,
     amid: bool,
+    /// The process of the last line, if that was a kill.
+    killed: Option<Pid>,
 }
 
 impl Hosts {
@@ -88,7 +93,8 @@ impl Hosts {
             pending.add_userspace(kill, bytes);
             return true;
         }
-        if !found.stamped && is_elision(&found.record.text) {
+        self.newest_first |= line.is_some_and(|line| host.is_behind_kill(line));
+        if is_elision(&found.record.text) {
             host.assembler.lost(1);
         }
         host.assembler.push_line(&found.record, line, lines);
@@ -124,7 +130,7 @@ impl Hosts {
     }
 
     fn of(&mut self, found: &Unwrapped<'_>) -> usize {
-        let name = found.record.host.as_deref();
+        let name = found.record.host.as_deref().or(found.stream.as_deref());
         let known = self.all.get(self.current);
         // A broken line has no host, and is of the machine that was named last.
         if let Some(known) = known
@@ -144,7 +150,7 @@ impl Hosts {
         let mut assembler = Assembler::with_bounds(self.bounds);
         assembler.number_from(self.begun * RANGE);
         self.begun += 1;
-        let host = Host { name: name.map(Box::from), assembler, last_line: 0, amid: false };
+        let host = Host { name: name.map(Box::from), assembler, last_line: 0, amid: false, killed: None };
         let oldest = (self.all.len() >= MOST_HOSTS)
             .then(|| (0..self.all.len()).filter(|index| !self.all[*index].amid))
             .and_then(|idle| idle.min_by_key(|index| self.all[*index].last_line));
@@ -163,13 +169,29 @@ impl Hosts {
     }
 }
 
+impl Host {
+    /// Whether this line says whom the kernel chose, behind one that says it was killed: the log's order is reversed.
+    fn is_behind_kill(&mut self, line: &Line<'_>) -> bool {
+        let chosen = match line {
+            Line::OomKill(read) => read.pid,
+            Line::Kill(read) => Some(read.pid),
+            _ => None,
+        };
+        let killed = match line {
+            Line::Killed(read) => self.killed.replace(read.pid),
+            _ => self.killed.take(),
+        };
+        chosen.is_some() && chosen == killed
+    }
+}
+
 fn drain(assembler: &mut Assembler, bytes: u64, pending: &mut Pending) -> bool {
     let mut any = false;
     while let Some(event) = assembler.next_event() {
         any = true;
         match event {
             Event::Finished(report) => pending.add(report, bytes),
-            Event::Amended { report, amendment } => pending.amend(report, amendment),
+            Event::Amended { report, amendment, line } => pending.amend(report, amendment, line),
         }
     }
     any
@@ -185,7 +207,8 @@ fn is_elision(text: &str) -> bool {
     {
         return false;
     }
-    let is_dots = text.contains("..") || text.contains('…');
+    // Grep's mark between two finds is one too.
+    let is_dots = text.contains("..") || text.contains('…') || text == "--";
     let is_mark =
         |c: char| matches!(c, '.' | '…' | '[' | ']' | '<' | '>' | '(' | ')' | '-' | ' ' | '*' | '~');
     let words = text.trim_matches(is_mark);
@@ -204,9 +227,16 @@ mod tests {
 
     #[test]
     fn elisions_are_known() {
-        for text in
-            ["...", "[...]", "[snip]", " <snip> ", "[ ... cut ... ]", "…", "... (此处省略若干行内存日志)"]
-        {
+        for text in [
+            "...",
+            "--",
+            "[...]",
+            "[snip]",
+            " <snip> ",
+            "[ ... cut ... ]",
+            "…",
+            "... (此处省略若干行内存日志)",
+        ] {
             assert!(is_elision(text), "{text}");
         }
         for text in ["", "x", "[  pid  ] name", "memory: usage 1kB", "Call Trace:", "---", "[drm] a..b"] {

@@ -1,4 +1,5 @@
-//! What stands before each line of a text that was pasted, and is not of it: an editor's line numbers, indentation.
+//! What stands before each line of a text that was pasted, and is not of it: an editor's line numbers, the name of the
+//! file in which a search found it, indentation.
 //!
 //! Only lines without any stamp of a source need this: where there is one, it tells where the text begins. A margin is
 //! believed where a line is one of a report without it and none with it; from there on it is taken off the lines that
@@ -11,14 +12,26 @@ use crate::line::Line;
 pub(super) struct Margin {
     /// The number of the last line that had one.
     number: Option<u64>,
+    /// The file before the last line that had one.
+    file: String,
     /// How far the lines are indented.
     blanks: usize,
 }
 
 impl Margin {
+    /// Notes the number of a line that needs no more: the next, if it has none of a source's stamps, goes on with it.
+    pub(super) fn note(&mut self, line: &str) {
+        if matches!(line.as_bytes().first(), Some(b' ' | b'\t' | b'0'..=b'9')) {
+            self.number = numbered(line).map(|(number, _)| number).or(self.number);
+        }
+    }
+
     /// `text` without its margin.
     pub(super) fn off<'a>(&mut self, text: &'a str) -> &'a str {
         if !matches!(text.as_bytes().first(), Some(b' ' | b'\t' | b'0'..=b'9')) {
+            if let Some(rest) = self.behind_file(text) {
+                return rest;
+            }
             if self.blanks > 0 && is_of_report(text) {
                 self.blanks = 0;
             }
@@ -32,6 +45,38 @@ impl Margin {
             }
         }
         self.off_blanks(text)
+    }
+
+    /// What is behind the name of the file, and perhaps the line's number in it.
+    fn behind_file<'a>(&mut self, text: &'a str) -> Option<&'a str> {
+        const MARKS: [char; 2] = [':', '-'];
+        let behind = |file: &str| {
+            let rest = text.strip_prefix(file)?.strip_prefix(MARKS)?;
+            let number = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            Some(number.strip_prefix(MARKS).filter(|_| number.len() < rest.len()).unwrap_or(rest))
+        };
+        if !self.file.is_empty()
+            && let Some(rest) = behind(&self.file)
+        {
+            return Some(rest);
+        }
+        let word = &text[..text.find(' ')?];
+        let files = word.match_indices(MARKS).map(|(at, _)| &text[..at]).filter(|file| {
+            behind(file).is_some_and(|rest| match Line::parse(rest) {
+                // A process may be called nearly anything.
+                Some(Line::Invoked(_)) => looks_like_file(file),
+                _ => is_of_report(rest),
+            })
+        });
+        // The name may hold a mark itself; where a number follows, it is at its end.
+        let with_number =
+            |file: &&str| behind(file).is_some_and(|rest| text.len() - rest.len() > file.len() + 1);
+        let file = files.clone().find(with_number).or_else(|| files.clone().next())?;
+        if says_something(text) {
+            return None;
+        }
+        file.clone_into(&mut self.file);
+        behind(file)
     }
 
     fn off_blanks<'a>(&mut self, text: &'a str) -> &'a str {
@@ -59,6 +104,14 @@ fn numbered(text: &str) -> Option<(u64, &str)> {
         ["\t", ":", "-", ". ", " | ", "| ", "|", " "].iter().find_map(|mark| rest.strip_prefix(mark));
     // Nothing but the number: an empty line.
     Some((number, behind.or_else(|| rest.is_empty().then_some(""))?))
+}
+
+/// Whether a word is rather the name of a log than of a process.
+fn looks_like_file(word: &str) -> bool {
+    word.starts_with(['/', '.'])
+        || [".log", ".txt", ".out", "messages", "syslog", "dmesg", "kern."]
+            .iter()
+            .any(|part| word.contains(part))
 }
 
 /// Whether a line is one of a report by itself, whatever stands around it.
@@ -112,6 +165,8 @@ mod tests {
             off(number(|n, line| format!("    {n}. {line}"))),
             off(REPORT.iter().map(|line| format!("    {line}"))),
             off(REPORT.iter().map(|line| format!("\t{line}"))),
+            off(REPORT.iter().map(|line| format!("/var/log/kern.log:{line}"))),
+            off(number(|n, line| format!("dmesg-1.txt-{n}-{line}"))),
             off(REPORT.iter().map(|line| (*line).to_owned())),
         ] {
             assert_eq!(lines, REPORT);
@@ -120,6 +175,11 @@ mod tests {
 
     #[test]
     fn what_is_no_margin_stays() {
+        for comm in ["rs:main Q:Reg", "kworker/u8:2", "oom02:4583", "runc:[2:INIT]"] {
+            let text =
+                format!("{comm} invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0");
+            assert_eq!(Margin::default().off(&text), text);
+        }
         for text in ["0 pages RAM", " active_anon:1 inactive_anon:2", "12 apples", "   indented prose", "7"] {
             assert_eq!(Margin::default().off(text), text);
         }

@@ -42,12 +42,12 @@ impl Pending {
         self.waiting.insert(self.waiting.len() - later, waiting);
     }
 
-    pub(super) fn amend(&mut self, id: ReportId, amendment: Amendment) {
+    pub(super) fn amend(&mut self, id: ReportId, amendment: Amendment, line: u64) {
         for waiting in self.waiting.iter_mut().rev() {
             if let Finding::Kernel(report) = &mut waiting.finding
                 && report.id == id
             {
-                return report.amend(amendment);
+                return report.amend(amendment, line);
             }
         }
     }

@@ -15,6 +15,41 @@ pub(super) struct Wrapped {
     /// The columns of the last table, by which a row can be known to be cut, and how long its header is: as long as its
     /// rows at least, but for the name.
     columns: Option<(Columns, usize)>,
+    width: Width,
+}
+
+/// At which column lines are broken. A terminal breaks all at the same, wherever that is in a word; a mailer breaks at
+/// blanks.
+#[derive(Clone, Copy, Debug, Default)]
+enum Width {
+    #[default]
+    Unknown,
+    /// One line was broken, and was so long.
+    Once(usize),
+    /// All that were broken were so long.
+    Always(usize),
+    Varies,
+}
+
+impl Width {
+    /// What nearly every terminal has, as long as nothing tells otherwise.
+    const USUAL: usize = 80;
+
+    fn is_full(self, length: usize) -> bool {
+        match self {
+            Self::Unknown | Self::Once(Self::USUAL) => length == Self::USUAL,
+            Self::Always(width) => length == width,
+            Self::Once(_) | Self::Varies => false,
+        }
+    }
+
+    fn and(self, length: usize) -> Self {
+        match self {
+            Self::Unknown => Self::Once(length),
+            Self::Once(width) | Self::Always(width) if width == length => Self::Always(width),
+            _ => Self::Varies,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -22,6 +57,8 @@ struct Begun {
     found: Unwrapped<'static>,
     lines: Lines,
     pieces: usize,
+    /// The last piece is as long as all lines that are broken: the next goes on right behind it.
+    is_full: bool,
     /// The text after the last piece that made it say more, and where that piece is.
     best: (String, Lines),
 }
@@ -39,29 +76,42 @@ impl Wrapped {
             && begun.pieces < MOST_PIECES
             && begun.found.record.text.len() + found.record.text.len() < LONGEST
             && !found.record.text.trim().is_empty()
-            && (begun.found.record.text.trim().is_empty() || !stands_alone(&found.record.text));
+            && if begun.is_full {
+                begun.goes_on_with(&found.record.text)
+            } else {
+                begun.found.record.text.trim().is_empty() || !stands_alone(&found.record.text)
+            };
         if goes_on { None } else { self.release() }
     }
 
     /// Whether `found`, whose text is `line`, is the beginning of a broken line.
     pub(super) fn is_beginning(&self, found: &Unwrapped<'_>, line: Option<&Line<'_>>) -> bool {
-        found.record.is_from_kernel() && self.wants_more(line, &found.record.text, found.stamped)
+        found.record.is_from_kernel()
+            && (self.wants_more(line, &found.record.text, found.stamped)
+                || line.is_some() && found.stamped && self.width.is_full(found.length))
     }
 
     /// Begins with `found`, or joins it with what was begun. Returns what is whole.
     pub(super) fn join(&mut self, found: Unwrapped<'_>, lines: Lines) -> Option<(Unwrapped<'static>, Lines)> {
         let Some(mut begun) = self.begun.take() else {
             let best = (found.record.text.clone().into_owned(), lines);
-            self.begun = Some(Begun { found: found.into_owned(), lines, pieces: 0, best });
+            let is_full = found.stamped && self.width.is_full(found.length);
+            self.begun = Some(Begun { found: found.into_owned(), lines, pieces: 0, is_full, best });
             return None;
         };
-        let text = joined(&begun.found.record.text, &found.record.text);
+        let text = joined(&begun.found.record.text, &found.record.text, begun.is_full);
         begun.lines.1 = lines.1;
         begun.pieces += 1;
-        if quality(&text) > quality(&begun.best.0) {
+        let (before, now) = (quality(&begun.best.0), quality(&text));
+        if now > before || (begun.is_full && now == before) {
             begun.best = (text.clone(), begun.lines);
         }
-        let wants_more = self.wants_more(Line::parse(&text).as_ref(), &text, begun.found.stamped);
+        if now > before && begun.pieces == 1 {
+            self.width = self.width.and(begun.found.length);
+        }
+        begun.is_full &= self.width.is_full(found.length);
+        let wants_more =
+            begun.is_full || self.wants_more(Line::parse(&text).as_ref(), &text, begun.found.stamped);
         begun.found.record.text = text.into();
         self.begun = Some(begun);
         if wants_more { None } else { self.release() }
@@ -86,7 +136,7 @@ impl Wrapped {
     /// Whether `text` is the beginning of a report's line, and not all of it.
     fn wants_more(&self, line: Option<&Line<'_>>, text: &str, stamped: bool) -> bool {
         match line {
-            Some(Line::Invoked(_)) => !text.contains("adj="),
+            Some(Line::Invoked(_)) => !text.contains("adj=") || text.ends_with("adj="),
             Some(Line::Cpu(read)) => read.kernel.is_none() || !text.contains(" #"),
             Some(Line::OomKill(read)) => !read.is_whole(),
             Some(Line::Killed(read)) => {
@@ -106,6 +156,19 @@ impl Wrapped {
                     || text.starts_with(['M', 'O', 'K', 'T', '[', 'm', 's', 'k'])
                         && BEGINNINGS.iter().any(|words| text.starts_with(words))
             }
+        }
+    }
+}
+
+impl Begun {
+    /// Whether a line that is full to the last column goes on with this text, which may as well be the next of a record
+    /// of several lines.
+    fn goes_on_with(&self, text: &str) -> bool {
+        match Line::parse(text.trim_start()) {
+            None => true,
+            // Behind a number's name that is what the number looks like.
+            Some(Line::Stat { .. }) => !self.found.record.text.trim_end().ends_with(':'),
+            Some(_) => false,
         }
     }
 }
@@ -133,11 +196,11 @@ fn stands_alone(text: &str) -> bool {
     !matches!(Line::parse(text), None | Some(Line::Machine(_) | Line::Cpuset { .. }))
 }
 
-/// Both pieces as one text, with or without a blank between: whichever says more.
-fn joined(begun: &str, piece: &str) -> String {
+/// Both pieces as one text, with or without a blank between: whichever says more. `is_close`: there was none.
+fn joined(begun: &str, piece: &str, is_close: bool) -> String {
     let piece = piece.trim_end();
     let close = format!("{begun}{piece}");
-    if begun.is_empty() || begun.ends_with(' ') || piece.starts_with(' ') {
+    if is_close || begun.is_empty() || begun.ends_with(' ') || piece.starts_with(' ') {
         return close;
     }
     let apart = format!("{begun} {piece}");
@@ -202,7 +265,8 @@ mod tests {
         let mut wrapped = Wrapped::default();
         let mut texts = Vec::new();
         for (number, line) in (1..).zip(lines) {
-            let found = unwrap_text(line);
+            let mut found = unwrap_text(line);
+            found.length = line.len();
             texts.extend(wrapped.take_back(&found).map(|(found, _)| found.record.text.into_owned()));
             if wrapped.is_empty() && !wrapped.is_beginning(&found, Line::parse(&found.record.text).as_ref()) {
                 texts.push(found.record.text.into_owned());
@@ -257,6 +321,39 @@ mod tests {
             ),
         ] {
             assert_eq!(texts(lines), [whole]);
+        }
+    }
+
+    /// A terminal breaks at its last column, wherever that is.
+    #[test]
+    fn lines_of_a_terminal_are_put_together_as_they_were() {
+        const HEADER: &str =
+            "php-fpm invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0";
+        const WHOLE: [&str; 5] = [
+            HEADER,
+            HEADER,
+            "memory: usage 2097152kB, limit 2097152kB, failcnt 2084326",
+            "Task in /docker/2e088fe462e25e60b killed as a result of limit of /docker/2e088fe462e2",
+            "Memory cgroup out of memory: Killed process 39029 (php-fpm) total-vm:8kB, anon-rss:4kB, file-rss:0kB",
+        ];
+        for width in 60..100 {
+            let lines: Vec<String> = WHOLE
+                .iter()
+                .flat_map(|text| {
+                    let line = format!("[{:>17}] {text}", "41066.536886");
+                    let pieces: Vec<String> = line
+                        .as_bytes()
+                        .chunks(width)
+                        .map(|it| String::from_utf8_lossy(it).into_owned())
+                        .collect();
+                    pieces
+                })
+                .collect();
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            let found = texts(&lines);
+            // Two lines broken at the same column tell that all are; 80 is what nearly all terminals have.
+            let known = if width == 80 { 0 } else { 2 };
+            assert_eq!(found[known..], WHOLE[known..], "{width}");
         }
     }
 

@@ -11,8 +11,8 @@ use crate::record::{Level, Record};
 use crate::time::{Manner, WrittenTime};
 
 /// Where the text is.
-const TEXTS: [&str; 9] =
-    ["MESSAGE", "message", "msg", "log", "textPayload", "@message", "text", "line", "body"];
+const TEXTS: [&str; 10] =
+    ["MESSAGE", "message", "msg", "log", "textPayload", "@message", "text", "line", "body", "_raw"];
 /// Objects in which the text may be, one level down.
 const AROUND: [&str; 9] =
     ["jsonPayload", "log", "event", "result", "_source", "fields", "data", "record", "kubernetes"];
@@ -26,8 +26,17 @@ const TIMES: [&str; 8] = [
     "date",
     "receiveTimestamp",
 ];
-const HOSTS: [&str; 8] =
-    ["_HOSTNAME", "hostname", "host", "HOSTNAME", "nodeName", "node_name", "node", "kubernetes_host"];
+const HOSTS: [&str; 9] = [
+    "_HOSTNAME",
+    "hostname",
+    "host",
+    "HOSTNAME",
+    "nodeName",
+    "node_name",
+    "node",
+    "kubernetes_host",
+    "instance",
+];
 /// Objects in which the host may be, one level down.
 const AROUND_HOSTS: [&str; 6] = ["jsonPayload", "kubernetes", "host", "labels", "resource", "agent"];
 /// Names under which applications say who they are, which no shipper of the kernel's log writes.
@@ -103,7 +112,7 @@ impl Outer {
         if is_users {
             record.facility = Some(USER);
         }
-        Unwrapped { record, form: Form::Json, tag, stamped: true, is_piece: false }
+        Unwrapped { record, form: Form::Json, tag, stamped: true, ..Unwrapped::default() }
     }
 
     /// The record with what it does not say itself. What stands nearer to the text knows better.

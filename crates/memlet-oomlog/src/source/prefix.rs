@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::word::{FACILITIES, behind_structured_data, is_facility, is_host, is_relative, split_word, tag};
+use super::word::{
+    FACILITIES, behind_structured_data, is_facility, is_host, is_relative, places, split_word, stream, tag,
+};
 use super::{Form, USER, Unwrapped, stamp};
 use crate::record::{Level, Record};
 use crate::time::{Manner, WrittenTime};
@@ -62,7 +64,7 @@ impl LastPrefix {
     /// Notes what the next line may begin with: the first `length` bytes of this one.
     fn note(&mut self, line: &str, length: usize, reading: Reading, prefix: &Prefix<'_>) {
         let record = &prefix.found.record;
-        if prefix.found.tag.is_some() {
+        if prefix.found.tag.is_some() || prefix.found.stream.is_some() {
             return;
         }
         let alike = &line[..length];
@@ -123,16 +125,7 @@ impl<'a> Prefix<'a> {
     fn take_all(&mut self) -> Option<(usize, Reading)> {
         let line = self.rest;
         let quoted = self.skip_quotation();
-        let mut alike = None;
-        for _ in 0..MOST_PREFIXES {
-            if self.reading == Reading::Text || !self.take_one() {
-                break;
-            }
-            if self.reading != Reading::Anything && alike.is_none() && self.found.record.since_boot.is_none()
-            {
-                alike = Some((line.len() - self.rest.len(), self.reading));
-            }
-        }
+        let alike = self.take_things(line.len());
         if self.found.stamped {
             return alike.filter(|_| self.found.form != Form::Kmsg && !self.found.is_piece);
         }
@@ -141,6 +134,21 @@ impl<'a> Prefix<'a> {
             self.rest = line;
         }
         None
+    }
+
+    /// Takes one thing after the other off a line of this length.
+    fn take_things(&mut self, length: usize) -> Option<(usize, Reading)> {
+        let mut alike = None;
+        for _ in 0..MOST_PREFIXES {
+            if self.reading == Reading::Text || !self.take_one() {
+                break;
+            }
+            if self.reading != Reading::Anything && alike.is_none() && self.found.record.since_boot.is_none()
+            {
+                alike = Some((length - self.rest.len(), self.reading));
+            }
+        }
+        alike
     }
 
     fn unwrapped(self) -> Unwrapped<'a> {
@@ -226,6 +234,7 @@ impl<'a> Prefix<'a> {
         } else if stamp::iso(inside) == Some(inside.len()) {
             record.time = Some(WrittenTime::new(Manner::Iso, inside));
         } else if inside.starts_with("pod/") && after.starts_with(' ') {
+            self.found.stream = Some(inside.into());
             self.rest = &after[1..];
             return true;
         } else if !is_relative(inside) {
@@ -418,7 +427,7 @@ impl<'a> Prefix<'a> {
         let Some(end) = memchr::memchr(b']', &self.rest.as_bytes()[..self.rest.len().min(48)]) else {
             return false;
         };
-        if !stamp::is_ctime(&self.rest[..end]) {
+        if !stamp::is_ctime(&self.rest[..end]) || self.rest[..end].contains('[') {
             return false;
         }
         self.found.record.time = Some(WrittenTime::new(Manner::Ctime, &self.rest[..end]));
@@ -482,19 +491,14 @@ impl<'a> Prefix<'a> {
         self.reading = Reading::Text;
     }
 
-    /// `kern.log:`, `kern.log-`, `12:`: where a search found the line, which begins with its time.
+    /// `kern.log:`, `kern.log-12-`, `  12\t`: where a search or an editor found the line, whose own stamp follows.
     fn skip_place(&mut self) -> bool {
-        let head = &self.rest.as_bytes()[..self.rest.len().min(LAST_LOOK)];
-        let place = &head[..memchr::memchr(b' ', head).unwrap_or(head.len())];
-        for at in memchr::memchr2_iter(b':', b'-', place) {
-            let rest = &self.rest[at + 1..];
-            if stamp::syslog(rest).or_else(|| stamp::iso(rest)).is_some() {
-                self.rest = rest;
-                for _ in 0..MOST_PREFIXES {
-                    if self.reading == Reading::Text || !self.take_one() {
-                        break;
-                    }
-                }
+        let line = self.rest.trim_start_matches([' ', '\t']);
+        for behind in places(line) {
+            let mut inner = Self::of(&line[behind..]);
+            inner.take_things(inner.rest.len());
+            if inner.found.stamped {
+                *self = inner;
                 return true;
             }
         }
@@ -505,7 +509,13 @@ impl<'a> Prefix<'a> {
     fn look_for_stamp(&mut self) -> bool {
         let head = &self.rest[..self.rest.floor_char_boundary(LAST_LOOK)];
         for at in memchr::memchr_iter(b'[', head.as_bytes()) {
-            if stamp::seconds(&self.rest[at + 1..]).is_some_and(|(_, rest)| rest.starts_with(']')) {
+            let inside = &head[at + 1..];
+            let is_stamp = stamp::seconds(inside).is_some_and(|(_, rest)| rest.starts_with(']'))
+                || inside.split_once(']').is_some_and(|(inside, _)| {
+                    stamp::is_ctime(inside) || stamp::iso(inside) == Some(inside.len())
+                });
+            if is_stamp {
+                self.found.stream = stream(&head[..at]).map(Cow::from);
                 self.rest = &self.rest[at..];
                 return self.take_one();
             }

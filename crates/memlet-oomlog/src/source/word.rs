@@ -98,3 +98,32 @@ pub(super) fn behind_structured_data(data: &str) -> &str {
     }
     data
 }
+
+/// Where a line may begin whose file and number stand before it: behind each `:` and `-` of the first word, or behind that
+/// word if it is a number.
+pub(super) fn places(line: &str) -> impl Iterator<Item = usize> {
+    /// More parts than the name of a log has, with its folders.
+    const MOST: usize = 16;
+    let word = line.find([' ', '\t']).unwrap_or(line.len());
+    let digits = line[..word].trim_end_matches(['.', '|', ':']);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let rest = line[word..].trim_start_matches([' ', '\t', '|']);
+    let behind_number = is_number.then_some(line.len() - rest.len());
+    let marks = line[..word].bytes().enumerate().filter(|(_, byte)| matches!(byte, b':' | b'-'));
+    marks.map(|(at, _)| at + 1).take(MOST).chain(behind_number)
+}
+
+/// Which of several logs a line is from, by what stands before its stamp: `h1: `, `web-1  | `, `pod container `. What has a
+/// time or a number in it is different in each line.
+pub(super) fn stream(text: &str) -> Option<&str> {
+    let text = text.trim_matches([' ', '\t', '|', ':']);
+    let mut words = text.split([' ', '|']).filter(|word| !word.is_empty());
+    let is_name = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic())
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'/'))
+    };
+    (!text.is_empty() && text.len() <= 128 && words.clone().count() <= 3 && words.all(is_name))
+        .then_some(text)
+}

@@ -30,6 +30,8 @@ pub(super) struct Input {
     pub(super) long_lines: u64,
     /// Reports that another input told already.
     pub(super) repeated: u64,
+    /// The lines stand in the reverse of their order.
+    pub(super) newest_first: bool,
     /// The forms in which the lines are written.
     pub(super) forms: Vec<&'static str>,
     /// Why it could not be read to its end.

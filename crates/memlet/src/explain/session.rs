@@ -245,6 +245,7 @@ impl Session {
             lines: statistics.lines,
             long_lines: statistics.long_lines,
             repeated: reading.repeated,
+            newest_first: statistics.newest_first,
             forms: statistics.forms,
             error: error.map(|error| format!("{error:#}")),
         });
@@ -293,6 +294,9 @@ impl Session {
         if self.sink.found == 0 && !self.failed {
             say::note(&nothing(&self.inputs));
         }
+        for input in self.inputs.iter().filter(|input| input.newest_first) {
+            say::warning(&reversed(&input.file));
+        }
         for input in self.inputs.iter().filter(|input| input.repeated > 0) {
             say::note(&repeated(input));
         }
@@ -302,6 +306,15 @@ impl Session {
             _ => Exit::DONE,
         })
     }
+}
+
+/// What to do with a log whose newest line is the first.
+fn reversed(file: &str) -> String {
+    let how = if file == "-" { "tac | memlet explain -" } else { "tac FILE | memlet explain -" };
+    format!(
+        "{} is written newest line first, so its reports are torn: turn it round ({how}; journalctl without --reverse)",
+        spoken(file)
+    )
 }
 
 /// What was left out of a log, since another had it.

@@ -107,8 +107,8 @@ pub(super) fn node(scene: Scene<'_>) -> Advice {
         _ => "Give each Pod a request of what it really uses, and a limit",
     };
     Advice::new(format!(
-        "the Pods of this node may use more together than its allocatable memory{of} (capacity less kubeReserved, \
-         systemReserved and the eviction threshold). {}{class}. Raising evictionHard memory.available lets kubelet evict \
+        "the Pods of this node want more together than the limit{of} that they share (kubelet sets it to the capacity less \
+         kubeReserved and systemReserved). {}{class}. Raising evictionHard memory.available lets kubelet evict \
          in order before the kernel kills",
         most.unwrap_or_default()
     ))

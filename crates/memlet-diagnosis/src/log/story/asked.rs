@@ -9,11 +9,12 @@ const PURPOSES: [(&[&str], &str); 10] = [
         &["shmem_fault", "shmem_get_folio", "shmem_getpage", "shmem_alloc", "shmem_file_write"],
         "for tmpfs or shared memory",
     ),
+    // Each buffered write adds a page to the cache too, so it comes before what reads.
+    (&["generic_perform_write", "iomap_file_buffered_write", "write_begin"], "to write a file"),
     (
         &["filemap_fault", "filemap_add_folio", "add_to_page_cache", "page_cache_ra", "filemap_read"],
         "to read a file",
     ),
-    (&["generic_perform_write", "iomap_file_buffered_write", "write_begin"], "to write a file"),
     (&["do_wp_page", "wp_page_copy", "do_cow_fault"], "to copy a page that it shared (copy on write)"),
     (&["do_huge_pmd_anonymous_page"], "to touch anonymous memory for the first time, a huge page"),
     (&["do_anonymous_page"], "to touch anonymous memory for the first time"),
@@ -41,9 +42,9 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
     if asked.pid.is_some() && report.victims.iter().any(|victim| Some(victim.pid) == asked.pid) {
         text.push_str(", the one that was killed");
     } else if !report.victims.is_empty() && asked.pid.is_some() {
-        // A thread's id is not that of its process.
-        let same_name = report.victims.iter().any(|victim| victim.comm == asked.comm);
-        if !same_name {
+        // A thread's id is not that of its process, and it may have a name of its own: only one that the table lists is
+        // another process for sure.
+        if asked.pid.is_some_and(|pid| report.task(pid).is_some()) {
             text.push_str(
                 ", not the one that was killed: whoever asks when memory is out only starts the killer",
             );

@@ -71,6 +71,9 @@ pub(super) fn otherwise(scene: Scene<'_>) -> Option<String> {
             "nothing was killed: the kernel may kill none of the processes there (oom_score_adj -1000, init, kernel \
              threads), or there is none"
         }
+        Some(Ending::Panic) if scene.nothing_was_left() => {
+            "the kernel panicked, since it found no process that it may kill"
+        }
         Some(Ending::Panic) => {
             "the kernel panicked instead of killing: vm.panic_on_oom is set, or nothing was left to kill"
         }

@@ -20,6 +20,10 @@ pub(super) fn sentence(scene: Scene<'_>) -> String {
             Some(Scope::Cpuset | Scope::Mempolicy) => {
                 ". Other memory nodes may have had free memory that it was not allowed to use"
             }
+            // The kernel's words for it are the same where only some memory nodes were allowed.
+            _ if report.constraint.is_none() && report.machine.is_none() => {
+                ", or the memory nodes that a cpuset or a memory policy allows: the line that tells which is not in the log"
+            }
             _ => ". No cgroup's limit was hit",
         };
         return format!("none: {} ran out of memory{elsewhere}", what_ran_out(report));

@@ -126,7 +126,12 @@ fn composition(picture: &Picture<'_>) -> Option<String> {
     .into_iter()
     .filter_map(|(amount, kind)| Some(format!("{} {kind}", amount?)))
     .collect();
-    (!parts.is_empty()).then(|| format!("RAM {}: {}", picture.ram, parts.join(", ")))
+    let reserved = picture.machine.reserved.unwrap_or(Pages(0)).bytes(picture.page_size);
+    let reserved = match percent(reserved, picture.ram) {
+        Some(5..) => format!(", of which the kernel keeps {reserved} for itself"),
+        _ => String::new(),
+    };
+    (!parts.is_empty()).then(|| format!("RAM {}{reserved}: {}", picture.ram, parts.join(", ")))
 }
 
 fn swap(machine: &MachineMemory) -> Option<String> {
@@ -195,7 +200,7 @@ fn zones(scene: Scene<'_>, machine: &MachineMemory) -> Option<String> {
         ));
     }
     let flags = report.gfp.as_ref().and_then(|gfp| gfp.names.as_deref()).unwrap_or_default();
-    if flags.contains("GFP_DMA") {
+    if flags.split('|').any(|flag| flag.trim_start_matches('_') == "GFP_DMA") {
         return Some("The request could only be served from low memory (DMA), which is small".to_owned());
     }
     match short.as_slice() {
