@@ -61,6 +61,7 @@ fn block_on(test: Test) -> Result<(), Failed> {
 const TESTS: &[(&str, Test)] = &[
     ("a container within its limit completes", || Box::pin(within_its_limit())),
     ("a container over its limit is killed by the kernel", || Box::pin(over_its_limit())),
+    ("a Pod-wide OOM kill takes along what is started behind it", || Box::pin(started_too_late())),
     ("a kill from outside is no OOM kill", || Box::pin(killed_from_outside())),
     ("a killed child does not end its container", || Box::pin(killed_child())),
     ("grace ends with SIGKILL", || Box::pin(grace())),
@@ -234,6 +235,30 @@ async fn over_its_limit() -> Result<(), Failed> {
     assert!(reading.peak >= Some(Bytes::from_mib(31)), "killed at {:?}, so not by this limit", reading.peak);
     let log = bench.log("eater");
     assert!(log.contains("  3000   23.4 MB"), "the last line before the kill is lost: {log}");
+    bench.finish().await
+}
+
+async fn started_too_late() -> Result<(), Failed> {
+    let mut bench = Bench::new("late").await?;
+    let create = async |bench: &mut Bench, name: &str, arguments: &[&str]| -> Result<String, Failed> {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let id = bench.create(name, Bytes::from_mib(32), |config| {
+            config.args = arguments;
+            config.annotations.insert("memlet.dev/oom-kill-mode".to_owned(), "pod".to_owned());
+        });
+        let id = id.await?;
+        bench.start(&id).await?;
+        Ok(id)
+    };
+    let eater = create(&mut bench, "eater", &["300", "0"]).await?;
+    assert_eq!(bench.end(&eater).await?.0.reason, "OOMKilled");
+    let late = create(&mut bench, "late", &["8", "0", "--hold"]).await?;
+    let (status, statement) = bench.end(&late).await?;
+    assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
+    let cause = statement.end.ok_or("no end")?.taken_along.ok_or("nothing took it along")?;
+    assert_eq!(cause.container, "eater");
+    let again = create(&mut bench, "eater", &["8", "0"]).await?;
+    assert_eq!(bench.end(&again).await?.0.exit_code, 0, "one that ran before is started again in order");
     bench.finish().await
 }
 

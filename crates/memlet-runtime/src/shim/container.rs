@@ -65,6 +65,8 @@ pub(crate) struct Container {
     /// Tells of processes that the OOM killer took, where something is to go with them.
     losses: Option<Losses>,
     taken_along: Option<TakenAlong>,
+    /// What took its Pod along before it was started.
+    comes_too_late: Option<TakenAlong>,
     kill_at: Option<Instant>,
     /// A stop that came while the container was launched.
     stop_wanted: Option<(i32, Duration)>,
@@ -101,6 +103,7 @@ impl Container {
             log,
             losses,
             taken_along: None,
+            comes_too_late: None,
             kill_at: None,
             stop_wanted: None,
         })
@@ -162,6 +165,9 @@ impl Container {
                     self.open_terminal(&listener);
                 }
                 self.life = Life::Running { pid, at: now, oom_score_adj };
+                if let Some(cause) = self.comes_too_late.take() {
+                    self.take_along(&cause);
+                }
                 if let Some((signal, grace)) = self.stop_wanted.take() {
                     self.stop(signal, grace);
                 }
@@ -186,9 +192,8 @@ impl Container {
     fn fail(&mut self, reason: String, killed: bool, now: Timestamp) -> Launched {
         // libcontainer kills what it has begun where it fails: only the kernel's own count tells an OOM kill.
         let killed = killed && self.cgroup.oom_kills() != Some(0);
-        let reason = match (&self.taken_along, self.launch.memory.limit) {
-            (Some(cause), _) => format!("it was killed before its program began: {cause}"),
-            (None, Some(Limit::Bytes(limit))) if killed => format!(
+        let reason = match self.launch.memory.limit {
+            Some(Limit::Bytes(limit)) if killed => format!(
                 "container init was OOM-killed (memory limit too low?): with a limit of {limit} it did not live to \
                  start its program ({reason})"
             ),
@@ -299,16 +304,21 @@ impl Container {
         self.losses.as_ref().and_then(Losses::look_at)
     }
 
-    /// Kills it for the loss of a process, its own or another container's.
+    /// Kills it for the loss of a process, its own or another container's; one that is being made, as soon as it runs.
     pub(crate) fn take_along(&mut self, cause: &TakenAlong) {
-        if !matches!(self.life, Life::Running { .. } | Life::Launching { .. }) {
-            return;
+        match self.life {
+            Life::Running { .. } => {}
+            Life::Launching { .. } => {
+                self.comes_too_late.get_or_insert_with(|| cause.clone());
+                return;
+            }
+            Life::Ended(_) | Life::Failed { .. } => return,
         }
         // What the OOM killer has killed already, it does not die of this.
         if !self.pid().is_some_and(|pid| Pid::try_from(pid).is_ok_and(Pid::is_dying)) {
             self.taken_along.get_or_insert_with(|| cause.clone());
         }
-        self.kill_with_launcher();
+        self.kill();
     }
 
     /// Kills it, and what still works on making it.

@@ -41,6 +41,7 @@ pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
         pause_cgroup: None,
         sandbox: None,
         containers: BTreeMap::new(),
+        pod_killed: None,
         connections: Vec::new(),
         strangers: BTreeMap::new(),
         ending: false,
@@ -62,6 +63,8 @@ struct Supervisor {
     /// Ready or failed, repeated to every daemon that connects.
     sandbox: Option<Event>,
     containers: BTreeMap<String, Container>,
+    /// What took the whole Pod along: also what the daemon asked for before it heard of that.
+    pod_killed: Option<TakenAlong>,
     connections: Vec<Connection>,
     /// Children that ended before their launcher said whose they are.
     strangers: BTreeMap<i32, Exit>,
@@ -247,6 +250,9 @@ impl Supervisor {
     }
 
     fn take_along(&mut self, id: &str, cause: &TakenAlong) {
+        if cause.mode == OomKillMode::Pod {
+            self.pod_killed.get_or_insert_with(|| cause.clone());
+        }
         for (other, container) in &mut self.containers {
             let goes_along = match cause.mode {
                 OomKillMode::Process => false,
@@ -287,7 +293,15 @@ impl Supervisor {
             _ => Err(io::Error::other("its sandbox is gone")),
         };
         match begun {
-            Ok(container) => drop(self.containers.insert(id.to_owned(), container)),
+            Ok(mut container) => {
+                // One that ran before is started again because it ended. One that never ran would be all that is left of
+                // the Pod.
+                let is_first = !self.containers.values().any(|other| other.name() == container.name());
+                if let Some(cause) = self.pod_killed.as_ref().filter(|_| is_first) {
+                    container.take_along(cause);
+                }
+                self.containers.insert(id.to_owned(), container);
+            }
             Err(error) => {
                 let at = Timestamp::now();
                 let reason = self.start_failure(error.to_string());
