@@ -61,6 +61,9 @@ impl fmt::Display for Pid {
     }
 }
 
+/// A group whose processes fork faster than they are moved is left as it is.
+const MOST_ROUNDS: u32 = 16;
+
 /// Who is in a group.
 #[derive(Default)]
 pub(crate) struct Members {
@@ -165,6 +168,34 @@ impl Cgroup {
     /// is gone.
     pub fn add(&self, pid: Pid) -> Result<()> {
         self.write("cgroup.procs", &pid.to_string()).map_err(|error| self.not_joined(error))
+    }
+
+    /// Moves the processes of this group itself into a group below it, made for them, so that this one can hand its
+    /// controllers down: on cgroup v2 only groups without processes do. Those below stay where they are.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the kernel refuses to make the group or to move a process.
+    pub fn move_down(&self, name: &str) -> Result<()> {
+        let leaf = self.dir_path().join(name);
+        match rustix::fs::mkdirat(&self.dir, name, rustix::fs::Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(Error::system("create cgroup", &leaf, errno)),
+        }
+        // Those that are forked meanwhile are in here too.
+        for _ in 0..MOST_ROUNDS {
+            let pids = self.processes()?;
+            if pids.is_empty() {
+                break;
+            }
+            for pid in pids {
+                match fs::write(leaf.join("cgroup.procs"), pid.to_string()) {
+                    // It has ended.
+                    Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+                    moved => moved.map_err(|error| Error::system("move a process into", &leaf, error))?,
+                }
+            }
+        }
+        Ok(())
     }
 
     fn not_joined(&self, error: Error) -> Error {

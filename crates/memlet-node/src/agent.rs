@@ -102,8 +102,8 @@ impl NodeAgent {
         config.memory_rules.check(node::version_of(&config.hierarchy))?;
         let cri = Cri::new(runtime);
         let version = cri.version().await.map_err(StartError::Runtime)?;
-        let cgroups =
-            NodeCgroups::new(config.hierarchy.clone(), &config.cgroup_root).map_err(CgroupsError::Path)?;
+        let cgroups = NodeCgroups::new(config.hierarchy.clone(), config.cgroup_driver, &config.cgroup_root)
+            .map_err(CgroupsError::Path)?;
         if cgroups.lacks_root() {
             let path = config.made_root_marker();
             let marked = std::fs::write(&path, config.cgroup_root.as_str());

@@ -1,15 +1,17 @@
 //! The cgroups that the node agent makes: `kubepods`, its tiers, and one per Pod. Containers' are the runtime's.
 
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit, ParsePathError};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit, ParsePathError, Version};
 use memlet_policy::cgroup_names::{CgroupNames, Driver};
 use memlet_policy::memory_qos::{Protection, TierProtection};
 use memlet_policy::qos::QosClass;
+use memlet_systemd::{Manager, Memory};
 
 /// Where a node's cgroups are.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeCgroups {
     hierarchy: Hierarchy,
+    driver: Driver,
     names: CgroupNames,
     kubepods: CgroupPath,
 }
@@ -31,16 +33,26 @@ pub enum CgroupsError {
     /// The kernel refused.
     #[error(transparent)]
     Cgroup(#[from] memlet_cgroup::Error),
+    /// systemd did not make a group.
+    #[error(transparent)]
+    Systemd(#[from] memlet_systemd::Error),
+    /// On cgroup v1 systemd makes groups in a hierarchy of its own, not in that of the memory controller.
+    #[error("the systemd driver needs cgroup v2, and this machine has v1; use --cgroup-driver cgroupfs")]
+    SystemdNeedsV2,
     /// The configured root does not make a path.
     #[error(transparent)]
     Path(#[from] ParsePathError),
 }
 
 impl NodeCgroups {
-    pub(crate) fn new(hierarchy: Hierarchy, root: &CgroupPath) -> Result<Self, ParsePathError> {
-        let names = CgroupNames::new(Driver::Cgroupfs).below(root.as_str());
+    pub(crate) fn new(
+        hierarchy: Hierarchy,
+        driver: Driver,
+        root: &CgroupPath,
+    ) -> Result<Self, ParsePathError> {
+        let names = CgroupNames::new(driver).below(root.as_str());
         let kubepods = names.kubepods().parse()?;
-        Ok(Self { hierarchy, names, kubepods })
+        Ok(Self { hierarchy, driver, names, kubepods })
     }
 
     pub(crate) fn hierarchy(&self) -> &Hierarchy {
@@ -64,6 +76,13 @@ impl NodeCgroups {
     /// Removes the group above `kubepods` from every hierarchy, unless something else is in it.
     pub(crate) fn remove_empty_root(&self) {
         let Some(root) = self.kubepods.parent().filter(|root| !root.is_root()) else { return };
+        if self.driver == Driver::Systemd {
+            let inside = Cgroup::open(&self.hierarchy, &root).and_then(|root| root.processes_recursive());
+            if inside.is_ok_and(|inside| inside.is_empty()) {
+                let _ = Manager::connect().and_then(|mut systemd| systemd.stop(root.name()));
+            }
+            return;
+        }
         for mount_point in self.hierarchy.mount_points() {
             // Not empty, or not there: either way it stays as it is.
             let _ = std::fs::remove_dir(mount_point.join(root.as_str().trim_start_matches('/')));
@@ -72,13 +91,16 @@ impl NodeCgroups {
 
     /// Makes `kubepods` with its limit, and the tiers, which have none.
     pub(crate) fn make_node(&self, limit: Bytes) -> Result<(), CgroupsError> {
-        let kubepods = Cgroup::create(&self.hierarchy, &self.kubepods)?;
+        if self.driver == Driver::Systemd && self.hierarchy.version() == Version::V1 {
+            return Err(CgroupsError::SystemdNeedsV2);
+        }
+        let kubepods = self.make(&self.kubepods, Memory::default())?;
         if let Some(pid) = kubepods.processes_recursive()?.first() {
             return Err(CgroupsError::InUse { path: self.kubepods.clone(), pid: *pid });
         }
-        kubepods.set_limit(Limit::from(limit))?;
+        self.set(&self.kubepods, Memory { max: Some(Limit::from(limit)), ..Memory::default() })?;
         for class in [QosClass::Burstable, QosClass::BestEffort] {
-            Cgroup::create(&self.hierarchy, &self.names.qos_tier(class).parse()?)?;
+            self.make(&self.names.qos_tier(class).parse()?, Memory::default())?;
         }
         Ok(())
     }
@@ -89,23 +111,39 @@ impl NodeCgroups {
         path: &CgroupPath,
         limit: Option<Bytes>,
         protection: Option<Protection>,
-    ) -> Result<(), memlet_cgroup::Error> {
-        let group = Cgroup::create(&self.hierarchy, path)?;
-        if let Some(limit) = limit {
-            group.set_limit(Limit::from(limit))?;
-        }
-        if let Some(Protection { min, low }) = protection {
-            group.set_protection(min, low)?;
-        }
-        Ok(())
+    ) -> Result<(), CgroupsError> {
+        let (min, low) = (protection.map(|it| it.min), protection.map(|it| it.low));
+        self.make(path, Memory { max: limit.map(Limit::from), min, low }).map(drop)
     }
 
     /// Has `kubepods` and the Burstable tier keep what is kept for the Pods below.
     pub(crate) fn protect_tiers(&self, tiers: TierProtection) -> Result<(), CgroupsError> {
         let burstable = self.names.qos_tier(QosClass::Burstable).parse()?;
-        Cgroup::open(&self.hierarchy, &self.kubepods)?.set_protection(tiers.kubepods_min, Bytes::ZERO)?;
-        Cgroup::open(&self.hierarchy, &burstable)?.set_protection(Bytes::ZERO, tiers.burstable_low)?;
-        Ok(())
+        let keep = |min, low| Memory { max: None, min: Some(min), low: Some(low) };
+        self.set(&self.kubepods, keep(tiers.kubepods_min, Bytes::ZERO))?;
+        self.set(&burstable, keep(Bytes::ZERO, tiers.burstable_low))
+    }
+
+    /// Makes a group, or opens the one that is there, and sets what it may use.
+    fn make(&self, path: &CgroupPath, memory: Memory) -> Result<Cgroup, CgroupsError> {
+        match self.driver {
+            Driver::Cgroupfs => {
+                let group = Cgroup::create(&self.hierarchy, path)?;
+                set_files(&group, memory)?;
+                Ok(group)
+            }
+            Driver::Systemd => {
+                Manager::connect()?.start_slice(path.name(), "Pods of memlet", memory)?;
+                Ok(Cgroup::open(&self.hierarchy, path)?)
+            }
+        }
+    }
+
+    fn set(&self, path: &CgroupPath, memory: Memory) -> Result<(), CgroupsError> {
+        match self.driver {
+            Driver::Cgroupfs => Ok(set_files(&Cgroup::open(&self.hierarchy, path)?, memory)?),
+            Driver::Systemd => Ok(Manager::connect()?.set_memory(path.name(), memory)?),
+        }
     }
 
     /// Whether swap is accounted here, so that it can and must be limited.
@@ -115,15 +153,35 @@ impl NodeCgroups {
     }
 
     /// Removes a group and all below it from every hierarchy.
-    pub(crate) async fn remove(&self, path: &CgroupPath) -> Result<(), memlet_cgroup::Error> {
-        let (hierarchy, path) = (self.hierarchy.clone(), path.clone());
-        let removed = tokio::task::spawn_blocking(move || hierarchy.remove_everywhere(&path)).await;
+    pub(crate) async fn remove(&self, path: &CgroupPath) -> Result<(), CgroupsError> {
+        let (cgroups, path) = (self.clone(), path.clone());
+        let removed = tokio::task::spawn_blocking(move || cgroups.remove_now(&path)).await;
         // A panic in there is a bug, which its message tells; there is nothing to remove any more.
         removed.unwrap_or(Ok(()))
     }
 
+    /// The same, which blocks for as long as killed processes take to end.
+    pub(crate) fn remove_now(&self, path: &CgroupPath) -> Result<(), CgroupsError> {
+        self.hierarchy.remove_everywhere(path)?;
+        if self.driver == Driver::Systemd {
+            // It would keep the unit, and make the group anew when it is reloaded.
+            Manager::connect()?.stop(path.name())?;
+        }
+        Ok(())
+    }
+
     /// Removes `kubepods` and whatever is left in it.
-    pub(crate) async fn remove_node(&self) -> Result<(), memlet_cgroup::Error> {
+    pub(crate) async fn remove_node(&self) -> Result<(), CgroupsError> {
         self.remove(&self.kubepods).await
     }
+}
+
+fn set_files(group: &Cgroup, memory: Memory) -> Result<(), memlet_cgroup::Error> {
+    if let Some(max) = memory.max {
+        group.set_limit(max)?;
+    }
+    if let (Some(min), Some(low)) = (memory.min, memory.low) {
+        group.set_protection(min, low)?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use memlet_bytes::Bytes;
 use memlet_cgroup::{CgroupPath, Hierarchy};
 use memlet_policy::cgroup_limits::{CgroupVersion, NoGroupKill, SwapBehavior};
+use memlet_policy::cgroup_names::Driver;
 use memlet_policy::memory_qos::MemoryQos;
 use memlet_policy::oom_kill_mode;
 
@@ -19,6 +20,8 @@ pub struct NodeConfig {
     pub memory_rules: MemoryRules,
     /// The cgroup below which `kubepods` is made; nothing outside of it is touched.
     pub cgroup_root: CgroupPath,
+    /// Who makes the cgroups.
+    pub cgroup_driver: Driver,
     /// The folder of container logs, kubelet's `/var/log/pods`.
     pub pod_logs: PathBuf,
     /// The agent's own folder; volumes are in `pods/<uid>/volumes`.

@@ -7,7 +7,7 @@ use memlet_cgroup::Cgroup;
 use memlet_policy::qos::QosClass;
 
 use crate::agent;
-use crate::cgroups::NodeCgroups;
+use crate::cgroups::{CgroupsError, NodeCgroups};
 use crate::config::NodeConfig;
 use crate::volumes;
 
@@ -17,6 +17,9 @@ pub enum SweepError {
     /// A cgroup or a process in it.
     #[error(transparent)]
     Cgroup(#[from] memlet_cgroup::Error),
+    /// A cgroup that the driver cannot remove.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupsError),
     /// The configured root does not make a path.
     #[error(transparent)]
     Path(#[from] memlet_cgroup::ParsePathError),
@@ -40,7 +43,7 @@ pub enum SweepError {
 /// # Errors
 /// The first thing that could not be removed; the others are.
 pub fn sweep_leftovers(config: &NodeConfig) -> Result<(), SweepError> {
-    let cgroups = NodeCgroups::new(config.hierarchy.clone(), &config.cgroup_root)?;
+    let cgroups = NodeCgroups::new(config.hierarchy.clone(), config.cgroup_driver, &config.cgroup_root)?;
     let swept = sweep_cgroups(config, &cgroups);
     if swept.is_ok() {
         agent::remove_root(config, &cgroups);
@@ -52,23 +55,23 @@ fn sweep_cgroups(config: &NodeConfig, cgroups: &NodeCgroups) -> Result<(), Sweep
     if config.cgroup_root.is_root() {
         for uid in known_pods(config) {
             for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
-                sweep_cgroup(config, &cgroups.pod(class, &uid)?)?;
+                sweep_cgroup(cgroups, &cgroups.pod(class, &uid)?)?;
             }
         }
         return Ok(());
     }
-    sweep_cgroup(config, cgroups.kubepods())
+    sweep_cgroup(cgroups, cgroups.kubepods())
 }
 
-fn sweep_cgroup(config: &NodeConfig, path: &memlet_cgroup::CgroupPath) -> Result<(), SweepError> {
-    match Cgroup::open(&config.hierarchy, path) {
+fn sweep_cgroup(cgroups: &NodeCgroups, path: &memlet_cgroup::CgroupPath) -> Result<(), SweepError> {
+    match Cgroup::open(cgroups.hierarchy(), path) {
         Ok(group) => {
             group.kill_all()?;
         }
         Err(error) if error.is_gone() => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(config.hierarchy.remove_everywhere(path)?)
+    Ok(cgroups.remove_now(path)?)
 }
 
 fn known_pods(config: &NodeConfig) -> Vec<String> {

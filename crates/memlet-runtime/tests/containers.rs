@@ -88,8 +88,12 @@ impl Bench {
         let pod = Cgroup::create(&hierarchy, &root.join("pod")?)?;
         pod.set_limit(memlet_cgroup::Limit::Bytes(Bytes::from_mib(256)))?;
         let folder = tempfile::tempdir()?;
-        let settings =
-            Settings { state: folder.path().join("state"), images: folder.path().join("images"), hierarchy };
+        let settings = Settings {
+            state: folder.path().join("state"),
+            images: folder.path().join("images"),
+            hierarchy,
+            cgroup_driver: memlet_policy::cgroup_names::Driver::Cgroupfs,
+        };
         let runtime = Runtime::new(settings.clone())?;
         let mut client = RuntimeServiceClient::new(runtime.channel().await?);
         let config = cri::PodSandboxConfig {

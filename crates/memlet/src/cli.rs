@@ -8,6 +8,7 @@ use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_node::MemoryRules;
 use memlet_policy::cgroup_limits::SwapBehavior;
+use memlet_policy::cgroup_names::Driver;
 use memlet_policy::memory_qos::{MemoryQos, ReservationPolicy, ThrottlingFactor};
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
@@ -138,6 +139,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "NAME", default_value = "memlet", help_heading = "Node")]
     pub(crate) node_name: String,
 
+    /// Who makes the cgroups: memlet itself, or systemd, asked over D-Bus (cgroup v2)
+    #[arg(long, value_name = "DRIVER", default_value = "cgroupfs", help_heading = "Node")]
+    pub(crate) cgroup_driver: DriverChoice,
+
     /// Cgroup under which kubepods is made, where /kubepods is taken
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = cgroup, help_heading = "Node")]
     pub(crate) cgroup_root: CgroupPath,
@@ -181,6 +186,24 @@ impl RunArguments {
                 },
             }),
             single_process_oom_kill: self.single_process_oom_kill,
+        }
+    }
+}
+
+/// kubelet's `cgroupDriver`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DriverChoice {
+    /// memlet makes folders in the cgroup filesystem
+    Cgroupfs,
+    /// systemd makes slices and scopes
+    Systemd,
+}
+
+impl From<DriverChoice> for Driver {
+    fn from(choice: DriverChoice) -> Self {
+        match choice {
+            DriverChoice::Cgroupfs => Self::Cgroupfs,
+            DriverChoice::Systemd => Self::Systemd,
         }
     }
 }

@@ -11,6 +11,7 @@ use memlet_diagnosis::evidence::{
     ContainerEnd, ContainerStatement, Exit, KillRecord, Missing, Subject, Victim,
 };
 use memlet_oomlog::{Report, ReportId};
+use memlet_policy::cgroup_names;
 use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
 use memlet_policy::restart::ExitReason;
 
@@ -74,7 +75,7 @@ impl InstanceFacts {
 impl Worker {
     /// Where containerd and the embedded runtime put a container, until the runtime says where it is.
     pub(super) fn container_cgroup(&self, id: &str) -> CgroupPath {
-        self.cgroup.join(id).unwrap_or_else(|_| self.cgroup.clone())
+        cgroup_names::container_in(self.cgroup.as_str(), id).parse().unwrap_or_else(|_| self.cgroup.clone())
     }
 
     /// Takes down the runtime's statement about a container.

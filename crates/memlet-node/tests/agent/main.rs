@@ -115,6 +115,7 @@ impl Bench {
             // The runtime of these tests has no group kill.
             memory_rules: MemoryRules { single_process_oom_kill: Some(true), ..MemoryRules::default() },
             cgroup_root: format!("/memlet-test-{}-node-{number}", std::process::id()).parse().unwrap(),
+            cgroup_driver: memlet_policy::cgroup_names::Driver::Cgroupfs,
             pod_logs: folder.path().join("logs"),
             state: folder.path().join("state"),
             hierarchy: hierarchy.clone(),

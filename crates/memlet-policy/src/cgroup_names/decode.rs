@@ -2,7 +2,7 @@
 
 use crate::qos::QosClass;
 
-use super::{Driver, Runtime};
+use super::{Driver, IN_SCOPE, Runtime};
 
 /// Which of kubelet's cgroups a path names: whose limit was hit, if this one's was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,7 +175,12 @@ fn is_kubepods_slice(name: &str) -> bool {
 /// Reads what stands inside a Pod's cgroup.
 fn with_container(mut identity: CgroupIdentity, inside: &[&str]) -> CgroupIdentity {
     let Some((container, nested)) = inside.split_first() else { return identity };
-    identity.level = if nested.is_empty() { Level::Container } else { Level::InsideContainer };
+    let is_whole = match nested {
+        [] => true,
+        [name] => *name == IN_SCOPE && container.ends_with(".scope"),
+        _ => false,
+    };
+    identity.level = if is_whole { Level::Container } else { Level::InsideContainer };
     match decode_container(container) {
         Some(found) => (identity.runtime, identity.container_id) = (found.runtime, Some(found.container_id)),
         // Directly in a Pod's folder any plain name is a container's id; what has a unit's suffix, or a

@@ -93,6 +93,14 @@ impl CgroupNames {
         self
     }
 
+    /// The cgroup above that of all Pods.
+    pub fn root(&self) -> String {
+        match self.path(&[]) {
+            root if root.is_empty() => "/".to_owned(),
+            root => root,
+        }
+    }
+
     /// The cgroup of all Pods.
     pub fn kubepods(&self) -> String {
         self.path(&["kubepods"])
@@ -138,6 +146,22 @@ impl CgroupNames {
         }
     }
 }
+
+/// The cgroup of a container whose id and whose Pod's cgroup are these, as the embedded runtime makes it. The Pod's tells
+/// whose manner it is in.
+///
+/// In a scope the container is one level down, as crun has it: the scope itself is systemd's, and gone as soon as nothing
+/// is left in it; what is below is its starter's.
+pub fn container_in(pod: &str, container_id: &str) -> String {
+    if pod.ends_with(".slice") {
+        format!("{pod}/{}-{container_id}.scope/{IN_SCOPE}", Runtime::Containerd.scope_prefix())
+    } else {
+        format!("{}/{container_id}", pod.trim_end_matches('/'))
+    }
+}
+
+/// Below a container's scope, the container itself.
+pub const IN_SCOPE: &str = "container";
 
 /// systemd's expansion: `a`, `b` is `/a.slice/a-b.slice`; a dash within a component becomes `_`.
 fn slices<'a>(components: impl Iterator<Item = &'a str>) -> String {

@@ -165,3 +165,18 @@ proptest::proptest! {
         proptest::prop_assert_eq!(identity.container_id, Some(id));
     }
 }
+
+#[test]
+fn the_embedded_runtime_s_containers_are_read_as_such() {
+    for driver in [Driver::Cgroupfs, Driver::Systemd] {
+        let names = CgroupNames::new(driver);
+        let path = container_in(&names.pod(QosClass::Burstable, "39ea0cc2-d15e"), "f6b09caae6cf");
+        let identity = decode(&path).unwrap();
+        assert_eq!((identity.level, identity.driver), (Level::Container, driver), "{path}");
+        assert_eq!(identity.container_id.as_deref(), Some("f6b09caae6cf"));
+        assert_eq!(decode(&format!("{path}/x")).unwrap().level, Level::InsideContainer);
+    }
+    assert_eq!(container_in("/", "a"), "/a");
+    assert_eq!(CgroupNames::new(Driver::Systemd).below("/a-b/c").root(), "/a_b.slice/a_b-c.slice");
+    assert_eq!(CgroupNames::new(Driver::Systemd).root(), "/");
+}

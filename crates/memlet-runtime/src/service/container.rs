@@ -10,7 +10,7 @@ use memlet_diagnosis::evidence::ContainerStatement;
 use memlet_policy::oom_kill_mode::{self, OomKillMode, ParseModeError};
 use tonic::Status;
 
-use super::sandbox::{blocking, internal};
+use super::sandbox::{blocking, container_in, internal};
 use super::table::{Container, ContainerState, Sandbox, SandboxState};
 use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
@@ -90,9 +90,8 @@ impl Runtime {
         state::make_private_folder(folder.path())
             .map_err(|error| internal("the container's folder cannot be made", &error))?;
         let resources = config.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
-        let cgroup = sandbox.cgroup.parent().unwrap_or_else(memlet_cgroup::CgroupPath::root);
-        let cgroup =
-            cgroup.join(id).map_err(|error| internal("the container's cgroup has no name", &error))?;
+        let cgroup = container_in(&sandbox.parent, id)
+            .map_err(|error| internal("the container's cgroup has no name", &error))?;
         let log = (!config.log_path.is_empty())
             .then(|| Path::new(&sandbox.config.log_directory).join(&config.log_path));
         let mut around = Surroundings {
@@ -127,7 +126,7 @@ impl Runtime {
         state::write_json(&folder.launch(), &launch)
             .map_err(|error| internal("how to start the container cannot be written", &error))?;
         Ok(Container {
-            sandbox: sandbox_id(sandbox),
+            sandbox: sandbox.id.clone(),
             config,
             image,
             image_id,
@@ -321,10 +320,6 @@ pub(super) fn statement(container: &Container) -> ContainerStatement {
             _ => None,
         },
     }
-}
-
-fn sandbox_id(sandbox: &Sandbox) -> String {
-    sandbox.cgroup.name().to_owned()
 }
 
 pub(super) fn not_found(id: &str) -> Status {

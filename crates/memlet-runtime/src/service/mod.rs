@@ -19,6 +19,7 @@ use k8s_cri::v1::image_service_server::ImageServiceServer;
 use k8s_cri::v1::runtime_service_server::RuntimeServiceServer;
 use k8s_cri::v1::{ContainerEventResponse, ContainerEventType};
 use memlet_cgroup::Hierarchy;
+use memlet_policy::cgroup_names::Driver;
 use tokio::sync::{OnceCell, broadcast};
 use tonic::transport::{Channel, Endpoint, Server};
 
@@ -38,6 +39,17 @@ pub struct Settings {
     pub images: PathBuf,
     /// The memory cgroups.
     pub hierarchy: Hierarchy,
+    /// Who makes those above the containers'.
+    pub cgroup_driver: Driver,
+}
+
+impl Settings {
+    fn cgroup_driver(&self) -> k8s_cri::v1::CgroupDriver {
+        match self.cgroup_driver {
+            Driver::Cgroupfs => k8s_cri::v1::CgroupDriver::Cgroupfs,
+            Driver::Systemd => k8s_cri::v1::CgroupDriver::Systemd,
+        }
+    }
 }
 
 /// The embedded container runtime.

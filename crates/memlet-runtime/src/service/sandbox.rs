@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_cri::v1::{self as cri, ContainerEventType, NamespaceMode};
-use memlet_cgroup::{Cgroup, CgroupPath};
+use memlet_cgroup::{Cgroup, CgroupPath, ParsePathError};
+use memlet_policy::cgroup_names;
 use tokio::process::Child;
 use tonic::Status;
 
 use super::table::{Container, ContainerState, Sandbox, SandboxState};
 use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
+use crate::shim::cgroup::scope_of;
 use crate::shim::protocol::{self, Event, Request};
 use crate::state::{self, SandboxFolder};
 use crate::supervisor::{self, Hearing};
@@ -64,12 +66,12 @@ impl Runtime {
     ) -> io::Result<()> {
         let linux = config.linux.clone().unwrap_or_default();
         let parent: CgroupPath = linux.cgroup_parent.parse().map_err(io::Error::other)?;
-        let cgroup = parent.join(id).map_err(io::Error::other)?;
+        let cgroup = container_in(&parent, id).map_err(io::Error::other)?;
         let options = linux.security_context.unwrap_or_default().namespace_options.unwrap_or_default();
         let own = |mode: i32| mode != NamespaceMode::Node as i32;
         let description = protocol::Sandbox {
             cgroup: cgroup.clone(),
-            pod_cgroup: (!parent.is_root()).then_some(parent),
+            pod_cgroup: (!parent.is_root()).then(|| parent.clone()),
             hostname: own(options.network).then(|| config.hostname.clone()),
             own_network: own(options.network),
             own_ipc: own(options.ipc),
@@ -81,9 +83,11 @@ impl Runtime {
         let own_ipc = description.own_ipc;
         let (asking, hearing, child) = supervisor::start(self.program().await?, folder)?;
         let sandbox = Sandbox {
+            id: id.to_owned(),
             config,
             created_at: nanoseconds_now(),
             folder: folder.clone(),
+            parent,
             cgroup,
             own_ipc,
             supervisor: Arc::new(asking),
@@ -226,9 +230,11 @@ impl Runtime {
         Ok(())
     }
 
-    /// Removes a cgroup in every hierarchy, killing what is still inside.
+    /// Removes a cgroup in every hierarchy, killing what is still inside; with it the scope in which it is, which systemd
+    /// then forgets.
     pub(super) async fn remove_cgroup(&self, path: CgroupPath) -> Result<(), Status> {
         let hierarchy = self.0.settings.hierarchy.clone();
+        let path = scope_of(&path).unwrap_or(path);
         let removed = blocking(move || {
             if let Ok(cgroup) = Cgroup::open(&hierarchy, &path) {
                 cgroup.kill_all()?;
@@ -237,6 +243,11 @@ impl Runtime {
         });
         removed.await?.map_err(|error| internal("a cgroup cannot be removed", &error))
     }
+}
+
+/// The cgroup of a container or of pause in its Pod's.
+pub(super) fn container_in(parent: &CgroupPath, id: &str) -> Result<CgroupPath, ParsePathError> {
+    cgroup_names::container_in(parent.as_str(), id).parse()
 }
 
 /// Does what may block (disks, mounts, locks, dying processes) beside the one thread that everything else

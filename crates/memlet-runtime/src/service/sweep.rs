@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Something could not be removed; what could, was.
 pub fn sweep(settings: &Settings) -> io::Result<usize> {
-    let Settings { state, images, hierarchy } = settings;
+    let Settings { state, images, hierarchy, .. } = settings;
     let entries = match fs::read_dir(state.join("sandboxes")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,

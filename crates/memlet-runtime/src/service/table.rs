@@ -17,9 +17,13 @@ use crate::supervisor::Supervisor;
 /// A sandbox.
 #[derive(Clone)]
 pub(super) struct Sandbox {
+    pub(super) id: String,
     pub(super) config: cri::PodSandboxConfig,
     pub(super) created_at: i64,
     pub(super) folder: SandboxFolder,
+    /// The Pod's cgroup, or whatever CRI calls the parent.
+    pub(super) parent: CgroupPath,
+    /// That of the pause process.
     pub(super) cgroup: CgroupPath,
     pub(super) own_ipc: bool,
     pub(super) supervisor: Arc<Supervisor>,

@@ -6,13 +6,14 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit, Pid};
+use memlet_cgroup::{Cgroup, Hierarchy, Limit, Pid};
 use memlet_diagnosis::evidence::{ContainerEnd, Exit, OomScoreAdj, TakenAlong};
 use memlet_policy::oom_kill_mode::OomKillMode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
+use super::cgroup::make_cgroup;
 use super::launch::{self, Launcher, Outcome, Stdio};
 use super::log::{Lines, LogFile, Stream};
 use super::losses::Losses;
@@ -438,20 +439,6 @@ fn read_available(source: &OwnedFd, into: &mut Vec<u8>) -> bool {
             Err(_) => return true,
         }
     }
-}
-
-/// Makes a cgroup below the Pod's. The kernel charges its own memory for it to the Pod: a limit of some KiB
-/// does not even hold that.
-pub(crate) fn make_cgroup(hierarchy: &Hierarchy, path: &CgroupPath) -> io::Result<Cgroup> {
-    Cgroup::create(hierarchy, path).map_err(|error| match &error {
-        memlet_cgroup::Error::Io { source, .. } if source.raw_os_error() == Some(libc::ENOMEM) => {
-            io::Error::other(format!(
-                "the Pod's memory limit leaves no room to start anything (memory limit too low?): {}",
-                chain(&error)
-            ))
-        }
-        _ => told(error),
-    })
 }
 
 /// An error as text with its causes, which an event can carry.

@@ -6,6 +6,7 @@
 //!
 //! The daemon's side of the conversation is `crate::supervisor`.
 
+pub(crate) mod cgroup;
 mod connection;
 mod container;
 mod exec;

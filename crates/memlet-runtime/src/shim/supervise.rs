@@ -13,8 +13,9 @@ use memlet_policy::oom_kill_mode::OomKillMode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountFlags;
 
+use super::cgroup::make_cgroup;
 use super::connection::Connection;
-use super::container::{Container, Launched, make_cgroup, told};
+use super::container::{Container, Launched, told};
 use super::pause;
 use super::process;
 use super::protocol::{Event, Request, Sandbox};

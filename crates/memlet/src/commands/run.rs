@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use memlet_policy::node_memory::NodeMemory;
 
 use crate::cli::RunArguments;
-use crate::embedded::{Embedded, EmbeddedSettings};
+use crate::embedded::{CgroupPlace, Embedded, EmbeddedSettings};
 use crate::exit::Exit;
 use crate::manifest::{self, Document};
 use crate::run::create::create;
@@ -77,7 +77,7 @@ fn settings(arguments: &RunArguments) -> Result<EmbeddedSettings> {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
         memory_rules: arguments.memory_rules(),
-        cgroup_root: arguments.cgroup_root.clone(),
+        cgroups: CgroupPlace { root: arguments.cgroup_root.clone(), driver: arguments.cgroup_driver.into() },
         run_folder: absolute(&arguments.run_folder)?,
         data: absolute(&arguments.place.data)?,
         kernel_log: !arguments.no_kernel_log,

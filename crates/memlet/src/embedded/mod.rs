@@ -13,12 +13,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
-use memlet_cgroup::{CgroupPath, Hierarchy};
+use memlet_cgroup::Hierarchy;
 use memlet_node::{MemoryRules, NodeAgent, NodeConfig};
+use memlet_policy::cgroup_names::Driver;
 use memlet_runtime::service::{Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
 use tokio::sync::oneshot;
 
+pub(crate) use place::CgroupPlace;
 use place::{Owner, Place};
 
 /// What the node is to be.
@@ -30,8 +32,8 @@ pub(crate) struct EmbeddedSettings {
     pub(crate) memory: Option<Bytes>,
     /// What it does about memory beyond limits.
     pub(crate) memory_rules: MemoryRules,
-    /// The cgroup below which kubepods is made.
-    pub(crate) cgroup_root: CgroupPath,
+    /// The cgroup below which kubepods is made, and who makes it.
+    pub(crate) cgroups: CgroupPlace,
     /// The folder of what lives as long as the Pods do.
     pub(crate) run_folder: PathBuf,
     /// The folder of what survives.
@@ -65,10 +67,9 @@ impl Embedded {
         survive_the_oom_killer();
         let hierarchy = Hierarchy::detect()?;
         let images = images_folder(&settings.data);
-        let place =
-            Place::claim(&settings.run_folder, &settings.cgroup_root, &hierarchy, |folder, owner| {
-                sweep_place(folder, owner, &images, &hierarchy)
-            })?;
+        let place = Place::claim(&settings.run_folder, &settings.cgroups, &hierarchy, |folder, owner| {
+            sweep_place(folder, owner, &images, &hierarchy)
+        })?;
         match wire(settings, &place, &images, &hierarchy).await {
             Ok(Wired { client, agent, stop_scheduler }) => {
                 let pod_logs = pod_logs(place.folder());
@@ -104,7 +105,7 @@ async fn wire(
     images: &Path,
     hierarchy: &Hierarchy,
 ) -> Result<Wired> {
-    let runtime = Runtime::new(runtime_settings(place.folder(), images, hierarchy))
+    let runtime = Runtime::new(runtime_settings(place.folder(), images, hierarchy, settings.cgroups.driver))
         .context("the container runtime cannot keep its state")?;
     // The sealed copy of this program is made while the rest starts; the first sandbox waits for it.
     tokio::spawn({
@@ -119,7 +120,7 @@ async fn wire(
         memory_rules: settings.memory_rules,
         kernel_log: settings.kernel_log,
         most_restarts: settings.most_restarts,
-        ..node_config(place.folder(), &settings.cgroup_root, hierarchy)
+        ..node_config(place.folder(), &settings.cgroups, hierarchy)
     };
     let agent = NodeAgent::start(node, client.clone(), channel).await?;
     let (stop_scheduler, stopped) = oneshot::channel();
@@ -147,20 +148,26 @@ pub(crate) fn images_folder(data: &Path) -> PathBuf {
     data.join("images")
 }
 
-fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy) -> Settings {
-    Settings { state: folder.join("runtime"), images: images.to_owned(), hierarchy: hierarchy.clone() }
+fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy, cgroup_driver: Driver) -> Settings {
+    Settings {
+        state: folder.join("runtime"),
+        images: images.to_owned(),
+        hierarchy: hierarchy.clone(),
+        cgroup_driver,
+    }
 }
 
 fn pod_logs(folder: &Path) -> PathBuf {
     folder.join("logs")
 }
 
-fn node_config(folder: &Path, cgroup_root: &CgroupPath, hierarchy: &Hierarchy) -> NodeConfig {
+fn node_config(folder: &Path, cgroups: &CgroupPlace, hierarchy: &Hierarchy) -> NodeConfig {
     NodeConfig {
         name: String::new(),
         memory: None,
         memory_rules: MemoryRules::default(),
-        cgroup_root: cgroup_root.clone(),
+        cgroup_root: cgroups.root.clone(),
+        cgroup_driver: cgroups.driver,
         pod_logs: pod_logs(folder),
         state: folder.join("node"),
         hierarchy: hierarchy.clone(),
@@ -171,7 +178,7 @@ fn node_config(folder: &Path, cgroup_root: &CgroupPath, hierarchy: &Hierarchy) -
 
 /// Removes what a run that was killed left in its place.
 fn sweep_place(folder: &Path, owner: &Owner, images: &Path, hierarchy: &Hierarchy) -> Result<()> {
-    sweep::sweep(&runtime_settings(folder, images, hierarchy))?;
-    memlet_node::sweep_leftovers(&node_config(folder, &owner.cgroup_root, hierarchy))?;
+    sweep::sweep(&runtime_settings(folder, images, hierarchy, owner.cgroups.driver))?;
+    memlet_node::sweep_leftovers(&node_config(folder, &owner.cgroups, hierarchy))?;
     Ok(())
 }

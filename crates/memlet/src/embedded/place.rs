@@ -28,33 +28,70 @@ pub(crate) struct Place {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Owner {
-    /// The cgroup below which kubepods is made.
-    pub(crate) cgroup_root: CgroupPath,
+    /// Where kubepods is made.
+    #[serde(flatten)]
+    pub(crate) cgroups: CgroupPlace,
     /// Whether that cgroup was made for this run, and goes with it.
     pub(crate) made_root: bool,
 }
 
+/// The cgroup below which kubepods is made, and who makes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CgroupPlace {
+    /// As people name it.
+    #[serde(rename = "cgroupRoot")]
+    pub(crate) root: CgroupPath,
+    #[serde(with = "driver_by_name", rename = "cgroupDriver")]
+    pub(crate) driver: Driver,
+}
+
+impl CgroupPlace {
+    /// The group itself, which systemd's manner calls otherwise.
+    fn group(&self) -> Result<CgroupPath> {
+        Ok(CgroupNames::new(self.driver).below(self.root.as_str()).root().parse()?)
+    }
+}
+
+/// The driver as the command line has it.
+mod driver_by_name {
+    use memlet_policy::cgroup_names::Driver;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` asks for this signature")]
+    pub(super) fn serialize<S: Serializer>(driver: &Driver, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(driver)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Driver, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = [Driver::Cgroupfs, Driver::Systemd].into_iter().find(|driver| driver.to_string() == name);
+        known.ok_or_else(|| serde::de::Error::custom(format!("no cgroup driver is called {name:?}")))
+    }
+}
+
 impl Place {
-    /// Claims the place of `cgroup_root` in `run_folder`. `sweep` removes what a dead owner left in a folder.
+    /// Claims the place of `cgroups` in `run_folder`. `sweep` removes what a dead owner left in a folder.
     pub(crate) fn claim(
         run_folder: &Path,
-        cgroup_root: &CgroupPath,
+        cgroups: &CgroupPlace,
         hierarchy: &Hierarchy,
         sweep: impl Fn(&Path, &Owner) -> Result<()>,
     ) -> Result<Self> {
         private::make(run_folder)?;
-        let name = name_of(cgroup_root);
+        let name = name_of(&cgroups.root);
         let lock_path = run_folder.join(format!("{name}.lock"));
         let Some(lock) = Lock::try_take(&lock_path)? else {
             bail!(
-                "memlet{} already runs Pods under the cgroup {cgroup_root}; wait for it, or run these elsewhere \
-                 with --cgroup-root /NAME",
-                lock::holder(&lock_path)
+                "memlet{} already runs Pods under the cgroup {}; wait for it, or run these elsewhere with \
+                 --cgroup-root /NAME",
+                lock::holder(&lock_path),
+                cgroups.root
             );
         };
         sweep_others(run_folder, &lock_path, hierarchy, &sweep)?;
         let folder = run_folder.join(name);
-        match make(&folder, cgroup_root, hierarchy, &sweep) {
+        match make(&folder, cgroups, hierarchy, &sweep) {
             Ok(owner) => {
                 lock.sign()?;
                 Ok(Self { folder, lock, owner })
@@ -88,14 +125,14 @@ const OWNER: &str = "owner.json";
 /// Sweeps what a dead owner left and makes the folder anew, under the lock.
 fn make(
     folder: &Path,
-    cgroup_root: &CgroupPath,
+    cgroups: &CgroupPlace,
     hierarchy: &Hierarchy,
     sweep: &impl Fn(&Path, &Owner) -> Result<()>,
 ) -> Result<Owner> {
     remove_dead(folder, hierarchy, sweep)?;
-    refuse_foreign(cgroup_root, hierarchy)?;
-    let made_root = !cgroup_root.is_root() && !hierarchy.dir(cgroup_root).exists();
-    let owner = Owner { cgroup_root: cgroup_root.clone(), made_root };
+    refuse_foreign(&cgroups.root, hierarchy)?;
+    let made_root = !cgroups.root.is_root() && !hierarchy.dir(&cgroups.group()?).exists();
+    let owner = Owner { cgroups: cgroups.clone(), made_root };
     private::make(folder)?;
     memlet_runtime::state::write_json(&folder.join(OWNER), &owner)
         .with_context(|| format!("cannot write to {}", folder.display()))
@@ -168,7 +205,11 @@ fn remove_dead(
 
 fn remove_root(owner: &Owner, hierarchy: &Hierarchy) -> Result<()> {
     if owner.made_root {
-        hierarchy.remove_everywhere(&owner.cgroup_root)?;
+        let group = owner.cgroups.group()?;
+        hierarchy.remove_everywhere(&group)?;
+        if owner.cgroups.driver == Driver::Systemd {
+            memlet_systemd::Manager::connect()?.stop(group.name())?;
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::evidence::{KillRecord, Victim};
 use memlet_diagnosis::{Verdict, render, summary};
-use memlet_policy::cgroup_names::{CgroupNames, Driver, Runtime};
+use memlet_policy::cgroup_names::{CgroupNames, container_in};
 use memlet_policy::qos::QosClass;
 use memlet_policy::quantity::Quantity;
 use memlet_policy::{logs, resources};
@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             node,
             patience,
-            cgroups: CgroupNames::new(Driver::Cgroupfs).below(arguments.cgroup_root.as_str()),
+            cgroups: CgroupNames::new(arguments.cgroup_driver.into()).below(arguments.cgroup_root.as_str()),
             node_memory,
             order: Vec::new(),
             pods: BTreeMap::new(),
@@ -351,5 +351,5 @@ async fn node_memory(node: &Embedded, name: &str) -> Result<Bytes> {
 fn container_cgroup(cgroups: &CgroupNames, pod: &Pod, api_id: &str) -> Option<CgroupPath> {
     let id = api_id.split_once("://")?.1;
     let uid = pod.metadata.uid.as_deref()?;
-    cgroups.container(QosClass::of_pod(pod), uid, Runtime::Containerd, id).parse().ok()
+    container_in(&cgroups.pod(QosClass::of_pod(pod), uid), id).parse().ok()
 }
