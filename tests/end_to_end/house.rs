@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use memlet_cgroup::{CgroupPath, Hierarchy, Version};
+use memlet_policy::cgroup_names::{CgroupNames, Driver};
 use serde_json::Value;
 
 /// The program under test.
@@ -124,6 +125,7 @@ impl House {
         let mut command = Command::new(MEMLET);
         command
             .arg("run")
+            .args(driver_arguments())
             .args(["--cgroup-root", root, "--run-folder"])
             .arg(self.folder.path().join("run"))
             .arg("--data")
@@ -164,10 +166,15 @@ impl House {
         Ok(path)
     }
 
+    /// The cgroup of its root, which systemd's manner calls otherwise.
+    pub(crate) fn group(&self) -> CgroupPath {
+        CgroupNames::new(driver()).below(self.root.as_str()).root().parse().expect("a path of a path")
+    }
+
     /// Fails if anything is left: processes, cgroups, mounts, files.
     pub(crate) fn nothing_is_left(&self) -> Result<(), Failed> {
         for mount in self.hierarchy.mount_points() {
-            let cgroup = mount.join(self.root.as_str().trim_start_matches('/'));
+            let cgroup = mount.join(self.group().as_str().trim_start_matches('/'));
             assert!(!cgroup.exists(), "left: {}", cgroup.display());
         }
         let ours = self.folder.path().display().to_string();
@@ -187,7 +194,7 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         // A test that failed must not disturb the next: kill what its cgroup still holds, and remove it.
-        if let Ok(cgroup) = memlet_cgroup::Cgroup::open(&self.hierarchy, &self.root) {
+        if let Ok(cgroup) = memlet_cgroup::Cgroup::open(&self.hierarchy, &self.group()) {
             let _ = cgroup.kill_all();
         }
         for pid in processes_with(&self.folder.path().display().to_string()) {
@@ -196,7 +203,22 @@ impl Drop for House {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
-        let _ = self.hierarchy.remove_everywhere(&self.root);
+        let _ = self.hierarchy.remove_everywhere(&self.group());
+    }
+}
+
+/// Who is to make the cgroups here: systemd in guests that have it.
+pub(crate) fn driver() -> Driver {
+    match std::env::var("MEMLET_TEST_CGROUP_DRIVER").as_deref() {
+        Ok("systemd") => Driver::Systemd,
+        _ => Driver::Cgroupfs,
+    }
+}
+
+fn driver_arguments() -> &'static [&'static str] {
+    match driver() {
+        Driver::Cgroupfs => &[],
+        Driver::Systemd => &["--cgroup-driver", "systemd"],
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Machine {
     Swapping,
     /// A virtual one without swap: nobody else loses anything when its memory runs out.
     Expendable,
+    /// A virtual one on which systemd runs.
+    Systemd,
     /// A virtual one, whose root may do all that a node's may.
     Guest,
 }
@@ -31,6 +33,10 @@ impl Machine {
                 (missing_controller().is_some(), "this machine has a memory controller")
             }
             Self::Swapping => (swap_kib() > 0, "this machine has no swap"),
+            Self::Systemd => (
+                is_guest() && std::path::Path::new("/run/systemd/system").is_dir(),
+                "this machine is not virtual, or systemd does not run on it",
+            ),
             Self::Guest => (is_guest(), "this machine is not virtual, and its root may not do all"),
             Self::Expendable => (is_guest() && swap_kib() == 0, "this machine's memory must not run out"),
         };

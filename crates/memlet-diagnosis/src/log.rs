@@ -162,11 +162,6 @@ impl Scene<'_> {
         self.report.order == Some(BY_HAND)
     }
 
-    /// Whether the table lists only processes that the kernel may not kill.
-    fn nothing_was_left(self) -> bool {
-        !self.report.tasks.is_empty() && self.report.candidates().next().is_none()
-    }
-
     /// Whether a frame of the kernel's stack dump has one of these names.
     fn trace_has(self, names: &[&str]) -> bool {
         self.report.call_trace.iter().any(|line| names.iter().any(|name| line.contains(name)))

@@ -240,6 +240,24 @@ fn a_score_is_told_of_the_one_that_had_it() {
     );
 }
 
+/// Linux 4.19 and older: the child dies, the parent scored.
+#[test]
+fn the_highest_score_is_the_parent_s_where_a_child_died_for_it() {
+    let log = "worker invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n\
+               memory: usage 8000kB, limit 8000kB, failcnt 9\n\
+               [1] [ pid ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name\n\
+               [1] [  501]     0   501     3000     2000        0        0             0 worker\n\
+               [1] [  502]     0   502     3000       20        0        0             0 worker-child\n\
+               Memory cgroup out of memory: Kill process 501 (worker) score 900 or sacrifice child\n\
+               Killed process 502 (worker-child) total-vm:12000kB, anon-rss:80kB, file-rss:0kB, shmem-rss:0kB\n";
+    let page = page(&only(log));
+    assert!(
+        page.contains("the highest score of 2 processes: worker 7.8Mi; next: worker-child 80Ki"),
+        "{page}"
+    );
+    assert!(page.contains("pid 501 (worker), score 900, and killed a child"), "{page}");
+}
+
 #[test]
 fn reports_without_a_kill_are_not_counted_as_kills() {
     let mut summary = memlet_diagnosis::log::Summary::default();

@@ -301,7 +301,7 @@ impl Assembler {
                 if let Some(index) = self.belonging(record) {
                     self.open[index].touch(record, lines);
                     self.close(index, Some(*ending));
-                } else if *ending == Ending::Panic
+                } else if *ending == Ending::Deadlock
                     && let Some(report) = self.recents.note_panic(record.caller.as_deref())
                 {
                     self.amend(report, Amendment::Panicked);

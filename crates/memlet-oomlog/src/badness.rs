@@ -140,8 +140,8 @@ impl Report {
         ranking
     }
 
-    /// The processes that the kernel may kill, of those that it listed.
-    pub fn candidates(&self) -> impl Iterator<Item = &Task> {
+    /// The processes that the kernel may kill.
+    fn candidates(&self) -> impl Iterator<Item = &Task> {
         self.tasks.iter().filter(|task| is_candidate(task))
     }
 

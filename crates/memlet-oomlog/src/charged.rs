@@ -64,8 +64,12 @@ impl Report {
         for total in ["total_", ""] {
             let stat = |key: &str| stat(&format!("{total}{key}"));
             if let Some(anon) = stat("rss") {
-                let shmem = stat("shmem");
-                let file = without_shmem(stat("cache"), shmem);
+                let cache = stat("cache");
+                // Linux 3 has no figure of its own for shared memory, which is in the cache but not in the lists of files.
+                let files =
+                    [stat("active_file"), stat("inactive_file")].into_iter().flatten().reduce(|a, b| a + b);
+                let shmem = stat("shmem").or_else(|| Some(cache?.saturating_sub(files?)));
+                let file = without_shmem(cache, shmem);
                 return Some(Charged { anon: Some(anon), file, shmem, kernel: kmem });
             }
         }
@@ -102,6 +106,13 @@ mod tests {
         assert_eq!(charged(&v1), Some(Charged { anon, file, shmem, kernel: None }));
         let v2 = [("anon", 500), ("file", 300), ("shmem", 100), ("kernel", 70), ("slab", 7)];
         assert_eq!(charged(&v2), Some(Charged { anon, file, shmem, kernel: some(70) }));
+        let oldest = [
+            ("total_rss", 500),
+            ("total_cache", 300),
+            ("total_active_file", 150),
+            ("total_inactive_file", 50),
+        ];
+        assert_eq!(charged(&oldest), Some(Charged { anon, file, shmem, kernel: None }));
         let older = [("anon", 500), ("file", 300), ("shmem", 100), ("slab", 7), ("kernel_stack", 3)];
         assert_eq!(charged(&older), Some(Charged { anon, file, shmem, kernel: some(10) }));
         let cut = [("anon", 500)];

@@ -135,13 +135,14 @@ impl<'a> Line<'a> {
             b'o' => chosen::oom_kill(text).or_else(|| kill::reaped(text)).or_else(|| kill::suppressed(text)),
             b'm' | b's' | b'k' => memory::counter(text),
             b'C' => header::cpu(text).or_else(|| header::call_trace(text)),
-            b'M' => memory::title(text).or_else(|| kill::kill(text)),
+            b'M' => memory::title(text).or_else(|| kill::kill(text)).or_else(|| memory::bare_zone(text)),
+            b'D' | b'H' => memory::bare_zone(text),
             b'T' => table::title(text)
                 .or_else(|| kill::task_in(text))
                 .or_else(|| kill::group(text))
                 .or_else(|| memory::machine(text)),
             b'F' | b'0'..=b'9' => memory::machine(text),
-            b'N' => memory::node(text).or_else(|| kill::kill(text)),
+            b'N' => memory::node(text).or_else(|| kill::kill(text)).or_else(|| memory::bare_zone(text)),
             b'O' | b'K' => kill::kill(text),
             b'P' => header::pid_and_comm(text),
             b'U' => (text.trim_end() == "Unreclaimable slab info:").then_some(Self::SlabTitle),

@@ -26,8 +26,9 @@ use wrapped::Wrapped;
 
 use crate::assembler::{Bounds, Lines};
 use crate::line::Line;
+use crate::record::Record;
 use crate::report::Report;
-use crate::source::{Form, LastPrefix, Unwrapped, container_line, unwrap_text};
+use crate::source::{Form, LastPrefix, Unwrapped, container_line, unwrap_inner, unwrap_text};
 use crate::userspace::UserspaceKill;
 
 /// What a log told.
@@ -328,6 +329,16 @@ impl LogReader {
             if text.len() < line.len() {
                 found = self.last_prefix.unwrap_text(text);
             }
+        }
+        if found.stamped
+            && found.record.text.starts_with("{\"")
+            && let Some(inner) = unwrap_inner(&found.record.text)
+        {
+            // What stands nearer to the text knows better.
+            let Record { time, host, .. } = found.record;
+            let record =
+                Record { time: inner.record.time.or(time), host: inner.record.host.or(host), ..inner.record };
+            found = Unwrapped { record, ..inner };
         }
         found.length = line.len();
         found

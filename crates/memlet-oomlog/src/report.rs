@@ -356,8 +356,10 @@ pub enum Ending {
     AlreadyExiting,
     /// Every process was protected.
     NoKillableProcess,
-    /// The kernel panicked instead (`vm.panic_on_oom`, or nothing left to kill).
+    /// The kernel panicked instead (`vm.panic_on_oom`).
     Panic,
+    /// The kernel panicked, since the machine had no process left that it may kill.
+    Deadlock,
 }
 
 /// What was left out to keep memory bounded, counted.
@@ -428,7 +430,7 @@ impl Report {
         match amendment {
             Amendment::GroupKill { path } => self.group_kill = Some(path),
             Amendment::Victim(victim) => self.victims.push(victim),
-            Amendment::Panicked => self.ending = Some(Ending::Panic),
+            Amendment::Panicked => self.ending = Some(Ending::Deadlock),
             Amendment::VictimDropped => self.dropped.victims += 1,
             Amendment::Reaped { pid, left } => {
                 if let Some(victim) = self.victims.iter_mut().find(|victim| victim.pid == pid) {

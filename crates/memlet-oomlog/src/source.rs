@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use crate::record::Record;
 
-pub(crate) use json::unwrap_object;
+pub(crate) use json::{unwrap_inner, unwrap_object};
 pub(crate) use prefix::{LastPrefix, container_line, unwrap_text};
 
 /// A line, taken out of what its source wrote around it.

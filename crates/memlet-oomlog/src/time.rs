@@ -90,7 +90,14 @@ impl WrittenTime<'_> {
         if self.text == later.text {
             return Some(0);
         }
-        Some(later.second()? - self.second()?)
+        let seconds = later.second()? - self.second()?;
+        // Without a year, January seems to come before December.
+        let half_a_year = 183 * 86_400;
+        Some(if self.manner == Manner::Syslog && seconds < -half_a_year {
+            seconds + 366 * 86_400
+        } else {
+            seconds
+        })
     }
 
     /// The second, counted from the same one for all times of this manner; without a year as if it were always the same.
@@ -99,7 +106,9 @@ impl WrittenTime<'_> {
             let (date, _) = self.text.split_once('.').unwrap_or((&self.text, ""));
             return seconds_since_1970(&ctime(&format!("{date} 1972"))?);
         }
-        seconds_since_1970(self.read().as_str())
+        let read = self.read();
+        let with_zone = read.as_str().parse::<Timestamp>().ok().map(Timestamp::as_second);
+        with_zone.or_else(|| seconds_since_1970(read.as_str()))
     }
 }
 
@@ -208,6 +217,8 @@ mod tests {
             (Manner::Ctime, "Fri Nov 22 23:59:59 2024", "Sat Nov 23 00:00:00 2024", Some(1)),
             (Manner::Ctime, "ven. nov. 28 07:26:44 2025", "jeu. nov. 27 07:26:44 2025", Some(-86_400)),
             (Manner::Syslog, "Nov  2 10:01:02", "Nov 12 10:01:03", Some(864_001)),
+            (Manner::Syslog, "Dec 31 23:59:59", "Jan  1 00:00:00", Some(1)),
+            (Manner::Iso, "2024-11-22T10:01:02+00:00", "2024-11-22T11:01:03+01:00", Some(1)),
             (Manner::Syslog, "Nov 2 10:01:02.25", "Nov 2 10:01:02.75", Some(0)),
             (Manner::EpochMicroseconds, "1732269662064130", "1732269663064130", Some(1)),
             (Manner::Ctime, "xx yy 3 05:57:48 2024", "xx yy 4 05:57:48 2024", None),

@@ -318,7 +318,7 @@ fn other_endings() {
     let header = "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=-1000\n";
     for (end, ending) in [
         ("Out of memory and no killable processes...", Ending::NoKillableProcess),
-        ("Kernel panic - not syncing: System is deadlocked on memory", Ending::Panic),
+        ("Kernel panic - not syncing: System is deadlocked on memory", Ending::Deadlock),
         ("Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled", Ending::Panic),
         (
             "Memory cgroup out of memory: OOM victim 7 (x) is already exiting. Skip killing the task",

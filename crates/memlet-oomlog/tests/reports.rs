@@ -225,7 +225,7 @@ fn a_panic_for_want_of_a_victim_is_of_that_report() {
         kernel(4, "Kernel panic - not syncing: System is deadlocked on memory"),
     ];
     let [report] = &reports(&records)[..] else { panic!("one report") };
-    assert_eq!((report.ending, report.victims.len()), (Some(Ending::Panic), 0));
+    assert_eq!((report.ending, report.victims.len()), (Some(Ending::Deadlock), 0));
     let [report] = &reports(&records[..3])[..] else { panic!("one report") };
     assert_eq!(report.ending, Some(Ending::NoKillableProcess));
 }
@@ -532,6 +532,31 @@ fn what_is_far_apart_is_not_joined() {
         reports(&[at(100, header), at(100, "memory: usage 64kB, limit 64kB, failcnt 9"), at(4000, &first)]);
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].victims.len(), found[1].memory), (0, None), "nobody knows which cgroup's that was");
+}
+
+/// A slow console writes each of a hundred members' lines after the last, and may have lost rows of the table.
+#[test]
+fn a_group_may_be_large_and_its_console_slow() {
+    let at = |millis, text: &str| Record {
+        since_boot: Some(Duration::from_millis(millis)),
+        ..Record::of_text(text.to_owned())
+    };
+    let mut records = vec![
+        at(0, "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"),
+        at(0, "memory: usage 64kB, limit 64kB, failcnt 9"),
+        at(0, "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name"),
+        at(0, "[     41]     0    41     2048     1000        0        0             0 hog"),
+        at(0, &format!("{KILLED} 41 (hog) {SIZES}")),
+        at(0, "Tasks in /pod/c are going to be killed due to memory.oom.group set"),
+    ];
+    records
+        .extend((1..100).map(|member| at(20 * member, &format!("{KILLED} {} (hog) {SIZES}", 41 + member))));
+    let found = reports(&records);
+    // Those of whom the table says nothing are kills of their own.
+    assert_eq!((found.len(), found[0].victims.len()), (100, 1));
+    records.remove(3);
+    let found = reports(&records);
+    assert_eq!((found.len(), found[0].victims.len()), (1, 100));
 }
 
 /// A limit of memory and swap together says how much may be swapped, not how much swap there is.

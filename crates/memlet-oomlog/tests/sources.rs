@@ -40,7 +40,7 @@ fn each(lines: &[(&str, &str)], form: impl Fn(usize, &str, &str) -> String) -> S
     lines.iter().enumerate().map(|(number, (time, text))| form(number, time, text) + "\n").collect()
 }
 
-const FORMS: [Form; 55] = [
+const FORMS: [Form; 63] = [
     ("dmesg", |lines| each(lines, |_, time, text| format!("[{time:>12}] {text}"))),
     ("dmesg with callers", |lines| each(lines, |_, time, text| format!("[{time:>12}][ T4711] {text}"))),
     ("dmesg with callers apart", |lines| {
@@ -234,6 +234,46 @@ const FORMS: [Form; 55] = [
             "{{\"data\":{{\"result\":[{{\"stream\":{{\"instance\":\"n1\"}},\"values\":[{}]}}]}}}}\n",
             pairs.join(",")
         )
+    }),
+    ("a console behind a prompt", |lines| {
+        each(lines, |number, time, text| {
+            let prompt = if number % 7 == 0 { "node-7 login: " } else { "" };
+            format!("{prompt}[{time:>12}] {text}")
+        })
+    }),
+    ("Jenkins", |lines| {
+        each(lines, |_, time, text| format!("[2024-11-22T10:01:02.064Z] [{time:>12}] {text}"))
+    }),
+    ("minicom", |lines| each(lines, |_, time, text| format!("[10:01:02.123] [{time:>12}] {text}"))),
+    ("a level before the stamp", |lines| {
+        each(lines, |_, time, text| format!("kern.warn [{time:>12}] {text}"))
+    }),
+    ("a syslog with levels and no host", |lines| {
+        each(lines, |number, _, text| {
+            let level = if number % 2 == 0 { "warn" } else { "info" };
+            format!("Nov 22 10:01:02 kern.{level} kernel: {text}")
+        })
+    }),
+    ("a shipper's label", |lines| {
+        each(lines, |_, _, text| format!("{{\"app\":\"kmsg-reader\",\"message\":{}}}", json(text)))
+    }),
+    ("the journal's objects in a container's log", |lines| {
+        each(lines, |_, _, text| {
+            format!(
+                "2024-11-22T10:01:02.064130123Z stdout F {{\"_TRANSPORT\":\"kernel\",\"_HOSTNAME\":\"n1\",\"MESSAGE\":{}}}",
+                json(text)
+            )
+        })
+    }),
+    ("the journal's objects in docker's", |lines| {
+        each(lines, |_, _, text| {
+            let object =
+                format!("{{\"_TRANSPORT\":\"kernel\",\"_HOSTNAME\":\"n1\",\"MESSAGE\":{}}}\n", json(text));
+            format!(
+                "{{\"log\":{},\"stream\":\"stdout\",\"time\":\"2024-11-22T10:01:02.064130Z\"}}",
+                json(&object)
+            )
+        })
     }),
     ("a mail's quotation", |lines| each(lines, |_, time, text| format!("> > [{time:>12}] {text}"))),
 ];

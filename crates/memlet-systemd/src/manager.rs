@@ -16,7 +16,7 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 /// An answer takes milliseconds; under emulation, and while the machine boots, seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection to systemd, that of the system.
 pub struct Manager {
@@ -82,7 +82,7 @@ impl Manager {
             flag("MemoryAccounting", true),
         ];
         properties.extend(memory.properties());
-        match self.start(name, properties) {
+        match self.start(name, &properties) {
             Err(Error::Refused { name: error, .. }) if error.ends_with(".UnitExists") => {
                 self.set_memory(name, memory)
             }
@@ -104,7 +104,7 @@ impl Manager {
             text("CollectMode", "inactive-or-failed"),
             ("PIDs".to_owned(), Value::Pids(vec![scope.process])),
         ];
-        self.start(scope.name, properties)
+        self.start(scope.name, &properties)
     }
 
     /// Sets a unit's memory until it ends.
@@ -132,11 +132,11 @@ impl Manager {
         }
     }
 
-    fn start(&mut self, unit: &str, properties: Vec<Property>) -> Result<()> {
+    fn start(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
         const METHOD: &str = "StartTransientUnit";
         let none: Vec<Auxiliary> = Vec::new();
         let answer =
-            self.call(METHOD, unit, |call| call.body.push_param4(unit, "replace", &properties, &none))?;
+            self.call(METHOD, unit, |call| call.body.push_param4(unit, "replace", properties, &none))?;
         self.wait_for_job(METHOD, unit, &answer)
     }
 

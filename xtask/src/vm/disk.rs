@@ -10,7 +10,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::folder;
+use super::kernels::MIRROR;
 use super::programs::Programs;
+use super::scenario::System;
 use crate::command::{output_of, root, target};
 use crate::tools::Tools;
 
@@ -29,42 +31,136 @@ const FOLDERS: [&str; 9] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "
 /// The scratch disk's size. It is a file with holes, and nothing of it is kept.
 const SCRATCH_MIB: u32 = 2048;
 
+/// What debootstrap installs where systemd is to run, beside the least that there can be.
+const SYSTEMD_PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,dbus-user-session";
+
+/// Runs the tests once the system is up.
+const TESTS_UNIT: &str = "\
+[Unit]
+Description=Tests of memlet
+After=dbus.socket systemd-logind.service
+
+[Service]
+Type=oneshot
+ExecStart=/bin/busybox sh /run/init in_a_service
+StandardInput=null
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+";
+
+/// Units that take time, and that no test needs.
+const MASKED: [&str; 8] = [
+    "systemd-udev-trigger.service",
+    "systemd-udevd.service",
+    "serial-getty@ttyS0.service",
+    "getty.target",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "fstrim.timer",
+];
+
 /// The disks, as files.
 pub(crate) struct Disks {
-    pub(crate) system: PathBuf,
+    system: PathBuf,
+    /// Where some guest wants it.
+    systemd: Option<PathBuf>,
     pub(crate) scratch: PathBuf,
 }
 
-/// Makes the disks.
-pub(crate) fn make(programs: &Programs, tools: &Tools) -> Result<Disks> {
+impl Disks {
+    /// That which a guest with this system reads.
+    pub(crate) fn of(&self, system: System) -> Result<&Path> {
+        match system {
+            System::Script => Ok(&self.system),
+            System::Systemd => self.systemd.as_deref().context("no disk with systemd was made"),
+        }
+    }
+}
+
+/// Makes the disks; that with systemd only where it is wanted, since it takes most of a minute the first time.
+pub(crate) fn make(programs: &Programs, tools: &Tools, with_systemd: bool) -> Result<Disks> {
     let staging = Staging(folder().join("root"));
     staging.make_empty()?;
-    for program in programs.all() {
-        staging.add_stripped(program)?;
-    }
-    for tool in TOOLS {
-        staging.add_program(&found(tool)?)?;
-    }
-    staging.add_program(&tools.path("kubectl"))?;
-    for name in CHECKOUT {
-        staging.add_tree(&root().join(name))?;
-    }
-    fs::create_dir_all(staging.at(&target().join("tmp")))?;
-    staging.add_tree(Path::new("/etc/containers"))?;
+    staging.fill(programs, tools)?;
     staging.add_busybox_applets()?;
     let system = folder().join("system.ext4");
-    let size = staging.size()?;
-    make_ext4(&system, size + size / 4 + (16 << 20), Some(&staging.0))?;
+    staging.write(&system)?;
+    let systemd = if with_systemd { Some(make_systemd(&staging, programs, tools)?) } else { None };
     let scratch = folder().join("scratch.ext4");
     make_ext4(&scratch, u64::from(SCRATCH_MIB) << 20, None)?;
-    fs::remove_dir_all(&staging.0)?;
-    Ok(Disks { system, scratch })
+    Ok(Disks { system, systemd, scratch })
+}
+
+/// A small Debian of this machine's release, whose libraries are those that the programs were linked with.
+fn make_systemd(staging: &Staging, programs: &Programs, tools: &Tools) -> Result<PathBuf> {
+    let base = folder().join("debian");
+    if !base.exists() {
+        let unfinished = folder().join("debian.unfinished");
+        let _ = fs::remove_dir_all(&unfinished);
+        println!("installing Debian with systemd for a guest");
+        let mut debootstrap = Command::new("debootstrap");
+        debootstrap.arg("--variant=minbase").arg(format!("--include={SYSTEMD_PACKAGES}"));
+        output_of(debootstrap.arg(codename()?).arg(&unfinished).arg(MIRROR))?;
+        let _ = fs::remove_dir_all(unfinished.join("var/cache/apt"));
+        let _ = fs::remove_dir_all(unfinished.join("var/lib/apt/lists"));
+        fs::rename(&unfinished, &base)?;
+    }
+    output_of(Command::new("cp").arg("-a").arg(&base).arg(&staging.0))?;
+    staging.fill(programs, tools)?;
+    staging.add_file(Path::new("/bin/busybox"))?;
+    let units = staging.0.join("etc/systemd/system");
+    fs::write(units.join("memlet-tests.service"), TESTS_UNIT)?;
+    let wanted = units.join("multi-user.target.wants");
+    fs::create_dir_all(&wanted)?;
+    symlink("/etc/systemd/system/memlet-tests.service", wanted.join("memlet-tests.service"))?;
+    for unit in MASKED {
+        let mask = units.join(unit);
+        let _ = fs::remove_file(&mask);
+        symlink("/dev/null", mask)?;
+    }
+    // Not the first boot, at which systemd would ask for a name, a language and a password.
+    fs::write(staging.0.join("etc/machine-id"), "5f1d9a7e3b0c4d2e8a6f7b1c9d3e5a70\n")?;
+    let file = folder().join("systemd.ext4");
+    staging.write(&file)?;
+    Ok(file)
+}
+
+/// The release of Debian that this machine runs.
+fn codename() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release")?;
+    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    name.map(|name| name.trim_matches('"').to_owned()).context("/etc/os-release names no release of Debian")
 }
 
 /// The folder that becomes the disk.
 struct Staging(PathBuf);
 
 impl Staging {
+    /// Adds the program, its tests, and what these call and read.
+    fn fill(&self, programs: &Programs, tools: &Tools) -> Result<()> {
+        for program in programs.all() {
+            self.add_stripped(program)?;
+        }
+        for tool in TOOLS {
+            self.add_program(&found(tool)?)?;
+        }
+        self.add_program(&tools.path("kubectl"))?;
+        for name in CHECKOUT {
+            self.add_tree(&root().join(name))?;
+        }
+        fs::create_dir_all(self.at(&target().join("tmp")))?;
+        self.add_tree(Path::new("/etc/containers"))
+    }
+
+    /// Makes the disk of it, and forgets it.
+    fn write(&self, disk: &Path) -> Result<()> {
+        let size = self.size()?;
+        make_ext4(disk, size + size / 4 + (16 << 20), Some(&self.0))?;
+        Ok(fs::remove_dir_all(&self.0)?)
+    }
+
     /// An empty system, with the links of this machine's merged /usr.
     fn make_empty(&self) -> Result<()> {
         match fs::remove_dir_all(&self.0) {

@@ -12,7 +12,7 @@ use super::disk::found;
 use super::kernels::Kernel;
 use super::modules;
 use super::programs::Programs;
-use super::scenario::{Cgroups, Scenario, Swap};
+use super::scenario::{Cgroups, Scenario, Swap, System};
 use crate::command::target;
 use crate::tools::Tools;
 
@@ -77,12 +77,17 @@ impl Guest<'_> {
             Swap::Disk(mib) => ("disk", mib),
             Swap::Zram(mib) => ("zram", mib),
         };
+        let system = match self.scenario.system {
+            System::Script => "script",
+            System::Systemd => "systemd",
+        };
         let [disk, scratch, swap_disk] = DISKS;
         let modules = modules.join(" ");
         let target_tmp = target().join("tmp").display().to_string();
         let tools = self.tools.path("").display().to_string();
         format!(
             "MODULES='{modules}'\nDISK={disk}\nSCRATCH={scratch}\nSWAP_DISK={swap_disk}\nCGROUPS={cgroups}\nSWAP={swap}\n\
+             SYSTEM={system}\n\
              SWAP_MIB={swap_mib}\nPATIENCE={PATIENCE}\nTOOLS='{tools}'\nTARGET_TMP='{target_tmp}'\n"
         )
     }

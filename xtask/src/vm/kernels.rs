@@ -31,7 +31,7 @@ pub(crate) const NEW: Source = Source { name: "new", suites: &["trixie-backports
 
 /// Depends on whichever kernel is a suite's newest, for machines without hardware.
 const NEWEST: &str = "linux-image-cloud-amd64";
-const MIRROR: &str = "http://deb.debian.org/debian";
+pub(crate) const MIRROR: &str = "http://deb.debian.org/debian";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// A suite's index younger than this is not asked for again.
 const FRESH: Duration = Duration::from_hours(12);

@@ -114,7 +114,7 @@ impl Files {
         command.args(["-serial", "chardev:console", "-device", "virtio-serial-pci"]);
         command.arg("-chardev").arg(format!("file,id=results,path={}", self.results.display()));
         command.args(["-device", "virtserialport,chardev=results,name=memlet.results"]);
-        disk(&mut command, "system", &disks.system, "readonly=on");
+        disk(&mut command, "system", disks.of(scenario.system)?, "readonly=on");
         // What is written goes to a file that qemu deletes at once.
         disk(&mut command, "scratch", &disks.scratch, "snapshot=on");
         if let Some(swap) = &self.swap {

@@ -17,6 +17,7 @@ pub(crate) struct Scenario {
     pub(crate) command_line: &'static str,
     pub(crate) cgroups: Cgroups,
     pub(crate) swap: Swap,
+    pub(crate) system: System,
     pub(crate) runs: &'static [Run],
     pub(crate) end: End,
     /// A guest that takes longer hangs, and is ended.
@@ -57,6 +58,16 @@ pub(crate) enum Cgroups {
     V1,
     /// Memory and most others on v1, with the unified hierarchy beside them, as systemd mounts it.
     Hybrid,
+}
+
+/// What runs as the guest's first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum System {
+    /// A script, and nothing but what the tests call.
+    Script,
+    /// Debian's systemd, with its D-Bus. It mounts the cgroups; the tests are a service, and tell memlet to let systemd make
+    /// the cgroups of Pods.
+    Systemd,
 }
 
 /// Where the guest swaps to.
@@ -136,6 +147,7 @@ const PLAIN: Scenario = Scenario {
     command_line: "",
     cgroups: Cgroups::V2,
     swap: Swap::None,
+    system: System::Script,
     runs: &[],
     end: End::Done,
     patience: Duration::from_mins(8),
@@ -196,6 +208,14 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "v2-rules",
         memory_mib: 2048,
         runs: &[only(Program::EndToEnd, &["oom-kill-mode:", "memory files:", "machine: a Guaranteed"])],
+        patience: LONG,
+        ..PLAIN
+    },
+    Scenario {
+        name: "systemd",
+        memory_mib: 2048,
+        system: System::Systemd,
+        runs: &[KILLS, only(Program::EndToEnd, &["systemd:"])],
         patience: LONG,
         ..PLAIN
     },

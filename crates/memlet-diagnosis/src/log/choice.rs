@@ -65,7 +65,7 @@ fn why_unknown(report: &Report, why: Obstacle) -> String {
         Obstacle::NoKill => match report.ending {
             Some(Ending::AlreadyExiting) => "nothing was killed: the chosen process was on its way out",
             Some(Ending::NoKillableProcess) => "nothing was killed: every process there is protected",
-            Some(Ending::Panic) => "nothing was chosen: the kernel panicked",
+            Some(Ending::Panic | Ending::Deadlock) => "nothing was chosen: the kernel panicked",
             _ => "the end of the report is not in the log",
         }
         .to_owned(),
@@ -143,7 +143,10 @@ fn capitalised(text: &str) -> String {
 
 fn highest(report: &Report, victim: Pid) -> Option<String> {
     let ranking = report.ranking();
-    let chosen = ranking.iter().find(|ranked| ranked.pid == victim).or_else(|| ranking.first())?;
+    // Of a child that was killed in its parent's place the score says nothing.
+    let scored_pid = report.scored.as_ref().map(|scored| scored.pid);
+    let of = |pid: Pid| ranking.iter().find(|ranked| ranked.pid == pid);
+    let chosen = scored_pid.and_then(of).or_else(|| of(victim)).or_else(|| ranking.first())?;
     let mut text = if ranking.len() == 1 {
         let listed = report.tasks.len() as u64;
         match listed {

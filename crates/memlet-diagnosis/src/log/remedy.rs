@@ -39,9 +39,9 @@ pub(super) fn of(scene: Scene<'_>) -> Option<Advice> {
         return Some(Advice::new("nothing: the kill was asked for, and memory need not have been short"));
     }
     match scene.report.ending {
-        Some(Ending::Panic) => {
+        Some(ending @ (Ending::Panic | Ending::Deadlock)) => {
             let mut advice = machine::advice(scene);
-            advice.text.push_str(if scene.nothing_was_left() {
+            advice.text.push_str(if ending == Ending::Deadlock {
                 ". Nothing was left that the kernel may kill, so it panicked: let it kill something there \
                  (oom_score_adj above -1000)"
             } else {

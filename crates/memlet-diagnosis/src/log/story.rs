@@ -82,7 +82,7 @@ pub(super) fn summary(scene: Scene<'_>) -> String {
     let instead = match report.ending {
         _ if !report.victims.is_empty() => "",
         Some(Ending::NoKillableProcess) => ", and found no process that it may kill",
-        Some(Ending::Panic) => ", and the kernel panicked",
+        Some(Ending::Panic | Ending::Deadlock) => ", and the kernel panicked",
         Some(Ending::AlreadyExiting) => ", and the process that it chose was already ending",
         _ => "; whom it killed is not in the log",
     };

@@ -30,6 +30,8 @@ pub(super) struct Draft {
     saw_task_in: bool,
     /// `Memory cgroup stats for …: cache:…`: figures of the cgroups one by one, to be added up.
     saw_stats_of: bool,
+    /// One of them was not of a cgroup below the first.
+    saw_stats_beside: bool,
 }
 
 /// How far the report has come: its parts follow each other in this order.
@@ -245,10 +247,14 @@ impl Draft {
     /// Adds up the cgroups below the limit: each line tells one cgroup's own.
     fn take_stats_of(&mut self, of: &str, stats: &str, bounds: &Bounds) {
         let report = &mut self.report;
-        if !self.saw_stats_of {
-            report.stats_for = Some(path(of));
-            self.saw_stats_of = true;
+        match &report.stats_for {
+            Some(first) if self.saw_stats_of => {
+                self.saw_stats_beside |=
+                    of.strip_prefix(first.as_str()).is_none_or(|below| !below.starts_with('/'));
+            }
+            _ => report.stats_for = Some(path(of)),
         }
+        self.saw_stats_of = true;
         for (key, bytes) in kilobytes_by_name(stats) {
             if let Some(sum) = report.stats.get_mut(key) {
                 *sum = sum.saturating_add(bytes.get());
@@ -380,7 +386,10 @@ impl Draft {
             // Figures of the machine came from some other message in between.
             report.machine = None;
             // The statistics are those of the cgroup whose limit was hit.
-            report.oom_memcg = report.oom_memcg.take().or_else(|| report.stats_for.clone());
+            // Where they stand cgroup by cgroup, the first is, unless the log begins amid them.
+            let is_first = !self.saw_stats_beside || report.memory.is_some();
+            let of_stats = report.stats_for.clone().filter(|_| is_first);
+            report.oom_memcg = report.oom_memcg.take().or(of_stats);
         }
         if ending.is_none()
             && let Some(Chosen { pid, comm, uid }) = report.chosen.clone()

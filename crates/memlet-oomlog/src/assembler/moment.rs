@@ -13,8 +13,10 @@ pub(super) struct Moment {
     time: Option<WrittenTime<'static>>,
 }
 
-/// The records of several CPUs are not quite in order, and a clock that is set may step back a little.
+/// The records of several CPUs are not quite in order.
 const STEP_BACK: i64 = 2;
+/// A clock on the wall is set now and then, by an hour twice a year, and shippers do not keep the order of records.
+const SET_BACK: i64 = 2 * 3600;
 
 impl Moment {
     pub(super) fn of(record: &Record<'_>) -> Self {
@@ -36,21 +38,21 @@ impl Moment {
     /// Whether the record was written more than `within` later, or before this: after another boot, in another log.
     /// Where nothing tells, it was not.
     pub(super) fn is_far_from(&self, record: &Record<'_>, within: Duration) -> bool {
-        let seconds = match (self.since_boot, record.since_boot, &self.time, &record.time) {
+        let (seconds, back) = match (self.since_boot, record.since_boot, &self.time, &record.time) {
             (Some(own), Some(other), ..) => {
                 if let Some(later) = other.checked_sub(own) {
                     return later > within;
                 }
-                -i64::try_from(own.saturating_sub(other).as_secs()).unwrap_or(i64::MAX)
+                (-i64::try_from(own.saturating_sub(other).as_secs()).unwrap_or(i64::MAX), STEP_BACK)
             }
             (_, _, Some(own), Some(other)) if own.manner == other.manner => {
-                own.seconds_before(other).unwrap_or(0)
+                (own.seconds_before(other).unwrap_or(0), SET_BACK)
             }
             _ => return false,
         };
         // Whole seconds may hide nearly one.
         let most = i64::try_from(within.as_secs()).unwrap_or(i64::MAX).saturating_add(1);
-        seconds < -STEP_BACK || seconds > most
+        seconds < -back || seconds > most
     }
 }
 

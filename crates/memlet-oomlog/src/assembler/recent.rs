@@ -61,7 +61,11 @@ impl Recents {
             group: false,
             found_none: report.ending == Some(Ending::NoKillableProcess),
             closed: false,
-            domain: report.tasks.iter().map(|task| task.pid).collect(),
+            domain: if report.dropped.is_nothing() {
+                report.tasks.iter().map(|task| task.pid).collect()
+            } else {
+                Vec::new()
+            },
         });
     }
 
@@ -102,11 +106,15 @@ impl Recents {
     ) -> Joined {
         let caller = record.caller.as_deref();
         let Some(recent) = self.newest(caller).filter(|recent| recent.group) else { return Joined::NoMember };
-        let is_late = recent.last.is_far_from(record, GROUP_KILL_LASTS);
-        if is_late || !(recent.domain.is_empty() || recent.domain.contains(&killed.pid)) {
+        if recent.last.is_far_from(record, GROUP_KILL_LASTS) {
             recent.group = false;
             return Joined::NoMember;
         }
+        if !(recent.domain.is_empty() || recent.domain.contains(&killed.pid)) {
+            return Joined::NoMember;
+        }
+        // A slow console takes its time for each.
+        recent.last.set(record);
         if recent.pids.contains(&killed.pid) {
             return Joined::KnownMember;
         }

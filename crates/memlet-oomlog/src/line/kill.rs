@@ -88,7 +88,8 @@ pub(super) fn kill(text: &str) -> Option<Line<'_>> {
         } else if let Some(why) = text.strip_prefix("Kernel panic - not syncing: ")
             && ["Out of memory", "System is deadlocked on memory"].iter().any(|words| why.starts_with(words))
         {
-            Ending::Panic
+            let by_setting = why.contains("panic_on_oom");
+            if by_setting { Ending::Panic } else { Ending::Deadlock }
         } else {
             return None;
         };
@@ -333,7 +334,11 @@ mod tests {
                 "Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled",
                 Line::End(Ending::Panic),
             ),
-            ("Kernel panic - not syncing: System is deadlocked on memory", Line::End(Ending::Panic)),
+            ("Kernel panic - not syncing: System is deadlocked on memory", Line::End(Ending::Deadlock)),
+            (
+                "Kernel panic - not syncing: Out of memory and no killable processes...",
+                Line::End(Ending::Deadlock),
+            ),
         ] {
             assert_eq!(Line::parse(text), Some(line));
         }

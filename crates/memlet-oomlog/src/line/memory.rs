@@ -143,9 +143,20 @@ pub(super) fn node(text: &str) -> Option<Line<'_>> {
     is_zone.then_some(Line::Machine(Machine::Zone(text)))
 }
 
+/// `Normal free:…`, as kernels without NUMA have it.
+pub(super) fn bare_zone(text: &str) -> Option<Line<'_>> {
+    let (name, rest) = text.split_once(' ')?;
+    let is_zone =
+        ["DMA", "DMA32", "Normal", "HighMem", "Movable"].contains(&name) && rest.starts_with("free:");
+    is_zone.then_some(Line::Machine(Machine::Zone(text)))
+}
+
 /// The zone of [`Machine::Zone`].
 pub fn zone(text: &str) -> Option<Zone> {
-    let (node, rest) = number(text.strip_prefix("Node ")?)?;
+    let (node, rest) = match text.strip_prefix("Node ") {
+        Some(rest) => number(rest)?,
+        None => (0, text),
+    };
     let (name, rest) = rest.trim_start_matches(' ').split_once(' ')?;
     let mut zone = Zone { node, name: name.to_owned(), ..Zone::default() };
     // What is kept stands first but for the last, which is among the first twenty.
@@ -249,6 +260,9 @@ mod tests {
             [read.free, read.min, read.low, read.high, read.managed].map(kib),
             [Some(44), Some(45), Some(56), Some(67), Some(8)]
         );
+        let bare = "Normal free:29116kB min:3072kB low:3840kB high:4608kB managed:1004kB";
+        assert_eq!(Line::parse(bare), Some(Line::Machine(Machine::Zone(bare))));
+        assert_eq!(zone(bare).map(|zone| (zone.node, zone.name)), Some((0, "Normal".to_owned())));
         assert_eq!(Line::parse("Node 0 active_anon:4kB inactive_anon:8kB"), None);
         let read = slab("kmalloc-8k           12328KB      12352KB").unwrap();
         assert_eq!(

@@ -38,6 +38,10 @@ struct Host {
     name: Option<Box<str>>,
     assembler: Assembler,
     last_line: u64,
+    /// How many records it has written.
+    records: u32,
+    /// Its name is what stood before its first record, not a host's.
+    by_stream: bool,
     amid: bool,
     /// The process of the last line, if that was a kill.
     killed: Option<Pid>,
@@ -85,9 +89,9 @@ impl Hosts {
         bytes: u64,
         pending: &mut Pending,
     ) -> bool {
-        let index = self.of(found);
+        let index = self.of(found, lines.0);
         let host = &mut self.all[index];
-        host.last_line = lines.1;
+        (host.last_line, host.records) = (lines.1, host.records.saturating_add(1));
         if let Some(kill) = userspace::read(found, lines.0) {
             // The machine is the one that the log named last.
             pending.add_userspace(kill, bytes);
@@ -129,8 +133,13 @@ impl Hosts {
         }
     }
 
-    fn of(&mut self, found: &Unwrapped<'_>) -> usize {
-        let name = found.record.host.as_deref().or(found.stream.as_deref());
+    fn of(&mut self, found: &Unwrapped<'_>, line: u64) -> usize {
+        let host = found.record.host.as_deref();
+        let stream = found.stream.as_deref().filter(|stream| host.is_none() && self.is_stream(stream, line));
+        let name = host.or(stream);
+        if name.is_none() && found.stamped && self.was_no_stream(line) {
+            return self.current;
+        }
         let known = self.all.get(self.current);
         // A broken line has no host, and is of the machine that was named last.
         if let Some(known) = known
@@ -142,15 +151,50 @@ impl Hosts {
             Some(name) => self.by_name.get(name).copied(),
             None => self.all.iter().position(|host| host.name.is_none()),
         };
-        self.current = index.unwrap_or_else(|| self.add(name));
+        self.current = index.unwrap_or_else(|| self.add(name, host.is_none()));
         self.current
     }
 
-    fn add(&mut self, name: Option<&str>) -> usize {
+    /// Whether what stands before a record is the name of one log among several. On a console a record may come behind a
+    /// prompt, amid the records of the only log.
+    fn is_stream(&self, name: &str, line: u64) -> bool {
+        self.by_name.contains_key(name)
+            || !self.all.iter().any(|host| host.name.is_none() && host.amid && host.last_line + 1 == line)
+    }
+
+    /// The record before, whose name came for the first time, was behind a prompt, for this one has no name: both are of the
+    /// same log.
+    fn was_no_stream(&mut self, line: u64) -> bool {
+        let nameless = self.all.iter().position(|host| host.name.is_none());
+        let Some(last) = self.all.get_mut(self.current) else { return false };
+        if last.name.is_none() || last.records != 1 || last.last_line + 1 != line || !last.by_stream {
+            return false;
+        }
+        if nameless.is_some_and(|nameless| self.all[nameless].amid) {
+            return false;
+        }
+        if let Some(name) = self.all[self.current].name.take() {
+            self.by_name.remove(&name);
+        }
+        if let Some(nameless) = nameless {
+            self.all[nameless].name = Some("".into());
+        }
+        true
+    }
+
+    fn add(&mut self, name: Option<&str>, by_stream: bool) -> usize {
         let mut assembler = Assembler::with_bounds(self.bounds);
         assembler.number_from(self.begun * RANGE);
         self.begun += 1;
-        let host = Host { name: name.map(Box::from), assembler, last_line: 0, amid: false, killed: None };
+        let host = Host {
+            name: name.map(Box::from),
+            assembler,
+            last_line: 0,
+            records: 0,
+            by_stream,
+            amid: false,
+            killed: None,
+        };
         let oldest = (self.all.len() >= MOST_HOSTS)
             .then(|| (0..self.all.len()).filter(|index| !self.all[*index].amid))
             .and_then(|idle| idle.min_by_key(|index| self.all[*index].last_line));

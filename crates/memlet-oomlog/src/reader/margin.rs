@@ -39,7 +39,7 @@ impl Margin {
         }
         if let Some((number, rest)) = numbered(text) {
             let follows = self.number.is_some_and(|last| last.checked_add(1) == Some(number));
-            if follows || (!says_something(text) && is_of_report(rest.trim_start_matches(BLANKS))) {
+            if follows || (!says_something(text) && begins_numbers(text, rest)) {
                 self.number = Some(number);
                 return self.off_blanks(rest);
             }
@@ -61,7 +61,8 @@ impl Margin {
             return Some(rest);
         }
         let word = &text[..text.find(' ')?];
-        let files = word.match_indices(MARKS).map(|(at, _)| &text[..at]).filter(|file| {
+        // A dash is the mark of lines around a find, and stands in names.
+        let files = word.match_indices(':').map(|(at, _)| &text[..at]).filter(|file| {
             behind(file).is_some_and(|rest| match Line::parse(rest) {
                 // A process may be called nearly anything.
                 Some(Line::Invoked(_)) => looks_like_file(file),
@@ -108,10 +109,23 @@ fn numbered(text: &str) -> Option<(u64, &str)> {
 
 /// Whether a word is rather the name of a log than of a process.
 fn looks_like_file(word: &str) -> bool {
+    let name = word.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '_'));
     word.starts_with(['/', '.'])
-        || [".log", ".txt", ".out", "messages", "syslog", "dmesg", "kern."]
-            .iter()
-            .any(|part| word.contains(part))
+        || [".log", ".txt", ".out"].iter().any(|part| word.contains(part))
+        || ["messages", "syslog", "dmesg", "kern"].contains(&name)
+}
+
+/// Whether a number before what is a line of a report is that of the line, not the beginning of a name.
+fn begins_numbers(text: &str, rest: &str) -> bool {
+    let line = rest.trim_start_matches(BLANKS);
+    if !matches!(Line::parse(line), Some(Line::Invoked(_))) {
+        return is_of_report(line);
+    }
+    let is_padded = text.starts_with(BLANKS);
+    let number = text.trim_start_matches(BLANKS);
+    let mark = number.trim_start_matches(|c: char| c.is_ascii_digit());
+    is_padded
+        || (!number.starts_with('0') && mark.starts_with([':', '\t', '.', '|']) || mark.starts_with(" |"))
 }
 
 /// Whether a line is one of a report by itself, whatever stands around it.
@@ -159,14 +173,13 @@ mod tests {
         for lines in [
             off(number(|n, line| format!("{n:6}\t{line}"))),
             off(number(|n, line| format!("{n}:{line}"))),
-            off(number(|n, line| format!("{n}-{line}"))),
             off(number(|n, line| format!("{n:7} {line}"))),
             off(number(|n, line| format!("{n} | {line}"))),
             off(number(|n, line| format!("    {n}. {line}"))),
             off(REPORT.iter().map(|line| format!("    {line}"))),
             off(REPORT.iter().map(|line| format!("\t{line}"))),
             off(REPORT.iter().map(|line| format!("/var/log/kern.log:{line}"))),
-            off(number(|n, line| format!("dmesg-1.txt-{n}-{line}"))),
+            off(number(|n, line| format!("dmesg-1.txt:{n}:{line}"))),
             off(REPORT.iter().map(|line| (*line).to_owned())),
         ] {
             assert_eq!(lines, REPORT);
@@ -175,7 +188,16 @@ mod tests {
 
     #[test]
     fn what_is_no_margin_stays() {
-        for comm in ["rs:main Q:Reg", "kworker/u8:2", "oom02:4583", "runc:[2:INIT]"] {
+        for comm in [
+            "syslog-ng",
+            "01-cpu-hotplug",
+            "dmesg-watch",
+            "12-worker",
+            "rs:main Q:Reg",
+            "kworker/u8:2",
+            "oom02:4583",
+            "runc:[2:INIT]",
+        ] {
             let text =
                 format!("{comm} invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0");
             assert_eq!(Margin::default().off(&text), text);

@@ -23,9 +23,12 @@ impl Trailer {
         if let Some((_, rest)) = text.split_once(HEADER) {
             let behind = rest.rsplit_once("adj=").map(|(_, adj)| adj.trim_start_matches(['-', ' ']));
             let mark = behind.map(|adj| adj.trim_start_matches(|c: char| c.is_ascii_digit()));
-            mark.filter(|mark| mark.len() <= LONGEST && !mark.contains(char::is_alphanumeric))
-                .unwrap_or_default()
-                .clone_into(&mut self.0);
+            // `^M$` is what `cat -A` makes of Windows' line ends.
+            mark.filter(|mark| {
+                mark.len() <= LONGEST && (*mark == "^M$" || !mark.contains(char::is_alphanumeric))
+            })
+            .unwrap_or_default()
+            .clone_into(&mut self.0);
         }
         if let Some(rest) = text.strip_suffix(self.0.as_str()).filter(|rest| rest.len() < text.len()) {
             let length = rest.len();

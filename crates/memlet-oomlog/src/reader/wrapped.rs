@@ -59,6 +59,8 @@ struct Begun {
     pieces: usize,
     /// The last piece is as long as all lines that are broken: the next goes on right behind it.
     is_full: bool,
+    /// It says all that such a line does, unless its last number goes on.
+    is_whole: bool,
     /// The text after the last piece that made it say more, and where that piece is.
     best: (String, Lines),
 }
@@ -76,8 +78,12 @@ impl Wrapped {
             && begun.pieces < MOST_PIECES
             && begun.found.record.text.len() + found.record.text.len() < LONGEST
             && !found.record.text.trim().is_empty()
-            && if begun.is_full {
+            && if is_number(&found.record.text) {
+                true
+            } else if begun.is_full {
                 begun.goes_on_with(&found.record.text)
+            } else if begun.is_whole {
+                false
             } else {
                 begun.found.record.text.trim().is_empty() || !stands_alone(&found.record.text)
             };
@@ -88,7 +94,9 @@ impl Wrapped {
     pub(super) fn is_beginning(&self, found: &Unwrapped<'_>, line: Option<&Line<'_>>) -> bool {
         found.record.is_from_kernel()
             && (self.wants_more(line, &found.record.text, found.stamped)
-                || line.is_some() && found.stamped && self.width.is_full(found.length))
+                || line.is_some()
+                    && found.stamped
+                    && (self.width.is_full(found.length) || ends_in_digit(&found.record.text)))
     }
 
     /// Begins with `found`, or joins it with what was begun. Returns what is whole.
@@ -96,14 +104,19 @@ impl Wrapped {
         let Some(mut begun) = self.begun.take() else {
             let best = (found.record.text.clone().into_owned(), lines);
             let is_full = found.stamped && self.width.is_full(found.length);
-            self.begun = Some(Begun { found: found.into_owned(), lines, pieces: 0, is_full, best });
+            let line = Line::parse(&found.record.text);
+            let is_whole = !self.wants_more(line.as_ref(), &found.record.text, found.stamped);
+            self.begun = Some(Begun { found: found.into_owned(), lines, pieces: 0, is_full, is_whole, best });
             return None;
         };
-        let text = joined(&begun.found.record.text, &found.record.text, begun.is_full);
+        // The rest of a number.
+        let is_rest = ends_in_digit(&begun.found.record.text) && is_number(&found.record.text);
+        let is_close = begun.is_full || is_rest;
+        let text = joined(&begun.found.record.text, &found.record.text, is_close);
         begun.lines.1 = lines.1;
         begun.pieces += 1;
         let (before, now) = (quality(&begun.best.0), quality(&text));
-        if now > before || (begun.is_full && now == before) {
+        if now > before || (is_close && now == before) {
             begun.best = (text.clone(), begun.lines);
         }
         if now > before && begun.pieces == 1 {
@@ -149,7 +162,8 @@ impl Wrapped {
                 .as_ref()
                 .is_some_and(|(columns, header)| text.len() < *header && columns.want_more_than(row)),
             Some(Line::StatsOf { stats, .. }) => !stats.contains("unevictable:"),
-            Some(Line::StatsFor { .. } | Line::Torn(_)) => true,
+            // A path may be broken anywhere.
+            Some(Line::StatsFor { .. } | Line::Torn(_) | Line::TaskIn { .. }) => true,
             Some(_) => false,
             None => {
                 (stamped && text.trim_ascii().is_empty())
@@ -171,6 +185,16 @@ impl Begun {
             Some(_) => false,
         }
     }
+}
+
+fn ends_in_digit(text: &str) -> bool {
+    text.ends_with(|last: char| last.is_ascii_digit())
+}
+
+/// Whether a line is nothing but digits: the rest of a number that was broken, and no longer than one.
+fn is_number(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// How lines of a report begin that say nothing before they are whole.
@@ -250,6 +274,7 @@ fn quality(text: &str) -> usize {
         Some(Line::TasksHeader(columns)) => 2 + columns.known(),
         Some(Line::TaskRow(_)) => 2 + text.split_ascii_whitespace().count(),
         Some(Line::StatsOf { stats, .. }) => 3 + stats.split_ascii_whitespace().count(),
+        Some(Line::TaskIn { oom_memcg, .. }) if !oom_memcg.contains(' ') => 3 + oom_memcg.len(),
         Some(Line::Cpu(read)) => 2 + said(&[read.kernel.is_some(), text.contains(" #")]),
         Some(_) => 2,
     }

@@ -39,8 +39,11 @@ const HOSTS: [&str; 9] = [
 ];
 /// Objects in which the host may be, one level down.
 const AROUND_HOSTS: [&str; 6] = ["jsonPayload", "kubernetes", "host", "labels", "resource", "agent"];
-/// Names under which applications say who they are, which no shipper of the kernel's log writes.
-const APPLICATIONS: [&str; 5] = ["app", "application", "logger", "logger_name", "loggerName"];
+/// Names under which applications' own libraries for logging say who they are.
+const LOGGERS: [&str; 3] = ["logger", "logger_name", "loggerName"];
+/// Names under which they say so beside a level; alone, these are labels that shippers add to whatever they ship.
+const APPLICATIONS: [&str; 2] = ["app", "application"];
+const LEVELS: [&str; 4] = ["level", "severity", "lvl", "loglevel"];
 /// More lines than any message holds that is one.
 const MOST_LINES: usize = 65_536;
 
@@ -54,6 +57,16 @@ pub(crate) fn unwrap_object(object: &Map<String, Value>) -> Option<Vec<Unwrapped
         return Some(vec![Unwrapped { record, form: Form::Json, stamped: true, ..Unwrapped::default() }]);
     }
     Some(text.lines().take(MOST_LINES).map(|line| outer.unwrap(line)).collect())
+}
+
+/// The record in a text that is an object itself, as a journal's entry is in the log of whoever ships it.
+pub(crate) fn unwrap_inner(text: &str) -> Option<Unwrapped<'static>> {
+    let text = text.trim_ascii();
+    if !(text.starts_with("{\"") && text.ends_with('}')) {
+        return None;
+    }
+    let Ok(Value::Object(object)) = serde_json::from_str(text) else { return None };
+    unwrap_object(&object)?.into_iter().next()
 }
 
 /// What the object says of its text.
@@ -97,12 +110,16 @@ impl Outer {
             level: priority.and_then(|priority| u32::try_from(priority).ok()).map(Level::of_priority),
             is_kernels: transport == Some("kernel"),
             tag,
-            application: find(object, &APPLICATIONS, &[], text_of).filter(|name| name != "kernel"),
+            application: application(object).filter(|name| name != "kernel"),
         }
     }
 
-    /// A line of the text, which may have a source's prefix of its own.
+    /// A line of the text, which may have a source's prefix of its own, or be an object itself.
     fn unwrap(&self, line: &str) -> Unwrapped<'static> {
+        if let Some(inner) = unwrap_inner(line) {
+            let record = self.record(inner.record);
+            return Unwrapped { record, ..inner };
+        }
         let inner = unwrap_text(line);
         let outer_tag = self.tag.as_ref().or(self.application.as_ref().filter(|_| !inner.stamped));
         let is_users = outer_tag.is_some();
@@ -125,6 +142,13 @@ impl Outer {
             ..record
         }
     }
+}
+
+/// The application that wrote an object of its own.
+fn application(object: &Map<String, Value>) -> Option<String> {
+    let has_level = || LEVELS.iter().any(|key| object.get(*key).is_some_and(Value::is_string));
+    find(object, &LOGGERS, &[], text_of)
+        .or_else(|| find(object, &APPLICATIONS, &[], text_of).filter(|_| has_level()))
 }
 
 /// The value under the first of `keys` that is there and has the right shape, here or in an object `around` it.
@@ -234,7 +258,11 @@ mod tests {
             assert_eq!(found.tag.as_deref(), Some("systemd-oomd"));
             assert!(!found.record.is_from_kernel());
         }
-        for json in [r#"{"app":"shipper","msg":"<4>[    1.000000] x"}"#, r#"{"app":"kernel","msg":"x"}"#] {
+        for json in [
+            r#"{"app":"shipper","msg":"<4>[    1.000000] x"}"#,
+            r#"{"app":"kernel","level":"warn","msg":"x"}"#,
+            r#"{"app":"kmsg-reader","msg":"x"}"#,
+        ] {
             assert!(one(json).record.is_from_kernel(), "{json}");
         }
     }

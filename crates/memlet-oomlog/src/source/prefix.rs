@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::word::{
-    FACILITIES, behind_structured_data, is_facility, is_host, is_relative, places, split_word, stream, tag,
+    behind_structured_data, facility_and_level, is_facility, is_host, is_relative, places, split_word,
+    stream, tag,
 };
 use super::{Form, USER, Unwrapped, stamp};
 use crate::record::{Level, Record};
@@ -233,6 +234,8 @@ impl<'a> Prefix<'a> {
             record.time = Some(WrittenTime::new(Manner::Ctime, inside));
         } else if stamp::iso(inside) == Some(inside.len()) {
             record.time = Some(WrittenTime::new(Manner::Iso, inside));
+        } else if stamp::clock(inside.as_bytes()) == Some(inside.len()) {
+            // A terminal program's own.
         } else if inside.starts_with("pod/") && after.starts_with(' ') {
             self.found.stream = Some(inside.into());
             self.rest = &after[1..];
@@ -260,7 +263,14 @@ impl<'a> Prefix<'a> {
             self.found.record.host = Some(host.into());
             self.rest = text;
         }
-        self.reading = Reading::Text;
+        // A console's own time before the kernel's.
+        let is_stamp = self.found.record.since_boot.is_none()
+            && self
+                .rest
+                .strip_prefix('[')
+                .and_then(stamp::seconds)
+                .is_some_and(|(_, rest)| rest.starts_with(']'));
+        self.reading = if is_stamp { Reading::KernelStamp } else { Reading::Text };
     }
 
     /// `[ T123]` or `[   C0]`, right behind the time or one blank away.
@@ -384,7 +394,10 @@ impl<'a> Prefix<'a> {
     /// `10.200.70.91: ` before a facility, as `talosctl dmesg` has it.
     fn take_node(&mut self) -> bool {
         let (node, rest) = split_word(self.rest);
-        let Some(node) = node.strip_suffix(':').filter(|node| is_host(node) && is_facility(rest)) else {
+        // A search's number before an IPv4 address is none of an IPv6 one's.
+        let is_numbered = node.contains('.') && node.trim_end_matches(':').contains(':');
+        let node = node.strip_suffix(':').filter(|node| is_host(node) && is_facility(rest) && !is_numbered);
+        let Some(node) = node else {
             return false;
         };
         self.found.record.host = Some(node.into());
@@ -456,19 +469,24 @@ impl<'a> Prefix<'a> {
     /// `HOST TAG: `, or `TAG: ` alone; `BusyBox` has `HOST kern.info TAG: `.
     fn take_host_and_tag(&mut self) {
         let (first, rest) = split_word(self.rest);
-        if let Some(tag) = tag(first) {
+        if let Some(tag) = tag(first).filter(|_| is_tag(first, rest)) {
             self.note_tag(tag);
             self.rest = rest;
             return;
         }
         let (mut second, mut text) = split_word(rest);
+        if let Some((_, text)) = facility_and_level(first)
+            .map(|facility| (facility, rest))
+            .filter(|(facility, _)| *facility == "kern" && second == "kernel:")
+        {
+            // No host stands before them.
+            self.rest = text;
+            return self.take_host_and_tag();
+        }
         if !is_host(first) {
             return;
         }
-        if let Some((facility, _)) = second
-            .split_once('.')
-            .filter(|(facility, level)| FACILITIES.contains(facility) && Level::of_name(level).is_some())
-        {
+        if let Some(facility) = facility_and_level(second) {
             if facility != "kern" {
                 self.found.record.facility = Some(USER);
             }
@@ -531,6 +549,11 @@ impl<'a> Prefix<'a> {
     }
 }
 
+/// Whether a word with a colon is a tag, not the beginning of a process's name that asks for memory.
+fn is_tag(word: &str, rest: &str) -> bool {
+    word.contains('[') || word == "kernel:" || !rest.contains(" invoked oom-killer: gfp_mask=")
+}
+
 static KERNEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("kernel: "));
 
 /// The text without what copying and logging have done to it.
@@ -540,7 +563,10 @@ fn tidied(text: &str, form: Form) -> Cow<'_, str> {
     if text.ends_with("  ") {
         text = text.trim_end_matches(' ');
     }
-    if form == Form::Syslog && memchr::memchr(b'#', text.as_bytes()).is_some() && text.contains("#012") {
+    if matches!(form, Form::Syslog | Form::Iso)
+        && memchr::memchr(b'#', text.as_bytes()).is_some()
+        && text.contains("#012")
+    {
         // Rsyslog's newline.
         return Cow::Owned(text.replace("#012", "\n"));
     }

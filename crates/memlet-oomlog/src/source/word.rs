@@ -35,6 +35,12 @@ pub(super) fn is_facility(text: &str) -> bool {
         && text[at + 1..].split_once(':').is_some_and(|(level, _)| Level::of_name(level.trim()).is_some())
 }
 
+/// The facility of `kern.info`.
+pub(super) fn facility_and_level(word: &str) -> Option<&str> {
+    let (facility, level) = word.split_once('.')?;
+    (FACILITIES.contains(&facility) && Level::of_name(level).is_some()).then_some(facility)
+}
+
 /// Whether a word can name a host: letters, digits, points, dashes, underscores and the colons of an IPv6 address.
 pub(super) fn is_host(word: &str) -> bool {
     !word.is_empty()
@@ -104,7 +110,7 @@ pub(super) fn behind_structured_data(data: &str) -> &str {
 pub(super) fn places(line: &str) -> impl Iterator<Item = usize> {
     /// More parts than the name of a log has, with its folders.
     const MOST: usize = 16;
-    let word = line.find([' ', '\t']).unwrap_or(line.len());
+    let word = line.find([' ', '\t', '[']).unwrap_or(line.len());
     let digits = line[..word].trim_end_matches(['.', '|', ':']);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let rest = line[word..].trim_start_matches([' ', '\t', '|']);
@@ -118,8 +124,13 @@ pub(super) fn places(line: &str) -> impl Iterator<Item = usize> {
 pub(super) fn stream(text: &str) -> Option<&str> {
     let text = text.trim_matches([' ', '\t', '|', ':']);
     let mut words = text.split([' ', '|']).filter(|word| !word.is_empty());
+    let is_level = |word: &str| {
+        let level = word.rsplit('.').next().unwrap_or_default();
+        Level::of_name(&level.to_ascii_lowercase()).is_some()
+    };
     let is_name = |word: &str| {
-        word.starts_with(|c: char| c.is_ascii_alphabetic())
+        !is_level(word)
+            && word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'/'))

@@ -177,7 +177,7 @@ fn with_container(mut identity: CgroupIdentity, inside: &[&str]) -> CgroupIdenti
     let Some((container, nested)) = inside.split_first() else { return identity };
     let is_whole = match nested {
         [] => true,
-        [name] => *name == IN_SCOPE && container.ends_with(".scope"),
+        [name] => *name == IN_SCOPE && container.strip_suffix(".scope").is_some(),
         _ => false,
     };
     identity.level = if is_whole { Level::Container } else { Level::InsideContainer };

@@ -153,7 +153,7 @@ impl CgroupNames {
 /// In a scope the container is one level down, as crun has it: the scope itself is systemd's, and gone as soon as nothing
 /// is left in it; what is below is its starter's.
 pub fn container_in(pod: &str, container_id: &str) -> String {
-    if pod.ends_with(".slice") {
+    if pod.strip_suffix(".slice").is_some() {
         format!("{pod}/{}-{container_id}.scope/{IN_SCOPE}", Runtime::Containerd.scope_prefix())
     } else {
         format!("{}/{container_id}", pod.trim_end_matches('/'))

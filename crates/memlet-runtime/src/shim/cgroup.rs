@@ -36,7 +36,7 @@ pub(crate) fn make_cgroup(hierarchy: &Hierarchy, path: &CgroupPath) -> io::Resul
 
 /// The scope in which a container's cgroup is.
 pub(crate) fn scope_of(path: &CgroupPath) -> Option<CgroupPath> {
-    path.parent().filter(|scope| path.name() == IN_SCOPE && scope.name().ends_with(".scope"))
+    path.parent().filter(|scope| path.name() == IN_SCOPE && scope.name().strip_suffix(".scope").is_some())
 }
 
 /// Has systemd make a scope, and leaves nothing in it but its holder, so that it can have cgroups below.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
-use memlet_cgroup::Hierarchy;
+use memlet_cgroup::{Cgroup, Hierarchy, Version};
 use memlet_node::{MemoryRules, NodeAgent, NodeConfig};
 use memlet_policy::cgroup_names::Driver;
 use memlet_runtime::service::{Runtime, Settings, sweep};
@@ -66,6 +66,7 @@ impl Embedded {
         }
         survive_the_oom_killer();
         let hierarchy = Hierarchy::detect()?;
+        leave_for_pods(&hierarchy, settings)?;
         let images = images_folder(&settings.data);
         let place = Place::claim(&settings.run_folder, &settings.cgroups, &hierarchy, |folder, owner| {
             sweep_place(folder, owner, &images, &hierarchy)
@@ -129,6 +130,17 @@ async fn wire(
         let _ = stopped.await;
     }));
     Ok(Wired { client, agent, stop_scheduler })
+}
+
+/// Where memlet itself is in the group below which Pods are to be made, as a service is that was given its own: on cgroup
+/// v2 only a group without processes hands its controllers down, so all that are there move to one below it.
+fn leave_for_pods(hierarchy: &Hierarchy, settings: &EmbeddedSettings) -> Result<()> {
+    let CgroupPlace { root, driver } = &settings.cgroups;
+    let is_own = !root.is_root() && hierarchy.own_path() == Some(root);
+    if is_own && *driver == Driver::Cgroupfs && hierarchy.version() == Version::V2 {
+        Cgroup::open(hierarchy, root)?.move_down("memlet")?;
+    }
+    Ok(())
 }
 
 /// kubelet's own score adjustment: whoever must tell of a kill should not be its victim. Supervisors inherit it;

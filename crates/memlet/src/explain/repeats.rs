@@ -21,6 +21,7 @@ struct Told {
     /// The number of its log.
     log: usize,
     complete: bool,
+    victims: usize,
 }
 
 impl Repeats {
@@ -28,14 +29,16 @@ impl Repeats {
     pub(super) fn knows(&mut self, report: &Report, log: usize) -> bool {
         let marks = marks(report);
         let told = marks.iter().flatten().find_map(|mark| self.told.get(mark).copied());
-        if told.is_some_and(|told| told.log != log && (told.complete || !report.complete)) {
-            return true;
-        }
+        let is_known = told.is_some_and(|told| {
+            told.log != log && (told.complete || !report.complete) && told.victims >= report.victims.len()
+        });
+        // This log may be the one with the other clock, by which a third is known.
+        let own = Told { log, complete: report.complete, victims: report.victims.len() };
+        let remembered = if is_known { told.unwrap_or(own) } else { own };
         if self.told.len() < REMEMBERED {
-            let told = Told { log, complete: report.complete };
-            self.told.extend(marks.into_iter().flatten().map(|mark| (mark, told)));
+            self.told.extend(marks.into_iter().flatten().map(|mark| (mark, remembered)));
         }
-        false
+        is_known
     }
 }
 
@@ -88,6 +91,14 @@ mod tests {
         assert!(repeats.knows(&report(7, None, Some("2024-11-22T10:01:02Z")), 1));
         assert!(!repeats.knows(&report(7, Some(6), None), 1), "killed at another time");
         assert!(!repeats.knows(&report(8, Some(5), None), 1), "another process");
+    }
+
+    #[test]
+    fn a_log_that_has_both_clocks_joins_those_that_have_one() {
+        let mut repeats = Repeats::default();
+        assert!(!repeats.knows(&report(7, Some(5), None), 0));
+        assert!(repeats.knows(&report(7, Some(5), Some("2024-11-22T10:01:02Z")), 1));
+        assert!(repeats.knows(&report(7, None, Some("2024-11-22T10:01:02Z")), 2));
     }
 
     #[test]

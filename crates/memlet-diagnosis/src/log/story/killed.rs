@@ -39,9 +39,14 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
     }
     if let Some(reaped) = first.reaped {
         let left = reaped.anon_rss + reaped.shmem_rss;
+        let whose = if others.is_empty() {
+            "Its memory".to_owned()
+        } else {
+            format!("The memory of pid {}", first.pid)
+        };
         text.push_str(&match left {
-            Bytes::ZERO => ". Its memory was taken back at once (oom_reaper)".to_owned(),
-            left => format!(". Of its memory {left} was still there when oom_reaper was done"),
+            Bytes::ZERO => format!(". {whose} was taken back (oom_reaper)"),
+            left => format!(". {whose} was taken back but for {left} (oom_reaper)"),
         });
     }
     Some(text)
@@ -71,12 +76,8 @@ pub(super) fn otherwise(scene: Scene<'_>) -> Option<String> {
             "nothing was killed: the kernel may kill none of the processes there (oom_score_adj -1000, init, kernel \
              threads), or there is none"
         }
-        Some(Ending::Panic) if scene.nothing_was_left() => {
-            "the kernel panicked, since it found no process that it may kill"
-        }
-        Some(Ending::Panic) => {
-            "the kernel panicked instead of killing: vm.panic_on_oom is set, or nothing was left to kill"
-        }
+        Some(Ending::Deadlock) => "the kernel panicked, since it found no process that it may kill",
+        Some(Ending::Panic) => "the kernel panicked instead of killing, as vm.panic_on_oom asks",
         None if report.victims.is_empty() => "how it ended is not in the log",
         Some(Ending::Killed | Ending::KilledAllocatingTask) | None => return None,
     };
