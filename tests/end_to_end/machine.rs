@@ -54,8 +54,11 @@ pub(crate) fn tests() -> Vec<Test> {
             .only_in(Machine::Swapping),
         test("machine: swap beyond a container's share is not had", beyond_its_share)
             .only_in(Machine::Swapping),
-        test("machine: a Guaranteed container has oom_score_adj -997, pause -998, memlet -999", scores)
-            .only_in(Machine::Guest),
+        test(
+            "machine: a Guaranteed container has oom_score_adj -997, pause -998, memlet -999, and its files",
+            scores,
+        )
+        .only_in(Machine::Guest),
         test("machine: out of memory as a whole, the hog is told from bystanders", out_of_memory)
             .only_in(Machine::Expendable),
     ]
@@ -137,7 +140,13 @@ fn scores() -> Result<(), Failed> {
     let limit = "limits: {memory: 64Mi}";
     let guaranteed = eater("16 0 --hold", "64Mi").replace(limit, "limits: {memory: 64Mi, cpu: 100m}");
     let file = house.write("pod.yaml", guaranteed)?;
-    let child = house.command(&[file.to_str().expect("text")]).spawn()?;
+    let mut command = house.command(&[file.to_str().expect("text")]);
+    let few = rustix::process::Rlimit { current: Some(512), maximum: Some(1024) };
+    let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, few)?;
+    let child = command.spawn();
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, before)?;
+    let child = child?;
     let main = wait_for_container(&house, "memory-eater")?;
     let pause = wait_for_container(&house, "pause")?;
     let supervisor = parent_of(main.as_raw_nonzero().get())?;
@@ -150,6 +159,10 @@ fn scores() -> Result<(), Failed> {
         let had = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
         assert_eq!(had.trim(), score, "process {pid}");
     }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", main.as_raw_nonzero()))?;
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).ok_or("no limit of files")?;
+    let files: Vec<_> = files.split_whitespace().filter(|word| word.parse::<u64>().is_ok()).collect();
+    assert_eq!(files, ["1048576", "1048576"], "as many as with other runtimes, whatever the caller has");
     rustix::process::kill_process(main, rustix::process::Signal::KILL)?;
     finish(child)?.exits(137);
     house.nothing_is_left()

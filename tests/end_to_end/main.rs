@@ -9,6 +9,7 @@ mod endings;
 mod environment;
 mod examples;
 mod explain;
+mod figures;
 mod house;
 mod images;
 mod isolation;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         environment::tests(),
         output::tests(),
         readers::tests(),
+        figures::tests(),
         systemd::tests(),
         trust::tests(),
         isolation::tests(),

@@ -172,6 +172,9 @@ impl Ring<'_> {
         let console = String::from_utf8_lossy(&fs::read(&ended.console).unwrap_or_default()).into_owned();
         let wrong = results.wrong_with(scenario, &console, ended.hung);
         println!("{}", line(scenario, kernel, &results, &ended));
+        for figure in &results.figures {
+            println!("  {figure}");
+        }
         for (test, said) in results.failed() {
             println!("  FAILED {}: {}\n{}", test.program, test.name, indented(said));
         }

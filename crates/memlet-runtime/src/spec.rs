@@ -11,7 +11,8 @@ use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
     Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder,
     LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder, Mount,
-    MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    MountBuilder, PosixRlimitBuilder, PosixRlimitType, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 
 /// What the image and the sandbox add to CRI's configuration.
@@ -29,6 +30,8 @@ pub struct Surroundings {
     pub environment: Vec<String>,
     /// The folder to start in.
     pub working_folder: PathBuf,
+    /// How many files its processes may have open.
+    pub open_files: u64,
     /// The container's cgroups on the host, and where it sees them.
     pub cgroup_folders: Vec<(PathBuf, PathBuf)>,
     /// The folder that is `/dev/shm` in all containers of the Pod; the host's own with the host's IPC.
@@ -110,6 +113,13 @@ pub fn build(config: &cri::ContainerConfig, around: &Surroundings) -> Result<Spe
                 .build()?,
         )
         .no_new_privileges(security.no_new_privs)
+        .rlimits(vec![
+            PosixRlimitBuilder::default()
+                .typ(PosixRlimitType::RlimitNofile)
+                .soft(around.open_files)
+                .hard(around.open_files)
+                .build()?,
+        ])
         .build()?;
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(&security, around.pause)?)

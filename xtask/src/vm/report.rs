@@ -28,6 +28,8 @@ pub(crate) struct Results {
     pub(crate) tests: Vec<Tested>,
     /// The guest came to its end.
     done: bool,
+    /// What was measured: a line for each.
+    pub(crate) figures: Vec<String>,
     /// Programs that ended otherwise than by reporting: "program: code".
     broken: Vec<String>,
 }
@@ -47,6 +49,13 @@ impl Results {
                     results.broken.push(format!("{program}: {}", message["code"]));
                 }
                 ("guest", "done") => results.done = true,
+                ("figure", what) => {
+                    let (ratio, micros) = (message["ratio"].as_f64(), message["micros"].as_f64());
+                    let (ratio, seconds) = (ratio.unwrap_or_default(), micros.unwrap_or_default() / 1e6);
+                    results
+                        .figures
+                        .push(format!("{what}: {ratio:.1} times a fork and exec ({seconds:.3} s here)"));
+                }
                 ("suite", "ok" | "failed") => reported = true,
                 ("test", event) => results.add(&program, &word("name"), event, word("stdout")),
                 _ => {}

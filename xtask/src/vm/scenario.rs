@@ -92,17 +92,21 @@ pub(crate) struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
     EndToEnd,
+    Runtime,
+    Node,
     Cgroup,
     Oomlog,
 }
 
 impl Program {
-    pub(crate) const ALL: [Self; 3] = [Self::EndToEnd, Self::Cgroup, Self::Oomlog];
+    pub(crate) const ALL: [Self; 5] = [Self::EndToEnd, Self::Runtime, Self::Node, Self::Cgroup, Self::Oomlog];
 
     /// As messages and the guest call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::EndToEnd => "end_to_end",
+            Self::Runtime => "memlet-runtime",
+            Self::Node => "memlet-node",
             Self::Cgroup => "memlet-cgroup",
             Self::Oomlog => "memlet-oomlog",
         }
@@ -112,6 +116,8 @@ impl Program {
     pub(crate) fn target(self) -> (&'static str, &'static str) {
         match self {
             Self::EndToEnd => ("memlet", "end_to_end"),
+            Self::Runtime => ("memlet-runtime", "containers"),
+            Self::Node => ("memlet-node", "agent"),
             Self::Cgroup => ("memlet-cgroup", "kernel"),
             Self::Oomlog => ("memlet-oomlog", "kernel"),
         }
@@ -207,7 +213,10 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "v2-rules",
         memory_mib: 2048,
-        runs: &[only(Program::EndToEnd, &["oom-kill-mode:", "memory files:", "machine: a Guaranteed"])],
+        runs: &[only(
+            Program::EndToEnd,
+            &["oom-kill-mode:", "memory files:", "machine: a Guaranteed", "figures:"],
+        )],
         patience: LONG,
         ..PLAIN
     },
@@ -219,7 +228,11 @@ pub(crate) const ALL: &[Scenario] = &[
         patience: LONG,
         ..PLAIN
     },
-    Scenario { name: "v2-counters", runs: &[all(Program::Cgroup), all(Program::Oomlog)], ..PLAIN },
+    Scenario {
+        name: "v2-parts",
+        runs: &[all(Program::Cgroup), all(Program::Oomlog), all(Program::Runtime), all(Program::Node)],
+        ..PLAIN
+    },
     Scenario { name: "hybrid", cgroups: Cgroups::Hybrid, runs: &[A_KILL, all(Program::Cgroup)], ..PLAIN },
     Scenario {
         name: "delegated",

@@ -101,6 +101,7 @@ impl Runtime {
             shared_memory: sandbox.shared_memory(),
             devices_are_filtered: self.0.settings.hierarchy.version() == Version::V1,
             grantable_capabilities: self.0.grantable_capabilities,
+            open_files: self.0.open_files,
             ..Default::default()
         };
         let (builtin, image_id, stop_signal, mounted) =

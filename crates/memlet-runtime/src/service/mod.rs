@@ -63,6 +63,7 @@ struct Inner {
     tables: Tables,
     events: broadcast::Sender<ContainerEventResponse>,
     grantable_capabilities: u64,
+    open_files: u64,
 }
 
 impl Runtime {
@@ -80,6 +81,7 @@ impl Runtime {
             tables: Tables::default(),
             events,
             grantable_capabilities: grantable_capabilities(),
+            open_files: open_files(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -161,4 +163,18 @@ fn grantable_capabilities() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// How many files a container's processes may have open: as many as with other runtimes, which systemd starts with such a
+/// limit, whatever this program's caller happened to have. Without `CAP_SYS_RESOURCE` nobody gets more than he has.
+fn open_files() -> u64 {
+    const USUAL: u64 = 1 << 20;
+    const SYS_RESOURCE: u32 = 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(USUAL);
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|most| most.trim().parse().ok());
+    let wanted = USUAL.min(most.unwrap_or(USUAL));
+    if mask & (1 << SYS_RESOURCE) == 0 { own.min(wanted) } else { wanted }
 }
