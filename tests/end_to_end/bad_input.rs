@@ -199,7 +199,7 @@ fn not_root() -> Result<(), Failed> {
     let mut command = std::process::Command::new(program);
     command.uid(65534).gid(65534).arg("run").arg(file);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    finish(command.spawn()?)?.exits(2).complains("needs root");
+    finish(command.spawn()?)?.exits(2).complains("without root").complains("sudo");
     house.nothing_is_left()
 }
 

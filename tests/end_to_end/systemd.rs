@@ -2,13 +2,15 @@
 //! that was given a part of the tree.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 
 use crate::endings::wait_for_container;
-use crate::house::{House, MEMLET, eater, finish};
+use crate::house::{House, MEMLET, eater, finish, patience};
 use crate::machine::Machine;
 use crate::{Test, test};
 
@@ -19,6 +21,9 @@ pub(crate) fn tests() -> Vec<Test> {
         test("systemd: a service that delegates its group runs Pods below it", in_a_service)
             .only_in(Machine::Systemd),
         test("systemd: what a killed run left is swept by the next", swept).only_in(Machine::Systemd),
+        test("systemd: without root, in a cgroup of the user's own", rootless).only_in(Machine::Systemd),
+        test("systemd: without root and without such a cgroup, the way out is named", no_own_cgroup)
+            .only_in(Machine::Systemd),
     ]
 }
 
@@ -105,5 +110,46 @@ fn swept() -> Result<(), Failed> {
     house.run(&eater("8 0", "48Mi"), &[])?.exits(0);
     house.nothing_is_left()?;
     assert_eq!(units(&house)?, Vec::<String>::new());
+    Ok(())
+}
+
+/// A command of the guest's user.
+fn as_user(words: &[&str]) -> Command {
+    let mut command = Command::new("runuser");
+    command
+        .args(["--user", "tester", "--", "env", "HOME=/home/tester", "XDG_RUNTIME_DIR=/run/user/1000"])
+        .args(words);
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a user of a machine with systemd types, who may not even read the kernel's log.
+fn rootless() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let file = folder.path().join("pod.yaml");
+    fs::write(&file, eater("300 0", "48Mi"))?;
+    assert!(Command::new("loginctl").args(["enable-linger", "tester"]).status()?.success());
+    let until = Instant::now() + patience(Duration::from_secs(20));
+    while !std::path::Path::new("/run/user/1000/bus").exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mut command = as_user(&["systemd-run", "--user", "--quiet", "--wait", "--pipe", "--collect"]);
+    command.args(["--property=Delegate=yes", "--unit=memlet-rootless", MEMLET, "run"]).arg(&file);
+    let ran = finish(command.spawn()?)?;
+    ran.exits(137).says("OOMKilled").says("48Mi").complains("kmsg");
+    let left = as_user(&["find", "/run/user/1000/memlet", "-mindepth", "1"]).output()?;
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+    Ok(())
+}
+
+fn no_own_cgroup() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let file = folder.path().join("pod.yaml");
+    fs::write(&file, eater("8 0", "48Mi"))?;
+    let ran = finish(as_user(&[MEMLET, "run"]).arg(&file).spawn()?)?;
+    ran.exits(2).complains("systemd-run --user").complains("sudo");
+    assert!(ran.stderr.lines().count() <= 3, "{}", ran.stderr);
     Ok(())
 }

@@ -144,7 +144,8 @@ pub(crate) struct RunArguments {
     pub(crate) cgroup_driver: DriverChoice,
 
     /// Cgroup under which kubepods is made, where /kubepods is taken
-    #[arg(long, value_name = "PATH", default_value = "/", value_parser = cgroup, help_heading = "Node")]
+    #[arg(long, value_name = "PATH", env = "MEMLET_CGROUP_ROOT", default_value = "/", value_parser = cgroup)]
+    #[arg(help_heading = "Node")]
     pub(crate) cgroup_root: CgroupPath,
 
     /// Folder for what lives as long as the Pods do: state, volumes and logs

@@ -10,6 +10,7 @@ mod embedded;
 mod exit;
 mod explain;
 mod manifest;
+mod rootless;
 mod run;
 mod say;
 

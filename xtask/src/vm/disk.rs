@@ -32,7 +32,7 @@ const FOLDERS: [&str; 9] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "
 const SCRATCH_MIB: u32 = 2048;
 
 /// What debootstrap installs where systemd is to run, beside the least that there can be.
-const SYSTEMD_PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,dbus-user-session";
+const SYSTEMD_PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,dbus-user-session,uidmap";
 
 /// Runs the tests once the system is up.
 const TESTS_UNIT: &str = "\
@@ -103,6 +103,14 @@ fn make_systemd(staging: &Staging, programs: &Programs, tools: &Tools) -> Result
         let mut debootstrap = Command::new("debootstrap");
         debootstrap.arg("--variant=minbase").arg(format!("--include={SYSTEMD_PACKAGES}"));
         output_of(debootstrap.arg(codename()?).arg(&unfinished).arg(MIRROR))?;
+        // A user with further users of his own, for what needs no root.
+        output_of(Command::new("chroot").arg(&unfinished).args([
+            "useradd",
+            "--create-home",
+            "--uid",
+            "1000",
+            "tester",
+        ]))?;
         let _ = fs::remove_dir_all(unfinished.join("var/cache/apt"));
         let _ = fs::remove_dir_all(unfinished.join("var/lib/apt/lists"));
         fs::rename(&unfinished, &base)?;

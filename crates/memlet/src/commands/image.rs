@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use crate::cli::{Format, ImageArguments, ImageCommand};
 use crate::embedded::images_folder;
 use crate::exit::Exit;
+use crate::rootless::{self, Needs};
 
 /// Imports, lists or removes images.
 pub(crate) fn run(arguments: &ImageArguments) -> Result<Exit> {
+    rootless::enter(Needs::Images)?;
     let store = ImageStore::open(&images_folder(&arguments.place.data))?;
     let text = match &arguments.command {
         ImageCommand::Import { file, tag } => import(&store, file, tag.as_deref())?,

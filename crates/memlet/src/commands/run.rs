@@ -14,6 +14,7 @@ use crate::cli::RunArguments;
 use crate::embedded::{CgroupPlace, Embedded, EmbeddedSettings};
 use crate::exit::Exit;
 use crate::manifest::{self, Document};
+use crate::rootless::{self, Needs};
 use crate::run::create::create;
 use crate::run::news::listen;
 use crate::run::signals::{Signals, Urgency};
@@ -21,6 +22,7 @@ use crate::run::watch::Run;
 
 /// Runs the Pods and answers as they did.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
+    rootless::enter(Needs::Cgroup)?;
     let documents = manifest::read(&arguments.files)?;
     check(arguments, &documents)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
