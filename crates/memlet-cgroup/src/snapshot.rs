@@ -1,5 +1,7 @@
 //! All figures of one moment, for a record.
 
+use std::time::Duration;
+
 use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,30 @@ pub struct Snapshot {
     /// Swapped out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Bytes>,
+    /// How long some of its processes have stood still for want of memory, all groups below included (PSI, cgroup v2).
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "stalledMicros", with = "micros")]
+    pub stalled: Option<Duration>,
+}
+
+/// Whole microseconds, as the kernel counts them.
+mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's `with` asks for this signature")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_micros))
+    }
 }
 
 impl Cgroup {
@@ -64,6 +90,7 @@ impl Cgroup {
             shmem: stat.shmem,
             kernel: stat.kernel,
             swap: stat.swap,
+            stalled: self.pressure().ok().flatten().map(|pressure| pressure.some.total),
         }
     }
 }

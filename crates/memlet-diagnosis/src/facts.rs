@@ -5,7 +5,8 @@ mod chosen; // why that process
 mod ending; // what the end itself says
 mod killed; // what was killed
 mod limit; // whose limit
-mod sandbox; // what the death of the pause process means
+mod sandbox;
+mod stalled; // how long processes waited before // what the death of the pause process means
 
 use crate::Evidence;
 use crate::evidence::{ContainerEnd, Exit, KillRecord, Level};
@@ -36,6 +37,7 @@ pub(crate) fn of_kill(
     facts.extend(chosen::fact(evidence, kill));
     facts.extend(limit::holders(kill, level, evidence));
     facts.extend(charged::fact(kill));
+    facts.extend(stalled::fact(end));
     facts.extend(charged::malloc(kill));
     facts.extend(ending::lost_lines(evidence));
     facts

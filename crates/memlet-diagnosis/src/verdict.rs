@@ -115,6 +115,8 @@ pub enum Topic {
     Holders,
     /// What kind of memory was charged.
     Charged,
+    /// How long processes waited for memory before.
+    Stalled,
     /// Why no allocation failed.
     Malloc,
     /// Which lines of output are lost.
@@ -133,6 +135,7 @@ impl Topic {
             Self::Chosen => "chosen",
             Self::Holders => "holders",
             Self::Charged => "charged",
+            Self::Stalled => "stalled",
             Self::Malloc => "malloc",
             Self::Logs => "logs",
         }

@@ -84,6 +84,24 @@ fn the_containers_own_limit() {
 }
 
 #[test]
+fn what_waited_for_memory_is_told_where_it_took_long() {
+    let after = |stalled: Option<u64>| {
+        let mut evidence = pod_2();
+        let end = evidence.end.as_mut().expect("it ended");
+        let container = end.container.as_mut().expect("with counters");
+        container.stalled = stalled.map(std::time::Duration::from_millis);
+        let written = serde_json::to_value(&*container).expect("plain data");
+        assert_eq!(written["stalledMicros"].as_u64(), stalled.map(|millis| millis * 1000));
+        assert_eq!(serde_json::from_value::<memlet_cgroup::Snapshot>(written).expect("the same"), *container);
+        text(&evidence)
+    };
+    assert!(after(Some(3240)).contains("stalled  processes of this container had waited 3.2 s for memory"));
+    for (told, short) in [(after(Some(40)), "40 ms"), (after(None), "nothing")] {
+        assert!(!told.contains("stalled"), "{short}");
+    }
+}
+
+#[test]
 fn a_sibling_filled_the_pods_limit() {
     let hog = Process { pid: 901, anon: 40_000, file: 200, shmem: 0, adj: 600, name: "sidecar" };
     let small = Process { anon: 20_000, adj: 999, ..EATER };

@@ -174,6 +174,7 @@ pub(crate) fn snapshot(path: &str, limit: Limit, failcnt: u64, oom_kills: u64) -
         shmem: None,
         kernel: None,
         swap: None,
+        stalled: None,
     }
 }
 
