@@ -5,7 +5,7 @@
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Failed;
-use memlet_cgroup::{Hierarchy, Version};
+use memlet_cgroup::{Cgroup, Hierarchy, Version};
 
 use crate::house::{House, MEMLET, Ran, eater, finish};
 use crate::{Test, test_with};
@@ -20,6 +20,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("environment: cgroup v2 without the memory controller", NEEDS, v2_without_memory)
             .only_on(Version::V1),
         test_with("environment: /dev/kmsg may not be read", NEEDS, no_kernel_log),
+        test_with("environment: inside a container, whose cgroups begin with its own", NEEDS, in_a_container)
+            .only_on(Version::V2),
     ]
 }
 
@@ -53,6 +55,30 @@ fn read_only_cgroups() -> Result<(), Failed> {
     let house = House::new()?;
     let ran = run_in_namespace(&house, &format!("mount -o remount,bind,ro {}", memory_mount()?))?;
     ran.exits(2).complains("read-only");
+    house.nothing_is_left()
+}
+
+/// As a container sees cgroups: its own is the root, and it is in it.
+fn in_a_container() -> Result<(), Failed> {
+    let house = House::new()?;
+    let hierarchy = Hierarchy::detect()?;
+    let own = Cgroup::create(&hierarchy, &house.root.join("container")?)?;
+    let pod = house.write("pod.yaml", eater("300 0", "48Mi"))?;
+    let folder = house.folder.path().display();
+    let inside = format!(
+        "umount /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec {MEMLET} run --run-folder {folder}/run \
+         --data {folder}/data {}",
+        pod.display()
+    );
+    let enter = format!(
+        "echo $$ >{}/cgroup.procs && exec unshare --cgroup --mount sh -c '{inside}'",
+        own.dir_path().display()
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &enter]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ran = finish(command.spawn()?)?;
+    ran.exits(137).says("OOMKilled").says("the container's own");
+    hierarchy.remove_everywhere(&house.root)?;
     house.nothing_is_left()
 }
 

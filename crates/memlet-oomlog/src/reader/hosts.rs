@@ -177,6 +177,7 @@ impl Hosts {
             self.by_name.remove(&name);
         }
         if let Some(nameless) = nameless {
+            // There is one without a name at a time; no host is called so, and nothing is under way there.
             self.all[nameless].name = Some("".into());
         }
         true

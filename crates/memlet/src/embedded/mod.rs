@@ -132,11 +132,13 @@ async fn wire(
     Ok(Wired { client, agent, stop_scheduler })
 }
 
-/// Where memlet itself is in the group below which Pods are to be made, as a service is that was given its own: on cgroup
-/// v2 only a group without processes hands its controllers down, so all that are there move to one below it.
+/// Where memlet itself is in the group below which Pods are to be made, as a service is that was given its own, or all of a
+/// container: on cgroup v2 only a group without processes hands its controllers down, so all that are there move to one
+/// below it. The machine's root alone does both.
 fn leave_for_pods(hierarchy: &Hierarchy, settings: &EmbeddedSettings) -> Result<()> {
     let CgroupPlace { root, driver } = &settings.cgroups;
-    let is_own = !root.is_root() && hierarchy.own_path() == Some(root);
+    let is_of_machine = || root.is_root() && !hierarchy.dir(root).join("cgroup.type").exists();
+    let is_own = hierarchy.own_path() == Some(root) && !is_of_machine();
     if is_own && *driver == Driver::Cgroupfs && hierarchy.version() == Version::V2 {
         Cgroup::open(hierarchy, root)?.move_down("memlet")?;
     }
