@@ -25,7 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// An OCI layout with busybox, made once by umoci as its users do.
-fn layout() -> Result<&'static Path, Failed> {
+pub(crate) fn layout() -> Result<&'static Path, Failed> {
     static LAYOUT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = LAYOUT.get_or_init(|| make_layout().map_err(|error| format!("{error:?}")));
     made.as_deref().map_err(|error| Failed::from(error.clone()))

@@ -11,6 +11,7 @@ use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 
 use crate::endings::wait_for_container;
 use crate::house::{House, MEMLET, eater, finish, patience};
+use crate::images::{self, SHELL};
 use crate::machine::Machine;
 use crate::{Test, test};
 
@@ -123,6 +124,13 @@ fn as_user(words: &[&str]) -> Command {
     command
 }
 
+/// `memlet run` in a group that the user's systemd made for it.
+fn in_own_cgroup(file: &std::path::Path) -> Command {
+    let mut command = as_user(&["systemd-run", "--user", "--quiet", "--wait", "--pipe", "--collect"]);
+    command.args(["--property=Delegate=yes", MEMLET, "run"]).arg(file);
+    command
+}
+
 /// What a user of a machine with systemd types, who may not even read the kernel's log.
 fn rootless() -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
@@ -134,10 +142,15 @@ fn rootless() -> Result<(), Failed> {
     while !std::path::Path::new("/run/user/1000/bus").exists() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(100));
     }
-    let mut command = as_user(&["systemd-run", "--user", "--quiet", "--wait", "--pipe", "--collect"]);
-    command.args(["--property=Delegate=yes", "--unit=memlet-rootless", MEMLET, "run"]).arg(&file);
-    let ran = finish(command.spawn()?)?;
-    ran.exits(137).says("OOMKilled").says("48Mi").says("/dev/kmsg");
+    finish(in_own_cgroup(&file).spawn()?)?.exits(137).says("OOMKilled").says("48Mi").says("/dev/kmsg");
+    // An image, whose files have owners.
+    let mut import = as_user(&[MEMLET, "image", "import"]);
+    import.arg(images::layout()?).args(["--tag", SHELL]);
+    finish(import.spawn()?)?.exits(0).says("imported");
+    let shell = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  containers:\n  \
+                 - {name: c, image: 'busybox:test', securityContext: {runAsUser: 7}, command: [sh, -c, 'echo user $(id -u)']}\n";
+    fs::write(&file, shell)?;
+    finish(in_own_cgroup(&file).spawn()?)?.exits(0).says("user 7");
     let left = as_user(&["find", "/run/user/1000/memlet", "-mindepth", "1"]).output()?;
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
     Ok(())

@@ -788,7 +788,7 @@ fn shared_memory_points_to_the_volume() {
     let verdict = judge(&evidence);
     assert!(verdict.facts.iter().all(|fact| fact.topic != Topic::Malloc), "malloc had no part in it");
     let charged = verdict.facts.iter().find(|fact| fact.topic == Topic::Charged).unwrap();
-    insta::assert_snapshot!(charged.text, @"400Ki anonymous, 720Ki kernel, 126Mi tmpfs or shared, 0 page cache; shared memory and files on tmpfs stay until they are removed");
+    insta::assert_snapshot!(charged.text, @"400Ki anonymous, 720Ki kernel, 126Mi tmpfs or shared, 0 page cache; files on tmpfs stay until they are removed, shared memory until the last who has it is gone");
     insta::assert_snapshot!(verdict.remedy.unwrap().text, @"most of it, 126Mi, is shared memory or files on tmpfs, such as an emptyDir with medium: Memory, which counts against this limit and outlives a restart: give that volume a sizeLimit, or put it on disk. Otherwise limits.memory 128Mi → 192Mi (× 1.5, rounded up). The true need is not known, only that it is above 128Mi: it was still asking. If 192Mi runs out too, look for a leak");
 }
 

@@ -79,12 +79,11 @@ impl Report {
         // `kernel` is the sum of the parts since Linux 5.18.
         let parts = ["kernel_stack", "pagetables", "percpu", "slab"];
         let sum = || parts.into_iter().filter_map(stat).reduce(|sum, part| sum + part);
-        Some(Charged {
-            anon: Some(anon),
-            file: without_shmem(stat("file"), shmem),
-            shmem,
-            kernel: stat("kernel").or(kmem).or_else(sum),
-        })
+        // Buffers of sockets are charged beside it.
+        let sockets = stat("sock").unwrap_or(Bytes::ZERO);
+        let kernel =
+            stat("kernel").or_else(|| kmem.is_none().then(sum)?).map(|kernel| kernel + sockets).or(kmem);
+        Some(Charged { anon: Some(anon), file: without_shmem(stat("file"), shmem), shmem, kernel })
     }
 }
 
@@ -113,6 +112,8 @@ mod tests {
             ("total_inactive_file", 50),
         ];
         assert_eq!(charged(&oldest), Some(Charged { anon, file, shmem, kernel: None }));
+        let sockets = [("anon", 500), ("file", 300), ("shmem", 100), ("kernel", 70), ("sock", 30)];
+        assert_eq!(charged(&sockets), Some(Charged { anon, file, shmem, kernel: some(100) }));
         let older = [("anon", 500), ("file", 300), ("shmem", 100), ("slab", 7), ("kernel_stack", 3)];
         assert_eq!(charged(&older), Some(Charged { anon, file, shmem, kernel: some(10) }));
         let cut = [("anon", 500)];

@@ -11,7 +11,7 @@ use crate::verdict::{Fact, Topic};
 pub(super) fn fact(kill: Option<&KillRecord>) -> Option<Fact> {
     let charged = kill?.report.as_ref()?.charged()?;
     let remark = if is_mostly_shared(&charged) {
-        "; shared memory and files on tmpfs stay until they are removed"
+        "; files on tmpfs stay until they are removed, shared memory until the last who has it is gone"
     } else if is_mostly_page_cache(&charged) {
         "; page cache can be dropped, so this was being written or in use faster than it could be"
     } else if charged.file.is_some() {

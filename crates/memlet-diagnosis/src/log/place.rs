@@ -85,8 +85,14 @@ impl Place {
             };
         };
         let inside = &components[depth..];
-        let is_whole = inside.iter().all(|component| matches!(*component, "ns" | "init.scope"));
-        let mut name = found.name;
+        let is_whole = is_all_of(found.kind, components[depth - 1], inside);
+        let mut found = found;
+        let mut name = std::mem::take(&mut found.name);
+        if let Some(task) = ecs_task(&components[..depth - 1]) {
+            // Its limit is set where the task is defined, whoever runs the container.
+            name = format!("{name} of {}", task.name);
+            found.kind = PlaceKind::EcsTask;
+        }
         if !is_whole {
             name = format!("cgroup {} in {name}", inside.join("/"));
         }
@@ -131,6 +137,25 @@ impl Place {
         };
         Self { kind, name, id, is_whole, path: path.to_owned() }
     }
+}
+
+/// Whether what is `inside` is still all of it: LXC and systemd move everything into a group below, crun a container into
+/// one below its scope, and Slurm a step's processes into those of its user and tasks.
+fn is_all_of(kind: PlaceKind, component: &str, inside: &[&str]) -> bool {
+    match kind {
+        PlaceKind::SlurmJob => true,
+        PlaceKind::PodmanContainer | PlaceKind::DockerContainer | PlaceKind::Container
+            if component.strip_suffix(".scope").is_some() && inside == [cgroup_names::IN_SCOPE] =>
+        {
+            true
+        }
+        _ => inside.iter().all(|component| matches!(*component, "ns" | "init.scope")),
+    }
+}
+
+fn ecs_task(above: &[&str]) -> Option<Found> {
+    let (last, rest) = above.split_last()?;
+    ecs(last, rest.last().copied().unwrap_or_default())
 }
 
 /// The first twelve characters of an id, as the runtimes' own tables show it.
@@ -207,7 +232,9 @@ fn lxc(last: &str, parent: &str) -> Option<Found> {
 
 /// `…slurm…/job_N[/step_S]`.
 fn slurm(last: &str, above: &[&str]) -> Option<Found> {
-    above.iter().find(|component| component.starts_with("slurm"))?;
+    above.iter().find(|component| {
+        component.starts_with("slurm") || component.strip_suffix("slurmstepd.scope").is_some()
+    })?;
     let number = |component: &str| {
         let number = component.strip_prefix("job_")?;
         number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.to_owned())
@@ -325,8 +352,15 @@ mod tests {
             (
                 "/system.slice/slurmstepd.scope/job_123/step_batch/user/task_0",
                 SlurmJob,
-                "cgroup user/task_0 in Slurm job 123 step batch",
+                "Slurm job 123 step batch",
             ),
+            ("/system.slice/node01_slurmstepd.scope/job_123", SlurmJob, "Slurm job 123"),
+            (
+                &format!("/machine.slice/libpod-{ID}.scope/container"),
+                PodmanContainer,
+                "podman container 2e088fe462e2",
+            ),
+            (&format!("/ecs/0123abcd/{ID}"), EcsTask, "container 2e088fe462e2 of ECS task 0123abcd"),
             ("/user.slice/user-1000.slice/session-5.scope", UserSession, "session 5 of user 1000"),
             ("/user.slice/user-1000.slice", User, "everything of user 1000"),
             (

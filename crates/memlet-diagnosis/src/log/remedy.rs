@@ -92,13 +92,14 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
     let first = volume(scene);
     let change = |what: &str| match old {
         Some(old) => {
-            let new = suggested_limit(old);
+            let new = suggested_limit(needed(scene, old));
             format!(
-                "{what} {} → {} ({}). The true need is not known, only that it is above {old}: it was \
-                 still asking. If {} runs out too, look for a leak",
+                "{what} {} → {} ({}). The true need is not known, only that it is above {}: it was still asking. If {} runs \
+                 out too, look for a leak",
                 quantity(old),
                 quantity(new),
                 how_much(new),
+                needed(scene, old),
                 quantity(new)
             )
         }
@@ -106,7 +107,7 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
             format!("{what}: raise it; by how much, the log does not tell, as the old limit is not in it")
         }
     };
-    let new = old.map(suggested_limit);
+    let new = old.map(|old| suggested_limit(needed(scene, old)));
     let advice = match place.kind {
         _ if !place.is_whole => Advice::new(format!(
             "{}; whoever made that cgroup set its limit, not the manager of what it lies in",
@@ -124,14 +125,37 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
             Advice::new(change("the container's memory (limits.memory of LXD and Incus, memory of Proxmox)"))
         }
         PlaceKind::SystemdUnit | PlaceKind::SystemdSlice | PlaceKind::User | PlaceKind::UserSession => {
-            Advice::new(change("MemoryMax=")).with(new.and_then(|new| set_property(place, new)))
+            let property = memory_property(scene.report);
+            Advice::new(change(&format!("{property}=")))
+                .with(new.and_then(|new| set_property(place, property, new)))
         }
         PlaceKind::SlurmJob => Advice::new(change("the job's --mem or --mem-per-cpu")),
         PlaceKind::EcsTask => Advice::new(change("memory of the task definition")),
         PlaceKind::Machine => Advice::new(change("the limit of the machine's scope")),
         _ => Advice::new(change("the cgroup's limit (memory.max, or memory.limit_in_bytes of cgroup v1)")),
     };
+    let first = if first.is_empty() { crew(scene) } else { first };
     Some(Advice { text: format!("{first}{}", advice.text), ..advice })
+}
+
+/// What was in use at least: with swap a process may hold more than its limit.
+fn needed(scene: Scene<'_>, old: Bytes) -> Bytes {
+    let by_size = crate::tasks::by_size(scene.report);
+    let victim = scene.report.victims.first().map(|victim| victim.pid);
+    let swaps = |task: &memlet_oomlog::Task| task.swap_entries.is_some_and(|pages| pages.0 > 0);
+    let held =
+        by_size.iter().find(|(task, _)| Some(task.pid) == victim && swaps(task)).map(|(_, held)| *held);
+    held.filter(|held| *held > old).unwrap_or(old)
+}
+
+/// Processes of one name, where they fill the limit together.
+fn crew(scene: Scene<'_>) -> String {
+    crate::tasks::crew(scene.report).map_or_else(String::new, |crew| {
+        format!(
+            "{} processes called {} hold {} of it together, {} at most each: fewer of them may do. Otherwise ",
+            crew.count, crew.name, crew.held, crew.most
+        )
+    })
 }
 
 /// Whether the limit of memory and swap together is set with that of memory: who gives a container no swap sets both
@@ -200,12 +224,17 @@ fn volume(scene: Scene<'_>) -> String {
     shared_first(scene.report, such_as).unwrap_or_default()
 }
 
-/// How to find the Pod by the uid that the log has.
+/// How to find the Pod by the uid that the log has. A static Pod's is kubelet's own, and stands in an annotation.
 fn find_pod(scene: Scene<'_>) -> Option<String> {
     let uid = super::Kubernetes::of(scene.report)?.pod_uid.filter(|uid| is_plain(uid))?;
+    let is_static = uid.len() == 32 && !uid.contains('-');
+    let column = if is_static {
+        "HASH:.metadata.annotations.kubernetes\\.io/config\\.hash"
+    } else {
+        "UID:.metadata.uid"
+    };
     Some(format!(
-        "kubectl get pods -A -o custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,UID:.metadata.uid | \
-         grep {uid}"
+        "kubectl get pods -A -o 'custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,{column}' | grep {uid}"
     ))
 }
 
@@ -241,16 +270,26 @@ fn own_id(place: &Place) -> Option<&str> {
     is_here.then_some(id)
 }
 
+/// The limit's name: `MemoryMax=` since systemd 231, which no distribution with Linux 3 has.
+fn memory_property(report: &Report) -> &'static str {
+    match &report.kernel {
+        Some(kernel) if kernel.starts_with("3.") => "MemoryLimit",
+        _ => "MemoryMax",
+    }
+}
+
 /// `systemctl set-property`; a user's own units have a manager of their own.
-fn set_property(place: &Place, new: Bytes) -> Option<String> {
+fn set_property(place: &Place, property: &str, new: Bytes) -> Option<String> {
     if !matches!(place.kind, PlaceKind::SystemdUnit | PlaceKind::SystemdSlice) {
         return None;
     }
-    let unit = place.id.as_deref().filter(|unit| is_plain(unit))?;
+    // A scope ends with its processes, and belongs to whoever started them.
+    let is_lasting = |unit: &&str| unit.strip_suffix(".service").or(unit.strip_suffix(".slice")).is_some();
+    let unit = place.id.as_deref().filter(|unit| is_plain(unit)).filter(is_lasting)?;
     // In a container the unit is not this machine's.
     let is_here =
         place.name == format!("systemd unit {unit}") || place.name == format!("systemd slice {unit}");
-    is_here.then(|| format!("systemctl set-property {unit} MemoryMax={}", new.get()))
+    is_here.then(|| format!("systemctl set-property {unit} {property}={}", new.get()))
 }
 
 /// Names in a log are chosen by others: nothing that a shell would read in another way goes into a command.

@@ -14,7 +14,7 @@ use super::reached::Reached;
 use super::{Level, Scene, Statement, Topic, Verification, choice};
 use crate::amount::counted;
 
-pub(super) use machine::{Hog, hogs};
+pub(super) use machine::{Hog, hogs, is_fragmented};
 
 /// The statements that there is evidence for, in the order to read them.
 pub(super) fn facts(scene: Scene<'_>, verification: &Verification) -> Vec<Statement> {

@@ -262,7 +262,7 @@ fn is_elision(text: &str) -> bool {
     }
     let says_so = ["snip", "cut", "truncated", "omitted"]
         .iter()
-        .any(|word| words == *word || words.ends_with(&format!(" {word}")));
+        .any(|word| words.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with(' ')));
     says_so || words.contains("省略") || (is_dots && !words.is_ascii() && text.starts_with(['.', '…']))
 }
 

@@ -1,12 +1,12 @@
 //! The machine was short, or the part of a node that is meant for Pods.
 
 use memlet_bytes::Bytes;
-use memlet_oomlog::Scope;
+use memlet_oomlog::{Report, Scope, Task};
 
 use super::super::choice::in_a_row;
-use super::super::story::{Hog, hogs};
+use super::super::story::{Hog, hogs, is_fragmented};
 use super::super::{Kubernetes, Scene};
-use super::Advice;
+use super::{Advice, find_pod};
 use crate::tasks;
 
 /// The whole machine, or some of its memory nodes.
@@ -26,17 +26,19 @@ pub(super) fn advice(scene: Scene<'_>) -> Advice {
         _ => {}
     }
     let hogs = hogs(report);
-    let mut text: Vec<String> = hogs.iter().map(|hog| against(*hog).to_owned()).collect();
-    if report.order.is_some_and(|order| order > 0) && hogs.is_empty() {
+    let by_size = tasks::by_size(report);
+    let mut text = Vec::new();
+    if is_fragmented(report) {
         text.push(
             "the request was for several pages in a row: vm.min_free_kbytes keeps more in reserve for those"
                 .to_owned(),
         );
-    }
-    if hogs.is_empty() || text.is_empty() {
+    } else if hogs.first().is_none_or(|hog| by_size.first().is_some_and(|(_, held)| *held > hog.amount())) {
+        // What holds most comes first, be it a process or not.
         text.push(largest(scene));
     }
-    if Kubernetes::of(report).is_some() {
+    text.extend(hogs.iter().map(|hog| against(*hog).to_owned()));
+    if is_kubernetes_node(report) {
         text.push(
             "On a Kubernetes node neither the limit of all Pods nor kubelet's eviction came before the end: raise \
              kubelet's systemReserved and kubeReserved by what runs outside Pods, and evictionHard memory.available"
@@ -45,21 +47,31 @@ pub(super) fn advice(scene: Scene<'_>) -> Advice {
     } else if report.machine.as_ref().is_some_and(|machine| machine.total_swap == Some(Bytes::ZERO)) {
         text.push("Some swap would let idle memory make room before anything is killed".to_owned());
     }
-    Advice::new(in_a_row(&text))
+    Advice::new(in_a_row(&text)).with(find_pod(scene))
+}
+
+/// Whether Pods run there: one was the victim's, or kubelet is in the table.
+fn is_kubernetes_node(report: &Report) -> bool {
+    Kubernetes::of(report).is_some() || report.tasks.iter().any(|task| task.comm == "kubelet")
 }
 
 fn against(hog: Hog) -> &'static str {
     match hog {
-        Hog::HugePages(_) => "set fewer huge pages aside (vm.nr_hugepages, hugepages= at boot), or use them",
+        Hog::HugePages(_) => {
+            "set fewer huge pages aside (vm.nr_hugepages, hugepages= at boot), unless all are in use (HugePages_Free in \
+             /proc/meminfo)"
+        }
         Hog::Slab(_) => {
-            "no process is to blame: watch the kernel's caches with slabtop, and update or report the driver or filesystem \
-             whose cache grows"
+            "watch the kernel's caches with slabtop, and update or report the driver or filesystem whose cache grows"
         }
         Hog::Shared(_) => {
-            "look at tmpfs and shared memory first (df -t tmpfs, ipcs -m): remove what is left there, or give each mount a \
-             size; killing does not free it"
+            "look at tmpfs and shared memory (df -t tmpfs, ipcs -m): remove what is left there, and give each mount a size; a \
+             kill frees of it only what nobody else refers to"
         }
-        Hog::Uncounted(_) => "find the driver, balloon or GPU that holds what no counter shows",
+        Hog::Uncounted(_) => {
+            "find what holds memory that no counter shows: compressed swap (zram, zswap), ZFS's cache (arc_summary), a \
+             balloon, a GPU or another driver"
+        }
     }
 }
 
@@ -71,7 +83,16 @@ fn largest(scene: Scene<'_>) -> String {
         return "run less on this machine, or give it more memory; what held most is not in the log"
             .to_owned();
     };
-    let killed = report.victims.iter().any(|victim| victim.pid == task.pid);
+    if let Some(crew) = tasks::crew(report) {
+        return format!(
+            "{} processes called {} hold {} together, {} at most each: let there be fewer of them, or give all of them one \
+             limit (a cgroup: limits.memory, MemoryMax=, --memory); or add memory",
+            crew.count, crew.name, crew.held, crew.most
+        );
+    }
+    let is_killed = |task: &Task| report.victims.iter().any(|victim| victim.pid == task.pid);
+    // Among equals it does not matter which one is named.
+    let killed = by_size.iter().take_while(|(_, it)| it == held).any(|(task, _)| is_killed(task));
     if killed {
         return format!(
             "the one that held most, {held}, is {} (pid {}): give it a limit of its own (a cgroup: limits.memory, MemoryMax=, \
@@ -106,10 +127,11 @@ pub(super) fn node(scene: Scene<'_>) -> Advice {
         }
         _ => "Give each Pod a request of what it really uses, and a limit",
     };
-    Advice::new(format!(
+    let text = format!(
         "the Pods of this node want more together than the limit{of} that they share (kubelet sets it to the capacity less \
          kubeReserved and systemReserved). {}{class}. Raising evictionHard memory.available lets kubelet evict \
          in order before the kernel kills",
         most.unwrap_or_default()
-    ))
+    );
+    Advice::new(text).with(find_pod(scene))
 }

@@ -12,7 +12,9 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
     let Some(charged) = report.charged() else { return partly(report) };
     let mut text = by_kind(&charged);
     if is_mostly_shared(&charged) {
-        text.push_str("; shared memory and files on tmpfs stay until they are removed, whoever is killed");
+        text.push_str(
+            "; files on tmpfs stay until they are removed, shared memory until the last who has it is gone",
+        );
     } else if is_mostly_page_cache(&charged) {
         text.push_str(
             "; page cache can be dropped, so this was being written or in use faster than it could be",
@@ -20,6 +22,10 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
     } else if is_mostly_kernel(&charged) {
         text.push_str("; most of it is the kernel's own, which no process shows as its size");
         text.push_str(&kernel_parts(report));
+    } else if let Some(unwritten) = unwritten(report, &charged) {
+        text.push_str(&format!(
+            "; {unwritten} of the page cache was still to be written to disk, and cannot be dropped before that"
+        ));
     } else if charged.file.is_some_and(|file| file > Bytes::ZERO) {
         text.push_str(" (dropped before anything is killed, so it is not the reason)");
     }
@@ -39,6 +45,15 @@ fn partly(report: &Report) -> Option<String> {
         "the log tells of {told}{of} only: {}. This kernel writes the figures cgroup by cgroup, and not all are there",
         by_kind(&charged)
     ))
+}
+
+/// Page cache that is dirty or being written, where it is a tenth of all or more.
+fn unwritten(report: &Report, charged: &Charged) -> Option<Bytes> {
+    let keys = ["total_dirty", "total_writeback", "file_dirty", "file_writeback"];
+    let unwritten: Bytes =
+        keys.iter().filter_map(|key| report.stats.get(*key)).copied().map(Bytes::new).sum();
+    let all: Bytes = [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
+    percent(unwritten, all).is_some_and(|share| share >= 10).then_some(unwritten)
 }
 
 /// The largest parts of kernel memory, where the statistics name them.

@@ -28,6 +28,17 @@ pub(in crate::log) enum Hog {
     Uncounted(Bytes),
 }
 
+impl Hog {
+    /// How much.
+    pub(in crate::log) fn amount(self) -> Bytes {
+        match self {
+            Self::HugePages(amount) | Self::Slab(amount) | Self::Shared(amount) | Self::Uncounted(amount) => {
+                amount
+            }
+        }
+    }
+}
+
 /// A machine's memory in bytes.
 struct Picture<'a> {
     machine: &'a MachineMemory,
@@ -120,6 +131,7 @@ fn composition(picture: &Picture<'_>) -> Option<String> {
         (picture.shared(), "shared or tmpfs"),
         (picture.slab_unreclaimable(), "kernel caches that cannot shrink"),
         (picture.machine.huge_pages.filter(|pages| *pages > Bytes::ZERO), "huge pages"),
+        (picture.counted(&["unevictable"]).filter(|locked| *locked > Bytes::ZERO), "locked"),
         (picture.counted(&["pagetables"]), "page tables"),
         (picture.counted(&["free"]), "free"),
     ]
@@ -174,13 +186,32 @@ fn describe(hog: Hog, machine: &MachineMemory) -> String {
                 "{amount} are kernel caches that cannot be reclaimed{names}: the kernel leaks, or holds for others"
             )
         }
-        Hog::Shared(amount) => format!("{amount} are shared memory or files on tmpfs, which no kill frees"),
+        Hog::Shared(amount) => format!(
+            "{amount} are shared memory or files on tmpfs, of which a kill frees only what nobody else refers to"
+        ),
         Hog::Uncounted(amount) => {
             format!(
-                "{amount} are in no counter of this report: held by drivers (GPU, network), a balloon, or vmalloc"
+                "{amount} are in no counter of this report: compressed swap (zram), ZFS's cache, a balloon, drivers (GPU, network), or vmalloc"
             )
         }
     }
+}
+
+/// Whether memory was free, and only not in as many pages in a row as were asked for. Small zones do not count: the kernel
+/// keeps them for those who can use no other (`vm.lowmem_reserve_ratio`).
+pub(in crate::log) fn is_fragmented(report: &Report) -> bool {
+    let Some(machine) = report.machine.as_ref().filter(|_| report.order.is_some_and(|order| order > 0))
+    else {
+        return false;
+    };
+    let size = |zone: &Zone| zone.managed.or(zone.min).unwrap_or_default().get();
+    let all: u64 = machine.zones.iter().map(size).sum();
+    if all > 0 {
+        return machine.zones.iter().any(|zone| size(zone) >= all / 10 && zone.free > zone.high);
+    }
+    // Without zones: a tenth of all free is more than any watermark.
+    let free = machine.counters.get("free").copied();
+    free.zip(machine.ram).is_some_and(|(free, ram)| free.0 >= ram.0 / 10)
 }
 
 /// Where the zones that could serve the request stood, if not below their watermarks.
@@ -193,7 +224,7 @@ fn zones(scene: Scene<'_>, machine: &MachineMemory) -> Option<String> {
     }
     let short: Vec<_> = low.iter().filter(|zone| zone.free < zone.min.map(|min| min + min)).collect();
     let order = report.order.unwrap_or(0);
-    if order > 0 && low.iter().any(|zone| zone.free > zone.high) {
+    if is_fragmented(report) {
         return Some(format!(
             "Memory is free, but not {} pages in a row where they were asked for (order {order}): it is fragmented",
             1_u64.checked_shl(u32::try_from(order).ok()?)?
@@ -254,7 +285,7 @@ mod tests {
     fn what_is_no_process_s_is_told() {
         let report = report();
         let scene = Scene { report: &report, level: None, place: None, task_place: None };
-        insta::assert_snapshot!(sentence(scene).unwrap(), @"RAM 1Gi: 234.3Mi anonymous, 7.8Mi of files, 234.3Mi shared or tmpfs, 468.7Mi kernel caches that cannot shrink, 11.7Mi free. There is no swap. 468.7Mi are kernel caches that cannot be reclaimed: the kernel leaks, or holds for others. 234.3Mi are shared memory or files on tmpfs, which no kill frees");
+        insta::assert_snapshot!(sentence(scene).unwrap(), @"RAM 1Gi: 234.3Mi anonymous, 7.8Mi of files, 234.3Mi shared or tmpfs, 468.7Mi kernel caches that cannot shrink, 11.7Mi free. There is no swap. 468.7Mi are kernel caches that cannot be reclaimed: the kernel leaks, or holds for others. 234.3Mi are shared memory or files on tmpfs, of which a kill frees only what nobody else refers to");
         assert_eq!(hogs(&report).len(), 2);
     }
 
