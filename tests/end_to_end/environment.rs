@@ -77,7 +77,7 @@ fn in_a_container() -> Result<(), Failed> {
     let mut command = Command::new("sh");
     command.args(["-c", &enter]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ran = finish(command.spawn()?)?;
-    ran.exits(137).says("OOMKilled").says("the container's own");
+    ran.exits(137).says("OOMKilled").says("the Pod's: usage 48Mi");
     hierarchy.remove_everywhere(&house.root)?;
     house.nothing_is_left()
 }

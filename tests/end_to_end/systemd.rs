@@ -143,9 +143,13 @@ fn rootless() -> Result<(), Failed> {
         std::thread::sleep(Duration::from_millis(100));
     }
     finish(in_own_cgroup(&file).spawn()?)?.exits(137).says("OOMKilled").says("48Mi").says("/dev/kmsg");
-    // An image, whose files have owners.
+    // An image, whose files have owners. umoci lets only its user read what it makes.
+    let layout = images::layout()?;
     let mut import = as_user(&[MEMLET, "image", "import"]);
-    import.arg(images::layout()?).args(["--tag", SHELL]);
+    finish(import.arg(layout).args(["--tag", SHELL]).spawn()?)?.exits(2).complains("Permission denied");
+    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(layout).status()?.success());
+    let mut import = as_user(&[MEMLET, "image", "import"]);
+    import.arg(layout).args(["--tag", SHELL]);
     finish(import.spawn()?)?.exits(0).says("imported");
     let shell = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  containers:\n  \
                  - {name: c, image: 'busybox:test', securityContext: {runAsUser: 7}, command: [sh, -c, 'echo user $(id -u)']}\n";

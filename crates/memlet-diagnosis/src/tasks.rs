@@ -53,7 +53,7 @@ pub(crate) fn crew(report: &Report) -> Option<Crew<'_>> {
         let none = Crew { name: &task.comm, count: 0, held: Bytes::ZERO, most: held };
         let crew = crews.entry(&task.comm).or_insert(none);
         crew.count += 1;
-        crew.held = crew.held + held;
+        crew.held += held;
     }
     let all: Bytes = crews.values().map(|crew| crew.held).sum();
     let largest = crews.into_values().max_by_key(|crew| crew.held)?;

@@ -148,8 +148,8 @@ struct Staging(PathBuf);
 impl Staging {
     /// Adds the program, its tests, and what these call and read.
     fn fill(&self, programs: &Programs, tools: &Tools) -> Result<()> {
-        for program in programs.all() {
-            self.add_stripped(program)?;
+        for (program, place) in programs.all() {
+            self.add_stripped(&program, &place)?;
         }
         for tool in TOOLS {
             self.add_program(&found(tool)?)?;
@@ -213,9 +213,9 @@ impl Staging {
         self.add_libraries(program)
     }
 
-    /// Copies a program of ours without its symbols: some hundred MiB, which each run would copy again.
-    fn add_stripped(&self, program: &Path) -> Result<()> {
-        let to = self.at(program);
+    /// Copies a program of ours to a place, without its symbols: some hundred MiB, which each run would copy again.
+    fn add_stripped(&self, program: &Path, place: &Path) -> Result<()> {
+        let to = self.at(place);
         fs::create_dir_all(to.parent().context("a program in no folder")?)?;
         output_of(Command::new("strip").arg("--strip-all").arg("-o").arg(to).arg(program))?;
         self.add_libraries(program)

@@ -1,4 +1,5 @@
-//! The program and its test programs, as cargo builds them for ring 2 too.
+//! The test programs, as cargo builds them for ring 2 too, and the program as its users have it: an emulated processor makes
+//! much of the difference.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +7,10 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::scenario::Program;
-use crate::command::{cargo, output};
+use crate::command::{cargo, output, target};
 
 /// Where they are.
 pub(crate) struct Programs {
-    memlet: PathBuf,
     tests: Vec<(Program, PathBuf)>,
 }
 
@@ -35,15 +35,17 @@ pub(crate) fn build() -> Result<Programs> {
         Ok((program, executable("test", package, target)?))
     });
     let tests = tests.collect::<Result<_>>()?;
-    // What the tests start is the program itself, not the program's own unit tests.
-    let memlet = crate::command::target().join("debug/memlet");
-    Ok(Programs { memlet, tests })
+    println!("\n$ cargo build --release --package memlet");
+    output(&mut cargo(&["build", "--release", "--package", "memlet", "--quiet"]))?;
+    Ok(Programs { tests })
 }
 
 impl Programs {
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Path> {
-        let tests = self.tests.iter().map(|(_, path)| path.as_path());
-        std::iter::once(self.memlet.as_path()).chain(tests)
+    /// Each with the path at which the guests have it. What tests start is where cargo put it when it compiled them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        let tests = self.tests.iter().map(|(_, path)| (path.clone(), path.clone()));
+        let memlet = (target().join("release/memlet"), target().join("debug/memlet"));
+        std::iter::once(memlet).chain(tests)
     }
 
     pub(crate) fn of(&self, program: Program) -> Result<&Path> {

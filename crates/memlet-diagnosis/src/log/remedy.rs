@@ -92,14 +92,16 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
     let first = volume(scene);
     let change = |what: &str| match old {
         Some(old) => {
-            let new = suggested_limit(needed(scene, old));
+            let needed = needed(scene, old);
+            let new = suggested_limit(needed);
+            let sum = if needed > old { "× 1.5 of what it held, rounded up" } else { how_much(new) };
             format!(
                 "{what} {} → {} ({}). The true need is not known, only that it is above {}: it was still asking. If {} runs \
                  out too, look for a leak",
                 quantity(old),
                 quantity(new),
-                how_much(new),
-                needed(scene, old),
+                sum,
+                needed,
                 quantity(new)
             )
         }

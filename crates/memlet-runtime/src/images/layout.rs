@@ -186,7 +186,7 @@ fn read_image(
         check_layer_type(source, layer)?;
         let digest = digest_of(source, layer)?;
         let path = blob_path(digest);
-        if !source.contains(&path) {
+        if !source.contains(&path)? {
             let part = format!("layer {digest}");
             return Err(Error::Missing { path: source.path().to_owned(), part });
         }

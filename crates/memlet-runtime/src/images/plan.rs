@@ -43,8 +43,8 @@ impl PlannedImage {
 
 /// Recognises the format and reads its documents.
 pub(super) fn plan(source: &Source) -> Result<Vec<PlannedImage>, Error> {
-    let docker = source.contains("manifest.json");
-    let images = if source.contains("index.json") {
+    let docker = source.contains("manifest.json")?;
+    let images = if source.contains("index.json")? {
         let mut images = layout::plan(source)?;
         if docker {
             // Docker writes both since version 25; its own table is the one with the full names.
@@ -54,18 +54,18 @@ pub(super) fn plan(source: &Source) -> Result<Vec<PlannedImage>, Error> {
     } else if docker {
         docker::plan(source)?
     } else {
-        return Err(not_an_image(source));
+        return Err(not_an_image(source)?);
     };
     Ok(merge(images))
 }
 
-fn not_an_image(source: &Source) -> Error {
-    let found = match (source.is_folder(), source.contains("repositories")) {
+fn not_an_image(source: &Source) -> Result<Error, Error> {
+    let found = match (source.is_folder(), source.contains("repositories")?) {
         (_, true) => "it is a docker-save tar from before Docker 1.10, without manifest.json",
         (true, false) => "it is a folder without index.json",
         (false, false) => "it is a tar archive without index.json or manifest.json",
     };
-    Error::NotAnImage { path: source.path().to_owned(), found: found.into() }
+    Ok(Error::NotAnImage { path: source.path().to_owned(), found: found.into() })
 }
 
 /// The same image under several names is listed several times in an index.

@@ -70,8 +70,13 @@ impl Source {
         matches!(self.files, Files::Folder(_))
     }
 
-    pub(super) fn contains(&self, name: &str) -> bool {
-        self.find(name).is_ok()
+    /// Whether it has such a file; one that may not be read is an error, not a file that is missing.
+    pub(super) fn contains(&self, name: &str) -> Result<bool, Error> {
+        match self.find(name) {
+            Ok(_) => Ok(true),
+            Err(Error::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a file for reading from its start; gives its length too.
