@@ -1,6 +1,7 @@
 //! Wrong inputs: each a clear error, exit code 2, nothing left behind.
 
 use libtest_mimic::Failed;
+use memlet_cgroup::Version;
 
 use crate::house::{House, finish};
 use crate::{Test, test};
@@ -95,6 +96,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests.push(test("odd input: 128m of memory is warned of", milli_bytes));
     tests.push(test("bad input: a field that is not supported yet", unsupported));
     tests.push(test("bad input: kubepods that is somebody else's", foreign_kubepods));
+    tests.push(test("bad input: systemd's driver where it cannot be had", no_systemd).only_on(Version::V1));
     tests.push(test("bad input: not root", not_root));
     tests.push(test("bad input: what keeps a Pod from beginning is told", stuck_before_a_container));
     tests.push(test("bad input: a Pod for another node", elsewhere));
@@ -184,6 +186,15 @@ fn foreign_kubepods() -> Result<(), Failed> {
     house.run(POD, &[])?.exits(2).complains("--cgroup-root");
     assert!(theirs.is_alive(), "what is not ours must stay");
     hierarchy.remove_everywhere(&house.root)?;
+    house.nothing_is_left()
+}
+
+/// systemd hands out the memory controller on cgroup v2 only.
+fn no_systemd() -> Result<(), Failed> {
+    let house = House::new()?;
+    let ran = house.run(POD, &["--cgroup-driver", "systemd"])?;
+    ran.exits(2).complains("needs cgroup v2").complains("cgroupfs");
+    assert!(ran.stderr.lines().count() <= 4, "{}", ran.stderr);
     house.nothing_is_left()
 }
 

@@ -206,8 +206,10 @@ fn remove_dead(
 fn remove_root(owner: &Owner, hierarchy: &Hierarchy) -> Result<()> {
     if owner.made_root {
         let group = owner.cgroups.group()?;
+        // Not so where the node was refused before it made anything, as for want of systemd.
+        let was_made = hierarchy.dir(&group).exists();
         hierarchy.remove_everywhere(&group)?;
-        if owner.cgroups.driver == Driver::Systemd {
+        if was_made && owner.cgroups.driver == Driver::Systemd {
             memlet_systemd::Manager::connect()?.stop(group.name())?;
         }
     }
