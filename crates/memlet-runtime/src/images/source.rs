@@ -109,7 +109,8 @@ impl Source {
                 let opened = inside::open(folder, Path::new(name), flags, ResolveFlags::BENEATH);
                 let file = match opened {
                     Ok(file) => File::from(file),
-                    Err(Errno::NOENT | Errno::NOTDIR) => return Err(missing()),
+                    // What a link finds outside (XDEV) or never (LOOP) is no part of the image, as in an archive.
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP) => return Err(missing()),
                     Err(errno) => return Err(Error::io("open", self.path.join(name), errno)),
                 };
                 let metadata = file.metadata().naming("read", &self.path.join(name))?;
