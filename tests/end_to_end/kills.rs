@@ -79,12 +79,14 @@ fn in_the_kernels_own_log(pod_uid: &Value) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The small one holds still; the large one grows until the sum of both is full.
+/// The small one holds still for 3 s after its first 1000 blocks, which are there before the large one has grown
+/// until the sum of both is full: one that grows at that very moment may be killed too, before the kernel has the
+/// first victim's memory back.
 fn at_the_pods_limit() -> Result<(), Failed> {
     let house = House::new()?;
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  resources: {limits: {memory: 96Mi}}\n  containers:\n  \
-               - {name: small, image: memlet.dev/memory-eater, args: ['32', '0.5']}\n  \
-               - {name: large, image: memlet.dev/memory-eater, args: ['300', '0.01']}\n";
+               - {name: small, image: memlet.dev/memory-eater, args: ['8', '3']}\n  \
+               - {name: large, image: memlet.dev/memory-eater, args: ['300', '0.05']}\n";
     let document = house.run(pod, &["-o", "json"])?.exits(137).json()?;
     assert_eq!(terminated(&document, "large"), ("OOMKilled".into(), 137));
     assert_eq!(terminated(&document, "small"), ("Completed".into(), 0));
