@@ -36,6 +36,5 @@ pub(crate) fn is_mostly_kernel(charged: &Charged) -> bool {
 
 fn is_half(charged: &Charged, part: Option<Bytes>) -> bool {
     let part = part.unwrap_or_default();
-    let all: Bytes = [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
-    part > Bytes::ZERO && part >= all.saturating_sub(part)
+    part > Bytes::ZERO && part >= charged.total().saturating_sub(part)
 }

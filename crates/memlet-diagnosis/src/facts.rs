@@ -5,8 +5,8 @@ mod chosen; // why that process
 mod ending; // what the end itself says
 mod killed; // what was killed
 mod limit; // whose limit
-mod sandbox;
-mod stalled; // how long processes waited before // what the death of the pause process means
+mod sandbox; // what the death of the pause process means
+mod stalled; // how long processes waited before
 
 use crate::Evidence;
 use crate::evidence::{ContainerEnd, Exit, KillRecord, Level};

@@ -27,6 +27,13 @@ pub struct Charged {
 /// Charges of each CPU are taken in batches of up to 64 pages, which no kind has yet.
 const NOT_YET_OF_A_KIND: u64 = 1 << 20;
 
+impl Charged {
+    /// All that has a kind.
+    pub fn total(&self) -> Bytes {
+        [self.anon, self.file, self.shmem, self.kernel].into_iter().flatten().sum()
+    }
+}
+
 impl Report {
     /// What was charged, by kind. `None`: there are no statistics in the report, or they are not those of all that was
     /// charged ([`Report::charged_partly`]).
@@ -47,10 +54,8 @@ impl Report {
             return false;
         }
         let Some(memory) = self.memory else { return true };
-        let told: Bytes =
-            [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
         let usage = memory.usage.get();
-        told.get().saturating_add(usage / 10).saturating_add(NOT_YET_OF_A_KIND) < usage
+        charged.total().get().saturating_add(usage / 10).saturating_add(NOT_YET_OF_A_KIND) < usage
     }
 
     fn by_kind(&self) -> Option<Charged> {

@@ -6,7 +6,6 @@ use rustbus::connection::Timeout;
 use rustbus::connection::ll_conn::force_finish_on_error;
 use rustbus::message_builder::{MarshalledMessage, MessageBuilder, MessageType};
 use rustbus::wire::ObjectPath;
-use rustbus::wire::unmarshal::traits::Variant;
 use rustbus::{RpcConn, standard_messages};
 
 use crate::property::{Auxiliary, Property, Value, flag, text};
@@ -50,25 +49,6 @@ impl Manager {
         let mut matched = standard_messages::add_match(&rule);
         manager.send("AddMatch", &mut matched, "")?;
         Ok(manager)
-    }
-
-    /// The cgroup below which systemd makes all others, without a `/` at its end: empty, but in a container.
-    ///
-    /// # Errors
-    /// [`Error::NoAnswer`], [`Error::Strange`]
-    pub fn control_group(&mut self) -> Result<String> {
-        const METHOD: &str = "ControlGroup";
-        let mut call = MessageBuilder::new()
-            .call("Get")
-            .on(OBJECT)
-            .with_interface("org.freedesktop.DBus.Properties")
-            .at(SYSTEMD)
-            .build();
-        call.body.push_param2(MANAGER, METHOD).map_err(|error| strange(METHOD, &error))?;
-        let answer = self.send(METHOD, &mut call, "")?;
-        let value: Variant<'_, '_> = answer.body.parser().get().map_err(|error| strange(METHOD, &error))?;
-        let group: String = value.get().map_err(|error| strange(METHOD, &error))?;
-        Ok(group.trim_end_matches('/').to_owned())
     }
 
     /// Starts a slice, or sets the memory of one that is there. Those above it are started with it.

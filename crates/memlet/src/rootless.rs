@@ -11,13 +11,14 @@ use std::process::Command;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use memlet_cgroup::{Hierarchy, Version};
+use memlet_policy::cgroup_names::Driver;
 use rustix::fs::Access;
 
 /// What is needed besides a user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// A cgroup below which others can be made.
-    Cgroup,
+    /// A cgroup below which others can be made, and who is to make them.
+    Cgroup(Driver),
     /// Nothing: the files of images have owners, no processes.
     Images,
 }
@@ -37,7 +38,11 @@ pub(crate) fn enter(needs: Needs) -> Result<()> {
         return Ok(());
     }
     let mut command = Command::new("unshare");
-    if needs == Needs::Cgroup {
+    if let Needs::Cgroup(driver) = needs {
+        ensure!(
+            driver == Driver::Cgroupfs,
+            "without root memlet makes the cgroups itself, below its own: leave out --cgroup-driver systemd, or run it with sudo"
+        );
         command.env(CGROUP_ROOT, own_cgroup()?);
     }
     has_other_users(user.as_raw())?;

@@ -144,9 +144,7 @@ impl Place {
 fn is_all_of(kind: PlaceKind, component: &str, inside: &[&str]) -> bool {
     match kind {
         PlaceKind::SlurmJob => true,
-        PlaceKind::PodmanContainer | PlaceKind::DockerContainer | PlaceKind::Container
-            if component.strip_suffix(".scope").is_some() && inside == [cgroup_names::IN_SCOPE] =>
-        {
+        PlaceKind::PodmanContainer | PlaceKind::DockerContainer | PlaceKind::Container if matches!(inside, [name] if cgroup_names::is_in_scope(component, name)) => {
             true
         }
         _ => inside.iter().all(|component| matches!(*component, "ns" | "init.scope")),

@@ -90,10 +90,12 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
         Reached::NoLimit => return None,
     }
     let first = volume(scene);
-    let change = |what: &str| match old {
-        Some(old) => {
-            let needed = needed(scene, old);
-            let new = suggested_limit(needed);
+    let raised = old.map(|old| {
+        let needed = needed(scene, old);
+        (old, needed, suggested_limit(needed))
+    });
+    let change = |what: &str| match raised {
+        Some((old, needed, new)) => {
             let sum = if needed > old { "× 1.5 of what it held, rounded up" } else { how_much(new) };
             format!(
                 "{what} {} → {} ({}). The true need is not known, only that it is above {}: it was still asking. If {} runs \
@@ -109,7 +111,7 @@ fn raise(scene: Scene<'_>) -> Option<Advice> {
             format!("{what}: raise it; by how much, the log does not tell, as the old limit is not in it")
         }
     };
-    let new = old.map(|old| suggested_limit(needed(scene, old)));
+    let new = raised.map(|(_, _, new)| new);
     let advice = match place.kind {
         _ if !place.is_whole => Advice::new(format!(
             "{}; whoever made that cgroup set its limit, not the manager of what it lies in",

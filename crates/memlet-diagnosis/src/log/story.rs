@@ -71,14 +71,13 @@ pub(super) fn summary(scene: Scene<'_>) -> String {
             counted(others.len() as u64, "other process", "other processes")
         ),
     };
+    let knows_why = scene.level.is_some() || report.scope.is_some() || report.memory.is_some();
     let why = match scene.level {
         _ if scene.is_by_hand() => "because somebody asked for a kill by hand (SysRq-F)".to_owned(),
         Some(Level::Machine) => format!("because {} ran out of memory", machine::what_ran_out(report)),
-        Some(_) => reached(scene),
-        None if report.memory.is_some() || report.scope.is_some() => reached(scene),
-        None => "whose memory ran out is not in the log".to_owned(),
+        _ if knows_why => reached(scene),
+        _ => "whose memory ran out is not in the log".to_owned(),
     };
-    let knows_why = scene.level.is_some() || report.scope.is_some() || report.memory.is_some();
     let instead = match report.ending {
         _ if !report.victims.is_empty() => "",
         Some(Ending::NoKillableProcess) => ", and found no process that it may kill",

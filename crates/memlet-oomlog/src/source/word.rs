@@ -19,7 +19,7 @@ const NO_TAGS: [&str; 11] = [
 ];
 
 /// Syslog's facilities, as `dmesg -x` names them.
-pub(super) const FACILITIES: [&str; 12] =
+const FACILITIES: [&str; 12] =
     ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"];
 
 pub(super) fn is_facility(text: &str) -> bool {

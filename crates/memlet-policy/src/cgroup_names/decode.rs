@@ -2,7 +2,7 @@
 
 use crate::qos::QosClass;
 
-use super::{Driver, IN_SCOPE, Runtime};
+use super::{Driver, Runtime, is_in_scope};
 
 /// Which of kubelet's cgroups a path names: whose limit was hit, if this one's was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,7 +177,7 @@ fn with_container(mut identity: CgroupIdentity, inside: &[&str]) -> CgroupIdenti
     let Some((container, nested)) = inside.split_first() else { return identity };
     let is_whole = match nested {
         [] => true,
-        [name] => *name == IN_SCOPE && container.strip_suffix(".scope").is_some(),
+        [name] => is_in_scope(container, name),
         _ => false,
     };
     identity.level = if is_whole { Level::Container } else { Level::InsideContainer };

@@ -161,7 +161,12 @@ pub fn container_in(pod: &str, container_id: &str) -> String {
 }
 
 /// Below a container's scope, the container itself.
-pub const IN_SCOPE: &str = "container";
+const IN_SCOPE: &str = "container";
+
+/// Whether the group `name` right below `outer` is all of a container, one down in its scope.
+pub fn is_in_scope(outer: &str, name: &str) -> bool {
+    name == IN_SCOPE && outer.strip_suffix(".scope").is_some()
+}
 
 /// systemd's expansion: `a`, `b` is `/a.slice/a-b.slice`; a dash within a component becomes `_`.
 fn slices<'a>(components: impl Iterator<Item = &'a str>) -> String {

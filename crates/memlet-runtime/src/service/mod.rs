@@ -160,8 +160,13 @@ fn new_id() -> io::Result<String> {
 
 /// `CapBnd` of this process; nothing where `/proc` does not say.
 fn grantable_capabilities() -> u64 {
+    own_capabilities("CapBnd:")
+}
+
+/// One of this process's sets of capabilities, as `/proc/self/status` calls it.
+fn own_capabilities(set: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let mask = status.lines().find_map(|line| line.strip_prefix(set));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
@@ -170,11 +175,8 @@ fn grantable_capabilities() -> u64 {
 fn open_files() -> u64 {
     const USUAL: u64 = 1 << 20;
     const SYS_RESOURCE: u32 = 24;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(USUAL);
     let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|most| most.trim().parse().ok());
     let wanted = USUAL.min(most.unwrap_or(USUAL));
-    if mask & (1 << SYS_RESOURCE) == 0 { own.min(wanted) } else { wanted }
+    if own_capabilities("CapEff:") & (1 << SYS_RESOURCE) == 0 { own.min(wanted) } else { wanted }
 }

@@ -7,7 +7,7 @@
 use std::io;
 
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
-use memlet_policy::cgroup_names::IN_SCOPE;
+use memlet_policy::cgroup_names::is_in_scope;
 use memlet_systemd::{Manager, Scope};
 
 use super::container::told;
@@ -36,7 +36,7 @@ pub(crate) fn make_cgroup(hierarchy: &Hierarchy, path: &CgroupPath) -> io::Resul
 
 /// The scope in which a container's cgroup is.
 pub(crate) fn scope_of(path: &CgroupPath) -> Option<CgroupPath> {
-    path.parent().filter(|scope| path.name() == IN_SCOPE && scope.name().strip_suffix(".scope").is_some())
+    path.parent().filter(|outer| is_in_scope(outer.name(), path.name()))
 }
 
 /// Has systemd make a scope, and leaves nothing in it but its holder, so that it can have cgroups below.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use memlet_policy::node_memory::NodeMemory;
 
-use crate::cli::{DriverChoice, RunArguments};
+use crate::cli::RunArguments;
 use crate::embedded::{CgroupPlace, Embedded, EmbeddedSettings};
 use crate::exit::Exit;
 use crate::manifest::{self, Document};
@@ -22,11 +22,7 @@ use crate::run::watch::Run;
 
 /// Runs the Pods and answers as they did.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
-    ensure!(
-        rustix::process::geteuid().is_root() || arguments.cgroup_driver == DriverChoice::Cgroupfs,
-        "without root memlet makes the cgroups itself, below its own: leave out --cgroup-driver systemd, or run it with sudo"
-    );
-    rootless::enter(Needs::Cgroup)?;
+    rootless::enter(Needs::Cgroup(arguments.cgroup_driver.into()))?;
     let documents = manifest::read(&arguments.files)?;
     check(arguments, &documents)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

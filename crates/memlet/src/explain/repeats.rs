@@ -29,16 +29,16 @@ impl Repeats {
     pub(super) fn knows(&mut self, report: &Report, log: usize) -> bool {
         let marks = marks(report);
         let told = marks.iter().flatten().find_map(|mark| self.told.get(mark).copied());
-        let is_known = told.is_some_and(|told| {
+        let known = told.filter(|told| {
             told.log != log && (told.complete || !report.complete) && told.victims >= report.victims.len()
         });
         // This log may be the one with the other clock, by which a third is known.
         let own = Told { log, complete: report.complete, victims: report.victims.len() };
-        let remembered = if is_known { told.unwrap_or(own) } else { own };
+        let remembered = known.unwrap_or(own);
         if self.told.len() < REMEMBERED {
             self.told.extend(marks.into_iter().flatten().map(|mark| (mark, remembered)));
         }
-        is_known
+        known.is_some()
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn sentence(scene: Scene<'_>) -> Option<String> {
 /// The statistics of some of the cgroups below the limit: nothing follows from them for the others.
 fn partly(report: &Report) -> Option<String> {
     let charged = report.charged_partly()?;
-    let told: Bytes = [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
+    let told = charged.total();
     if told == Bytes::ZERO {
         return None;
     }
@@ -52,8 +52,7 @@ fn unwritten(report: &Report, charged: &Charged) -> Option<Bytes> {
     let keys = ["total_dirty", "total_writeback", "file_dirty", "file_writeback"];
     let unwritten: Bytes =
         keys.iter().filter_map(|key| report.stats.get(*key)).copied().map(Bytes::new).sum();
-    let all: Bytes = [charged.anon, charged.file, charged.shmem, charged.kernel].into_iter().flatten().sum();
-    percent(unwritten, all).is_some_and(|share| share >= 10).then_some(unwritten)
+    percent(unwritten, charged.total()).is_some_and(|share| share >= 10).then_some(unwritten)
 }
 
 /// The largest parts of kernel memory, where the statistics name them.
