@@ -37,6 +37,7 @@ mod field;
 mod handler;
 mod kind;
 mod names;
+mod nodes;
 mod patch;
 mod reply;
 mod request;
@@ -48,6 +49,7 @@ mod storage;
 mod verbs;
 mod warning;
 
+pub use nodes::NodeService;
 pub use reply::ResponseBody;
 pub use server::ApiServer;
 pub use service::ApiService;

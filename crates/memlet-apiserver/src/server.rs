@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 
 use crate::error::ApiError;
 use crate::handler::Handler;
+use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
 use crate::request::{Query, ResourcePath, ResourceRequest, Target};
 use crate::resources;
@@ -33,7 +34,7 @@ impl ApiServer {
     /// A new server that holds its objects in memory, with the namespaces that every cluster has.
     pub fn in_memory() -> Self {
         let storage = Storage::new(resources::served().map(Handler::resource), HistoryLimits::default());
-        let server = Self { core: Core { storage: Arc::new(storage) } };
+        let server = Self { core: Core { storage: Arc::new(storage), nodes: Nodes::default() } };
         for name in resources::INITIAL_NAMESPACES {
             server.create_namespace(name);
         }
@@ -52,6 +53,11 @@ impl ApiServer {
     /// Outside of a tokio runtime: a `kube::Client` runs a task of its own.
     pub fn client(&self) -> kube::Client {
         kube::Client::new(self.service(), "default")
+    }
+
+    /// Makes a node's own HTTP server known, for the requests that are its to answer.
+    pub fn connect_node(&self, name: &str, service: NodeService) {
+        self.core.nodes.connect(name, service);
     }
 
     /// Answers one request whose body has been read.

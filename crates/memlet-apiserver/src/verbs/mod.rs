@@ -15,6 +15,7 @@ use http::StatusCode;
 
 use crate::error::ApiError;
 use crate::kind::ServedKind;
+use crate::nodes::Nodes;
 use crate::reply::Reply;
 use crate::request::ResourceRequest;
 use crate::storage::{Key, Revision, Storage, StoredObject, Unmet};
@@ -27,6 +28,7 @@ pub(crate) use watch::WatchEvents;
 #[derive(Clone)]
 pub(crate) struct Core {
     pub(crate) storage: Arc<Storage>,
+    pub(crate) nodes: Nodes,
 }
 
 impl Core {
