@@ -3,9 +3,9 @@
 //! The wiring is the two seams of the design: everything above the API server holds a `kube::Client`, and
 //! the node agent reaches the runtime through CRI on an in-memory connection.
 
-mod lock;
+pub(crate) mod lock;
 mod place;
-mod private;
+pub(crate) mod private;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +21,10 @@ use memlet_scheduler::Scheduler;
 use tokio::sync::oneshot;
 
 pub(crate) use place::CgroupPlace;
-use place::{Owner, Place};
+use place::{Claim, Owner, Place};
+
+use crate::node::folder::DataFolder;
+use crate::node::record::NodeRecord;
 
 /// What the node is to be.
 #[derive(Clone, Debug)]
@@ -37,7 +40,9 @@ pub(crate) struct EmbeddedSettings {
     /// The folder of what lives as long as the Pods do.
     pub(crate) run_folder: PathBuf,
     /// The folder of what survives.
-    pub(crate) data: PathBuf,
+    pub(crate) data: DataFolder,
+    /// Whether its Pods outlive it.
+    pub(crate) keeps_pods: bool,
     /// Whether to read the kernel's log.
     pub(crate) kernel_log: bool,
     /// How often a container is restarted at most.
@@ -59,19 +64,21 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts the node, after sweeping what dead ones left.
-    pub(crate) async fn start(settings: &EmbeddedSettings) -> Result<Self> {
+    /// Starts the node with this API server, after sweeping what dead ones left.
+    pub(crate) async fn start(settings: &EmbeddedSettings, server: &ApiServer) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!("running Pods needs root, for cgroups, namespaces and mounts: run it with sudo");
         }
         survive_the_oom_killer();
         let hierarchy = Hierarchy::detect()?;
         leave_for_pods(&hierarchy, settings)?;
-        let images = images_folder(&settings.data);
-        let place = Place::claim(&settings.run_folder, &settings.cgroups, &hierarchy, |folder, owner| {
-            sweep_place(folder, owner, &images, &hierarchy)
-        })?;
-        match wire(settings, &place, &images, &hierarchy).await {
+        let images = images_folder(settings.data.path());
+        let claim = if settings.keeps_pods { Claim::Node(settings.data.path()) } else { Claim::Anew };
+        let place =
+            Place::claim(&settings.run_folder, &settings.cgroups, claim, &hierarchy, |folder, owner| {
+                sweep_place(folder, owner, &images, &hierarchy)
+            })?;
+        match wire(settings, server, &place, &images, &hierarchy).await {
             Ok(Wired { client, agent, stop_scheduler }) => {
                 let pod_logs = pod_logs(place.folder());
                 Ok(Self { client, agent, hierarchy, pod_logs, place, stop_scheduler })
@@ -92,6 +99,26 @@ impl Embedded {
     }
 }
 
+/// Ends the Pods that a node which does not run left running, and removes what was made for them; false where there was
+/// nothing.
+pub(crate) fn end_leftovers(data: &DataFolder, node: &NodeRecord) -> Result<bool> {
+    let hierarchy = Hierarchy::detect()?;
+    let images = images_folder(data.path());
+    if !Place::is_kept(&node.run_folder, &node.cgroups)? {
+        return Ok(false);
+    }
+    let sweep = |folder: &Path, owner: &Owner| sweep_place(folder, owner, &images, &hierarchy);
+    let claim = Claim::Node(data.path());
+    let place = Place::claim(&node.run_folder, &node.cgroups, claim, &hierarchy, sweep)?;
+    place.sweep_and_release(&hierarchy, sweep)?;
+    Ok(true)
+}
+
+/// Whether a node that does not run left Pods running.
+pub(crate) fn keeps_pods(node: &NodeRecord) -> bool {
+    Place::is_kept(&node.run_folder, &node.cgroups).unwrap_or(false)
+}
+
 /// What runs in a place.
 struct Wired {
     client: kube::Client,
@@ -102,6 +129,7 @@ struct Wired {
 /// Starts everything and joins it: runtime below, API server above, agent and scheduler between.
 async fn wire(
     settings: &EmbeddedSettings,
+    server: &ApiServer,
     place: &Place,
     images: &Path,
     hierarchy: &Hierarchy,
@@ -114,7 +142,7 @@ async fn wire(
         async move { runtime.warm_up().await }
     });
     let channel = runtime.channel().await.context("the container runtime cannot be reached")?;
-    let client = ApiServer::in_memory().client();
+    let client = server.client();
     let node = NodeConfig {
         name: settings.name.clone(),
         memory: settings.memory,
