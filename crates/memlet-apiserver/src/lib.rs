@@ -31,10 +31,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
 mod decode;
 mod error;
 mod field;
 mod handler;
+pub mod keys;
 mod kind;
 mod names;
 mod nodes;
@@ -45,10 +47,12 @@ mod resources;
 mod selector;
 mod server;
 mod service;
+pub mod serving;
 mod storage;
 mod verbs;
 mod warning;
 
+pub use access::Identity;
 pub use nodes::NodeService;
 pub use reply::ResponseBody;
 pub use server::ApiServer;

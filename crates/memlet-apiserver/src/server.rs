@@ -6,6 +6,7 @@ use http::{Method, Request};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
+use crate::access::Identity;
 use crate::error::ApiError;
 use crate::handler::Handler;
 use crate::nodes::{NodeService, Nodes};
@@ -41,10 +42,15 @@ impl ApiServer {
         server
     }
 
-    /// The server as a tower service of HTTP requests. Any body type will do, so that it serves in-process clients
-    /// and sockets alike.
+    /// The server as a tower service of HTTP requests, for this program itself: everything is permitted. Any body type
+    /// will do, so that it serves in-process clients and sockets alike.
     pub fn service(&self) -> ApiService {
-        ApiService::new(self.clone())
+        self.service_as(Identity::own())
+    }
+
+    /// The server as somebody else sees it. What stands in a request about who asks is not believed.
+    pub fn service_as(&self, identity: Identity) -> ApiService {
+        ApiService::new(self.clone(), identity)
     }
 
     /// A client of this server, with `default` as its namespace.

@@ -1,0 +1,13 @@
+//! Who asks, and what they may: authentication and authorization.
+
+mod attributes;
+mod authentication;
+mod authorization;
+pub(crate) mod certificate;
+mod identity;
+
+pub use identity::Identity;
+
+pub(crate) use attributes::{Attributes, is_long_running};
+pub(crate) use authentication::Presented;
+pub(crate) use authorization::{authorize, is_public};
