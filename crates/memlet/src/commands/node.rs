@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &NodeArguments) -> Result<Exit> {
     if arguments.detach && !detach::is_detached() {
         return detach::start(&configuration.data);
     }
+    detach::leave_session();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()

@@ -3,15 +3,21 @@
 //! What can fail for a reason that the user can mend comes first: the folder, the ports, the keys. Then the node itself, then
 //! its record, by which the other commands find it, and last the word that it is ready.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use memlet_apiserver::ApiServer;
+use memlet_apiserver::keys::{Keys, ServerNames, to_yaml};
+use memlet_apiserver::serving::{self, Limits, Listener, ServeError};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::configuration::Configuration;
 use super::detach;
 use super::folder::DataFolder;
+use super::listening;
 use super::record::NodeRecord;
 use super::signals::{Asked, NodeSignals};
 use crate::embedded::lock::{self, Lock};
@@ -28,15 +34,75 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     let mut signals = NodeSignals::new()?;
     let data = &configuration.data;
     let lock = claim(data)?;
+    let listener = listen(&configuration.addresses)?;
+    let addresses = listener.addresses();
+    let keys = Keys::load_or_make(&data.keys(), &names(configuration, &addresses))?;
+    write_kubeconfig(data, &keys, &addresses)?;
     let server = ApiServer::in_memory();
     let node = Embedded::start(&settings(configuration), &server).await?;
-    let record = record(configuration, &node);
+    let (stop_serving, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        let stop = async move {
+            // Told to stop, or nobody is left to tell.
+            let _ = stopped.await;
+        };
+        listener.serve(server, &keys, stop).await
+    });
+    let record = record(configuration, addresses, &node);
     record.write(data)?;
     greet(&record, data, began.elapsed());
-    let asked = signals.next().await;
-    end(configuration, node, &record, asked).await?;
+    let asked = tokio::select! {
+        asked = signals.next() => asked,
+        served = until_failed(serving) => return Err(served),
+    };
+    end(configuration, node, asked).await?;
+    drop(stop_serving);
     drop(lock);
     Ok(Exit::DONE)
+}
+
+/// Takes the addresses; where one is taken, says who has it.
+fn listen(addresses: &[SocketAddr]) -> Result<Listener> {
+    serving::bind(addresses, Limits::default()).map_err(|error| {
+        let holder = if error.is_taken() { listening::holder(error.address) } else { None };
+        let hint = holder
+            .map_or_else(String::new, |holder| format!(" (by process {}, {})", holder.pid, holder.name));
+        let address = error.address;
+        anyhow::Error::new(error)
+            .context(format!("the API cannot be served on {address}{hint}: choose another with --address"))
+    })
+}
+
+/// By which names and addresses the server may be called.
+fn names(configuration: &Configuration, addresses: &[SocketAddr]) -> ServerNames {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    ServerNames::new([host, configuration.name.clone()], addresses.iter().map(SocketAddr::ip))
+}
+
+/// How the administrator reaches the server: by its first address, or on this machine where that is any.
+fn write_kubeconfig(data: &DataFolder, keys: &Keys, addresses: &[SocketAddr]) -> Result<()> {
+    let Some(address) = addresses.first() else { return Ok(()) };
+    let text = to_yaml(&keys.kubeconfig(&format!("https://{}", reachable(*address))));
+    let path = data.kubeconfig();
+    private::write(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// An address that a client on this machine can connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}
+
+/// Resolves when nothing is served any more, with the reason.
+async fn until_failed(serving: JoinHandle<Result<(), ServeError>>) -> anyhow::Error {
+    match serving.await {
+        Ok(Err(error)) => anyhow::Error::new(error).context("the API is not served any more"),
+        Ok(Ok(())) => anyhow!("the API is not served any more"),
+        Err(error) => anyhow::Error::new(error).context("serving the API failed"),
+    }
 }
 
 /// The data folder is this program's from here on.
@@ -70,12 +136,12 @@ fn settings(configuration: &Configuration) -> EmbeddedSettings {
     }
 }
 
-fn record(configuration: &Configuration, node: &Embedded) -> NodeRecord {
+fn record(configuration: &Configuration, addresses: Vec<SocketAddr>, node: &Embedded) -> NodeRecord {
     NodeRecord {
         pid: std::process::id().cast_signed(),
         started_at: Timestamp::now(),
         name: configuration.name.clone(),
-        addresses: configuration.addresses.clone(),
+        addresses,
         cgroups: configuration.cgroups.clone(),
         run_folder: configuration.run_folder.clone(),
         capacity: node.agent.capacity(),
@@ -99,10 +165,9 @@ fn greet(record: &NodeRecord, data: &DataFolder, took: Duration) {
 }
 
 /// Ends the program, and the Pods where that was asked for or nothing would be left of them.
-async fn end(configuration: &Configuration, node: Embedded, record: &NodeRecord, asked: Asked) -> Result<()> {
+async fn end(configuration: &Configuration, node: Embedded, asked: Asked) -> Result<()> {
     if asked == Asked::WithPods || configuration.in_memory {
         return node.stop(LONGEST_GRACE).await;
     }
-    let _ = record;
     node.stop(LONGEST_GRACE).await
 }

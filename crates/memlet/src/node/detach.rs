@@ -20,19 +20,24 @@ const DETACHED: &str = "MEMLET_DETACHED";
 /// By this line the node says that it is ready; nobody else sees it.
 const READY: &str = "memlet-node-is-ready";
 
-/// Whether this is the program in the background. It leaves the terminal's session then.
+/// Whether this is the program in the background.
 pub(crate) fn is_detached() -> bool {
-    let detached = std::env::var_os(DETACHED).is_some();
-    if detached {
+    std::env::var_os(DETACHED).is_some()
+}
+
+/// Leaves the terminal's session, whose end is not the node's.
+pub(crate) fn leave_session() {
+    if is_detached() {
         let _ = rustix::process::setsid();
     }
-    detached
 }
 
 /// The node is ready: whoever waits for that may go.
 pub(crate) fn announce() {
-    let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
+    if is_detached() {
+        let mut stdout = std::io::stdout();
+        let _ = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
+    }
 }
 
 /// Starts this program again with the same arguments, and answers when it is ready or has failed.

@@ -7,6 +7,7 @@ pub(crate) mod daemon;
 pub(crate) mod detach;
 pub(crate) mod folder;
 pub(crate) mod kubeconfig;
+pub(crate) mod listening;
 pub(crate) mod record;
 pub(crate) mod running;
 pub(crate) mod signals;

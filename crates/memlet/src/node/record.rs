@@ -9,7 +9,7 @@ use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::folder::DataFolder;
-use crate::embedded::CgroupPlace;
+use crate::embedded::{CgroupPlace, private};
 
 /// A running node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,8 +38,8 @@ impl NodeRecord {
     /// Writes it down; commands find the node by it.
     pub(crate) fn write(&self, data: &DataFolder) -> Result<()> {
         let path = data.record();
-        memlet_runtime::state::write_json(&path, self)
-            .with_context(|| format!("cannot write {}", path.display()))
+        let text = serde_json::to_vec(self).context("the node's record makes no JSON")?;
+        private::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// As the last node of this folder wrote it, which may have ended; `None` where there never was one.
