@@ -31,10 +31,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod cache;
 mod decode;
+mod discovery;
 mod error;
 mod field;
 mod handler;
+mod health;
 mod kind;
 mod names;
 mod nodes;
@@ -47,6 +50,7 @@ mod server;
 mod service;
 mod storage;
 mod verbs;
+mod version;
 mod warning;
 
 pub use nodes::NodeService;

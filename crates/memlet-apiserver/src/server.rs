@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
@@ -15,12 +15,7 @@ use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Storage};
 use crate::verbs::Core;
-
-/// What `/version` says: the Kubernetes release whose API this is.
-const VERSION: &str = concat!(
-    r#"{"major":"1","minor":"37","gitVersion":"v1.37.0+memlet","gitCommit":"unknown","gitTreeState":"clean","#,
-    r#""buildDate":"1970-01-01T00:00:00Z","goVersion":"none","compiler":"rustc","platform":"linux/"#,
-);
+use crate::{discovery, health, version};
 
 /// A Kubernetes API server within this process.
 ///
@@ -63,18 +58,42 @@ impl ApiServer {
     /// Answers one request whose body has been read.
     pub(crate) fn answer(&self, request: Request<bytes::Bytes>) -> Result<Reply, ApiError> {
         let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
         let path = match Target::parse(parts.uri.path())? {
-            Target::Health => return Ok(Reply::text("ok")),
-            Target::Version => {
-                let json = format!("{VERSION}{}\"}}", std::env::consts::ARCH);
-                return Ok(Reply::document(http::StatusCode::OK, json.into()));
-            }
             Target::Resource(path) => path,
+            _ if !matches!(parts.method, Method::GET | Method::HEAD) => {
+                return Err(ApiError::method_not_allowed("this method", parts.uri.path()));
+            }
+            target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
         let handler = resources::handler(&path).ok_or_else(ApiError::no_such_path)?;
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
         let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
         handler.handle(&self.core, &request)
+    }
+
+    /// Answers what is asked about the server rather than about an object.
+    fn answer_about_itself(
+        &self,
+        target: &Target,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Result<Reply, ApiError> {
+        match target {
+            Target::Index => Ok(discovery::index()),
+            Target::Health { endpoint, check } => {
+                health::answer(&self.core, endpoint, check.as_deref(), query)
+            }
+            Target::Version => Ok(version::answer()),
+            Target::CoreVersions => discovery::core_versions(headers),
+            Target::Groups => discovery::named_groups(headers),
+            Target::Group(name) => discovery::group(name),
+            Target::Resources { group, version } => discovery::resource_list(group, version),
+            Target::Metrics
+            | Target::OpenApiV2
+            | Target::OpenApiIndex
+            | Target::OpenApiDocument(_)
+            | Target::Resource(_) => Err(ApiError::no_such_path()),
+        }
     }
 
     fn create_namespace(&self, name: &str) {
