@@ -1,7 +1,7 @@
 //! Answers that clients keep: an `ETag` by which they ask whether theirs is still the present one.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest as _, Sha512};
 
 use crate::reply::Reply;
@@ -27,7 +27,7 @@ pub(crate) fn tagged_by(hash: &str, headers: &HeaderMap, answer: impl FnOnce() -
         .any(|text| {
             matches!(text.trim().trim_start_matches("W/"), "*") || text.trim().trim_start_matches("W/") == tag
         });
-    let reply = if known { Reply::text(StatusCode::NOT_MODIFIED, Bytes::new()) } else { answer() };
+    let reply = if known { Reply::not_modified() } else { answer() };
     // A hash is hexadecimal digits: it always fits a header.
     let tag = HeaderValue::from_str(&tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
     reply

@@ -39,6 +39,7 @@ mod field;
 mod handler;
 mod health;
 mod kind;
+mod metrics;
 mod names;
 mod nodes;
 mod patch;

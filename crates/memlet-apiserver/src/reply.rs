@@ -23,7 +23,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) struct Reply {
     code: StatusCode,
     warnings: Vec<String>,
-    media_type: HeaderValue,
+    /// `None` where there is no content.
+    media_type: Option<HeaderValue>,
     headers: Vec<(HeaderName, HeaderValue)>,
     content: Content,
 }
@@ -36,7 +37,14 @@ enum Content {
 impl Reply {
     fn new(code: StatusCode, media_type: HeaderValue, content: Content) -> Self {
         let uncached = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-        Self { code, warnings: Vec::new(), media_type, headers: vec![uncached], content }
+        Self { code, warnings: Vec::new(), media_type: Some(media_type), headers: vec![uncached], content }
+    }
+
+    /// What the client has is still the present. It says nothing of the content's type: a client would take that for
+    /// the type of what it has.
+    pub(crate) fn not_modified() -> Self {
+        let unused = HeaderValue::from_static("");
+        Self { media_type: None, ..Self::new(StatusCode::NOT_MODIFIED, unused, Content::Bytes(Bytes::new())) }
     }
 
     pub(crate) fn document(code: StatusCode, json: Bytes) -> Self {
@@ -59,8 +67,12 @@ impl Reply {
     }
 
     pub(crate) fn with_media_type(mut self, media_type: &'static str) -> Self {
-        self.media_type = HeaderValue::from_static(media_type);
+        self.media_type = Some(HeaderValue::from_static(media_type));
         self
+    }
+
+    pub(crate) fn code(&self) -> StatusCode {
+        self.code
     }
 
     /// Sets a header, in place of what it was.
@@ -86,7 +98,7 @@ impl Reply {
         let mut response = Response::new(body);
         *response.status_mut() = self.code;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, self.media_type);
+        headers.extend(self.media_type.map(|media_type| (header::CONTENT_TYPE, media_type)));
         headers.extend(self.headers);
         for warning in &self.warnings {
             if let Some(value) = warning::to_header(warning) {

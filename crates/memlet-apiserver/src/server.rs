@@ -1,6 +1,7 @@
 //! The server as its owner sees it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{HeaderMap, Method, Request};
 use k8s_openapi::Resource as _;
@@ -8,6 +9,7 @@ use k8s_openapi::api::core::v1::Namespace;
 
 use crate::error::ApiError;
 use crate::handler::Handler;
+use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
 use crate::request::{Query, ResourcePath, ResourceRequest, Target};
@@ -23,13 +25,16 @@ use crate::{discovery, health, version};
 #[derive(Clone)]
 pub struct ApiServer {
     core: Core,
+    metrics: Metrics,
 }
 
 impl ApiServer {
     /// A new server that holds its objects in memory, with the namespaces that every cluster has.
     pub fn in_memory() -> Self {
         let storage = Storage::new(resources::served().map(Handler::resource), HistoryLimits::default());
-        let server = Self { core: Core { storage: Arc::new(storage), nodes: Nodes::default() } };
+        let storage = Arc::new(storage);
+        let metrics = Metrics::new(Arc::clone(&storage));
+        let server = Self { core: Core { storage, nodes: Nodes::default() }, metrics };
         for name in resources::INITIAL_NAMESPACES {
             server.create_namespace(name);
         }
@@ -55,11 +60,31 @@ impl ApiServer {
         self.core.nodes.connect(name, service);
     }
 
-    /// Answers one request whose body has been read.
+    /// Answers one request whose body has been read, and counts it.
     pub(crate) fn answer(&self, request: Request<bytes::Bytes>) -> Result<Reply, ApiError> {
+        let started = Instant::now();
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let path = match Target::parse(parts.uri.path())? {
+        let target = Target::parse(parts.uri.path());
+        let asked = match &target {
+            Ok(Target::Resource(path)) => Asked::of_resource(&parts.method, path, &query),
+            _ => Asked::of_server(&parts.method),
+        };
+        let dry_run = query.all("dryRun").next().is_some();
+        let answer = target.and_then(|target| self.answer_target(target, query, parts, body));
+        let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
+        self.metrics.record(asked, dry_run, code, started);
+        answer
+    }
+
+    fn answer_target(
+        &self,
+        target: Target,
+        query: Query,
+        parts: http::request::Parts,
+        body: bytes::Bytes,
+    ) -> Result<Reply, ApiError> {
+        let path = match target {
             Target::Resource(path) => path,
             _ if !matches!(parts.method, Method::GET | Method::HEAD) => {
                 return Err(ApiError::method_not_allowed("this method", parts.uri.path()));
@@ -88,11 +113,10 @@ impl ApiServer {
             Target::Groups => discovery::named_groups(headers),
             Target::Group(name) => discovery::group(name),
             Target::Resources { group, version } => discovery::resource_list(group, version),
-            Target::Metrics
-            | Target::OpenApiV2
-            | Target::OpenApiIndex
-            | Target::OpenApiDocument(_)
-            | Target::Resource(_) => Err(ApiError::no_such_path()),
+            Target::Metrics => Ok(self.metrics.answer()),
+            Target::OpenApiV2 | Target::OpenApiIndex | Target::OpenApiDocument(_) | Target::Resource(_) => {
+                Err(ApiError::no_such_path())
+            }
         }
     }
 
