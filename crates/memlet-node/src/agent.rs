@@ -25,6 +25,7 @@ use crate::node::{self, Node};
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 use crate::registration;
+use crate::server::NodeServer;
 use crate::worker::{End, Wish, Worker};
 
 /// The agent cannot start.
@@ -157,6 +158,11 @@ impl NodeAgent {
     /// container, `memlet://…`, or the runtime's.
     pub fn container_end(&self, id: &str) -> Option<ContainerEnd> {
         self.node.ends.find(id.split_once("://").map_or(id, |(_, id)| id))
+    }
+
+    /// The node's own HTTP server, with kubelet's paths. It answers for as long as a clone of it lives.
+    pub fn server(&self) -> NodeServer {
+        NodeServer::new(self.node.clone())
     }
 
     /// What Pods may request of this node's memory.

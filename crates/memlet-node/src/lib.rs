@@ -24,6 +24,7 @@ mod oom; // who was killed, by whose limit
 mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox
 mod security; // security contexts
+mod server; // kubelet's HTTP paths
 mod status; // facts to PodStatus
 mod status_writer; // PodStatus to the API
 mod sweep; // what a killed agent left
@@ -37,4 +38,5 @@ pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;
 pub use config::{MemoryRules, NodeConfig, RulesError};
 pub use cri::CriError;
+pub use server::{NodeServer, ServerBody};
 pub use sweep::{SweepError, sweep_leftovers};
