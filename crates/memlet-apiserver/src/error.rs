@@ -77,7 +77,8 @@ impl ApiError {
     pub(crate) fn not_permitted(user: &str, asked: &Attributes) -> Self {
         let Attributes { verb, group, namespace, name, .. } = asked;
         if let Some(path) = &asked.path {
-            let mut error = Self::new(403, "Forbidden", format!("forbidden: User {user:?} cannot {verb} path {path:?}"));
+            let mut error =
+                Self::new(403, "Forbidden", format!("forbidden: User {user:?} cannot {verb} path {path:?}"));
             error.status.details = Some(StatusDetails::default());
             return error;
         }
@@ -90,7 +91,8 @@ impl ApiError {
         } else {
             format!("in the namespace {namespace:?}")
         };
-        let subject = if group.is_empty() { asked.resource.clone() } else { format!("{}.{group}", asked.resource) };
+        let subject =
+            if group.is_empty() { asked.resource.clone() } else { format!("{}.{group}", asked.resource) };
         let subject = if name.is_empty() { subject } else { format!("{subject} {name:?}") };
         let message = format!(
             "{subject} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}"

@@ -71,7 +71,8 @@ async fn strangers_are_told_401_and_nothing_else() {
 async fn a_certificate_counts_only_while_it_is_valid() {
     let served = served();
     let kept = std::fs::read_to_string(served.folder.path().join("keys/ca.pem")).unwrap();
-    let issuer = Issuer::from_ca_cert_pem(&kept, KeyPair::from_pem(&kept).unwrap()).unwrap();
+    let issuer =
+        Issuer::from_ca_cert_pem(&served.keys.authority_pem(), KeyPair::from_pem(&kept).unwrap()).unwrap();
     let now = std::time::SystemTime::now();
     let hour = Duration::from_hours(1);
     for (begin, end, expected) in [
@@ -102,7 +103,10 @@ async fn a_client_that_trusts_another_authority_does_not_go_on() {
     let served = served();
     let other = Keys::in_memory(&ServerNames::default()).unwrap();
     let refused = connect(served.address, &other.authority_pem(), None, "h2").await.unwrap_err();
-    assert!(refused.to_string().contains("UnknownIssuer") || refused.to_string().contains("BadSignature"), "{refused}");
+    assert!(
+        refused.to_string().contains("UnknownIssuer") || refused.to_string().contains("BadSignature"),
+        "{refused}"
+    );
     assert_eq!(served.ask(None, get("/healthz")).await.status(), StatusCode::OK, "the server lives");
 }
 
@@ -116,11 +120,14 @@ async fn malformed_http_is_400_and_the_server_lives() {
         ("GET /healthz HTTP/9.9\r\n\r\n".to_owned(), "400"),
         ("GET /healthz HTTP/1.1\r\nhost\u{1}: x\r\n\r\n".to_owned(), "400"),
         ("POST /api/v1/namespaces HTTP/1.1\r\ncontent-length: -1\r\n\r\n".to_owned(), "400"),
-        ("POST /api/v1/namespaces HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_owned(), "400"),
+        (
+            "POST /api/v1/namespaces HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_owned(),
+            "400",
+        ),
         ("POST /api/v1/namespaces HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_owned(), "400"),
         (format!("GET /healthz HTTP/1.1\r\n{many}\r\n"), "431"),
         (format!("GET /healthz HTTP/1.1\r\nx: {long}\r\n\r\n"), "431"),
-        (format!("GET /{long} HTTP/1.1\r\n\r\n"), "414"),
+        (format!("GET /{long} HTTP/1.1\r\n\r\n"), "431"),
         ("GET /healthz HTTP/1.1\r\n\r\n".to_owned(), "200"),
     ] {
         let answer = served.exchange(bytes.as_bytes()).await;

@@ -92,7 +92,11 @@ mod tests {
             (&Method::POST, "/api/v1/namespaces/a/pods/b/exec", "create ,a,pods,exec,b"),
             (&Method::DELETE, "/api/v1/namespaces/a/pods", "deletecollection ,a,pods,,"),
             (&Method::DELETE, "/api/v1/namespaces/a/pods/b", "delete ,a,pods,,b"),
-            (&Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/a/leases/l", "update coordination.k8s.io,a,leases,,l"),
+            (
+                &Method::PUT,
+                "/apis/coordination.k8s.io/v1/namespaces/a/leases/l",
+                "update coordination.k8s.io,a,leases,,l",
+            ),
             (&Method::PATCH, "/api/v1/nodes/n/status", "patch ,,nodes,status,n"),
             (&get, "/metrics", "get /metrics"),
             (&Method::POST, "/", "post /"),

@@ -14,5 +14,9 @@ pub(crate) fn is_public(path: &str) -> bool {
 /// Refuses what the user may not do, in upstream's words.
 pub(crate) fn authorize(identity: &Identity, asked: &Attributes) -> Result<(), ApiError> {
     let public = asked.path.as_deref().is_some_and(is_public);
-    if identity.is_administrator() || public { Ok(()) } else { Err(ApiError::not_permitted(&identity.user, asked)) }
+    if identity.is_administrator() || public {
+        Ok(())
+    } else {
+        Err(ApiError::not_permitted(&identity.user, asked))
+    }
 }

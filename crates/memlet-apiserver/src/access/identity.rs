@@ -40,11 +40,7 @@ impl Identity {
 
     /// Somebody who did not say.
     pub(crate) fn anonymous() -> Self {
-        Self {
-            user: ANONYMOUS.to_owned(),
-            groups: vec![UNAUTHENTICATED.to_owned()],
-            ..Self::default()
-        }
+        Self { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
     }
 
     pub(crate) fn is_in(&self, group: &str) -> bool {

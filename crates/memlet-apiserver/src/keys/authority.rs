@@ -34,11 +34,8 @@ impl Authority {
         params.not_before = (now - AUTHORITY_BACKDATED).into();
         params.not_after = (now + AUTHORITY_LIFE).into();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = make_key(what)?;
         let certificate = params.self_signed(&key).map_err(|error| failed(what, error))?;
         let certified = Certified::new(key, certificate.der().clone()).map_err(|why| failed(what, why))?;
@@ -88,10 +85,7 @@ impl Authority {
         group: &str,
         now: SystemTime,
     ) -> Result<Certified, KeysError> {
-        self.sign(
-            "client's certificate",
-            &leaf(user, Some(group), ExtendedKeyUsagePurpose::ClientAuth, now),
-        )
+        self.sign("client's certificate", &leaf(user, Some(group), ExtendedKeyUsagePurpose::ClientAuth, now))
     }
 
     fn sign(&self, what: &'static str, params: &CertificateParams) -> Result<Certified, KeysError> {

@@ -42,11 +42,7 @@ impl KeyFolder {
         self.read(name, certified::key_from_pem)
     }
 
-    fn read<T>(
-        &self,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, KeysError> {
+    fn read<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, KeysError> {
         let path = self.path(name);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,

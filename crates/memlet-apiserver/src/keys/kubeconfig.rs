@@ -2,9 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kube::config::{
-    AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
-};
+use kube::config::{AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 
 use super::Certified;
 
@@ -33,9 +31,17 @@ pub(super) fn of(server: &str, authority_pem: &str, user: &str, client: &Certifi
     Kubeconfig {
         kind: Some("Config".to_owned()),
         api_version: Some("v1".to_owned()),
-        clusters: vec![NamedCluster { name: CONTEXT.to_owned(), cluster: Some(cluster), ..Default::default() }],
+        clusters: vec![NamedCluster {
+            name: CONTEXT.to_owned(),
+            cluster: Some(cluster),
+            ..Default::default()
+        }],
         auth_infos: vec![NamedAuthInfo { name: user_name, auth_info: Some(auth_info), ..Default::default() }],
-        contexts: vec![NamedContext { name: CONTEXT.to_owned(), context: Some(context), ..Default::default() }],
+        contexts: vec![NamedContext {
+            name: CONTEXT.to_owned(),
+            context: Some(context),
+            ..Default::default()
+        }],
         current_context: Some(CONTEXT.to_owned()),
         ..Kubeconfig::default()
     }

@@ -67,10 +67,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// `None` where the client does not even try to speak TLS; it has been told.
-async fn shake_hands(
-    mut stream: TcpStream,
-    shared: &Shared,
-) -> io::Result<Option<TlsStream<TcpStream>>> {
+async fn shake_hands(mut stream: TcpStream, shared: &Shared) -> io::Result<Option<TlsStream<TcpStream>>> {
     let mut first = [0];
     let there = stream.peek(&mut first).await?;
     if there > 0 && first[0].is_ascii_uppercase() && first[0] != HANDSHAKE {

@@ -65,7 +65,9 @@ impl Gate {
         let identity = self.shared.server.authenticate(&presented, request.headers(), path);
         let limits = &self.shared.limits;
         let (user, rate) = match &identity {
-            Ok(identity) if identity.is_administrator() => (identity.user.as_str(), limits.administrator_rate),
+            Ok(identity) if identity.is_administrator() => {
+                (identity.user.as_str(), limits.administrator_rate)
+            }
             Ok(identity) => (identity.user.as_str(), limits.user_rate),
             Err(_) => ("", limits.user_rate),
         };

@@ -74,9 +74,8 @@ pub struct Listener {
 /// # Errors
 /// An address is taken or is not this machine's.
 pub fn bind(addresses: &[SocketAddr], limits: Limits) -> Result<Listener, BindError> {
-    let taken = |address: &SocketAddr| {
-        listen(*address).map_err(|source| BindError { address: *address, source })
-    };
+    let taken =
+        |address: &SocketAddr| listen(*address).map_err(|source| BindError { address: *address, source });
     Ok(Listener { sockets: addresses.iter().map(taken).collect::<Result<_, _>>()?, limits })
 }
 
@@ -139,9 +138,9 @@ impl Listener {
         let connections = Arc::new(Semaphore::new(shared.limits.connections));
         // Each connection holds a sender; when the receiver is closed, all have ended.
         let (open, mut closed) = mpsc::channel::<()>(1);
-        let accepting = sockets.into_iter().map(|socket| {
-            accept(socket, Arc::clone(&shared), Arc::clone(&connections), open.clone())
-        });
+        let accepting = sockets
+            .into_iter()
+            .map(|socket| accept(socket, Arc::clone(&shared), Arc::clone(&connections), open.clone()));
         let accepting = futures::future::join_all(accepting);
         tokio::select! {
             _ = accepting => {}

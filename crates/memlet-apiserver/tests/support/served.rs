@@ -113,10 +113,7 @@ impl Served {
 pub(crate) async fn connect(
     address: SocketAddr,
     trusted_pem: &str,
-    shown: Option<(
-        rustls::pki_types::CertificateDer<'static>,
-        rustls::pki_types::PrivateKeyDer<'static>,
-    )>,
+    shown: Option<(rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>)>,
     protocol: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
