@@ -32,12 +32,16 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod cache;
 mod decode;
+mod discovery;
 mod error;
 mod field;
 mod handler;
 pub mod keys;
+mod health;
 mod kind;
+mod metrics;
 mod names;
 mod nodes;
 mod patch;
@@ -50,6 +54,7 @@ mod service;
 pub mod serving;
 mod storage;
 mod verbs;
+mod version;
 mod warning;
 
 pub use access::Identity;

@@ -1,8 +1,10 @@
 //! What a request asks for: its path and its options, read and refused here, before any object is touched.
 
+mod accept;
 mod options;
 mod path;
 
+pub(crate) use accept::{MediaRange, accepted};
 pub(crate) use options::{DeleteOptions, ListOptions, Query, WriteOptions};
 pub(crate) use path::{ResourcePath, Target};
 
@@ -40,15 +42,7 @@ impl ResourceRequest {
 
     /// Refuses a client that would not understand plain JSON, the only form in which objects are sent.
     pub(crate) fn check_accept(&self) -> Result<(), ApiError> {
-        let Some(accept) = self.headers.get(header::ACCEPT) else { return Ok(()) };
-        let plain = |range: &str| {
-            let mut parts = range.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default();
-            matches!(media, JSON | "application/*" | "*/*") && !parts.any(|part| part.starts_with("as="))
-        };
-        match accept.to_str() {
-            Ok(ranges) if ranges.trim().is_empty() || ranges.split(',').any(plain) => Ok(()),
-            _ => Err(ApiError::not_acceptable(JSON)),
-        }
+        let plain = |range: &MediaRange<'_>| range.is_json() && range.parameter("as").is_none();
+        if accepted(&self.headers).iter().any(plain) { Ok(()) } else { Err(ApiError::not_acceptable(JSON)) }
     }
 }

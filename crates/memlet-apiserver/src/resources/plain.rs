@@ -8,6 +8,7 @@ use crate::kind::ServedKind;
 impl ServedKind for ServiceAccount {
     const NAMESPACED: bool = true;
     const RETURNS_DELETED: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["sa"];
 }
 
 impl ServedKind for Lease {

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use memlet_policy::qos::QosClass;
 use memlet_policy::resources;
 
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::{FieldErrors, FieldPath};
 use crate::handler::Subresource;
@@ -18,8 +19,20 @@ use crate::kind::{Place, ServedKind};
 use crate::storage::Fields;
 
 /// Subresources beyond `status`.
-pub(super) const SUBRESOURCES: &[(&str, Subresource)] =
-    &[("binding", binding::bind), ("eviction", eviction::evict)];
+pub(super) const SUBRESOURCES: &[Subresource] = &[
+    Subresource {
+        name: "binding",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "Binding" },
+        verbs: &["create"],
+        handle: binding::bind,
+    },
+    Subresource {
+        name: "eviction",
+        kind: GroupVersionKind { group: "policy", version: "v1", kind: "Eviction" },
+        verbs: &["create"],
+        handle: eviction::evict,
+    },
+];
 
 /// The grace period of a Pod that does not say.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -29,6 +42,8 @@ impl ServedKind for Pod {
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
     const GRACEFUL: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["po"];
+    const CATEGORIES: &'static [&'static str] = &["all"];
     const SELECTABLE: &'static [&'static str] = &[
         "spec.nodeName",
         "spec.restartPolicy",
