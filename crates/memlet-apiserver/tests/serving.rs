@@ -71,7 +71,8 @@ async fn strangers_are_told_401_and_nothing_else() {
 async fn a_certificate_counts_only_while_it_is_valid() {
     let served = served();
     let kept = std::fs::read_to_string(served.folder.path().join("keys/ca.pem")).unwrap();
-    let issuer = Issuer::from_ca_cert_pem(&kept, KeyPair::from_pem(&kept).unwrap()).unwrap();
+    let issuer =
+        Issuer::from_ca_cert_pem(&served.keys.authority_pem(), KeyPair::from_pem(&kept).unwrap()).unwrap();
     let now = std::time::SystemTime::now();
     let hour = Duration::from_hours(1);
     for (begin, end, expected) in [
@@ -126,7 +127,7 @@ async fn malformed_http_is_400_and_the_server_lives() {
         ("POST /api/v1/namespaces HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_owned(), "400"),
         (format!("GET /healthz HTTP/1.1\r\n{many}\r\n"), "431"),
         (format!("GET /healthz HTTP/1.1\r\nx: {long}\r\n\r\n"), "431"),
-        (format!("GET /{long} HTTP/1.1\r\n\r\n"), "414"),
+        (format!("GET /{long} HTTP/1.1\r\n\r\n"), "431"),
         ("GET /healthz HTTP/1.1\r\n\r\n".to_owned(), "200"),
     ] {
         let answer = served.exchange(bytes.as_bytes()).await;

@@ -93,8 +93,27 @@ fn the_kubeconfig_holds_all_that_kubectl_needs() {
     let text = to_yaml(&keys.kubeconfig("https://127.0.0.1:6443"));
     let read = kube::config::Kubeconfig::from_yaml(&text).unwrap();
     assert_eq!(read.current_context.as_deref(), Some("memlet"));
-    let secret = without_data(&text);
-    insta::assert_snapshot!(secret, @"");
+    insta::assert_snapshot!(without_data(&text), @"
+    apiVersion: v1
+    clusters:
+    - cluster:
+        certificate-authority-data: …
+        server: https://127.0.0.1:6443
+      name: memlet
+    contexts:
+    - context:
+        cluster: memlet
+        namespace: default
+        user: memlet-admin
+      name: memlet
+    current-context: memlet
+    kind: Config
+    users:
+    - name: memlet-admin
+      user:
+        client-certificate-data: …
+        client-key-data: …
+    ");
 }
 
 /// The text with its long values taken out.
