@@ -24,6 +24,7 @@ use crate::exits::{self, Subscriptions};
 use crate::node::{self, Node};
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
+use crate::records::{Record, Records};
 use crate::registration;
 use crate::server::NodeServer;
 use crate::worker::{End, Wish, Worker};
@@ -97,6 +98,12 @@ impl NodeAgent {
             let made = std::fs::create_dir_all(path);
             made.map_err(|source| StartError::Folder { path: path.clone(), source })?;
         }
+        let records = match &config.records {
+            Some(path) => {
+                Records::on_disk(path).map_err(|source| StartError::Folder { path: path.clone(), source })?
+            }
+            None => Records::in_memory(),
+        };
         let memory = config.memory.or_else(node::machine_memory).ok_or(StartError::NoMemory)?;
         let memory = NodeMemory::new(memory);
         memory.check()?;
@@ -125,7 +132,7 @@ impl NodeAgent {
             ledger: Ledger::new(memory.allocatable(), shape.cpus),
             exits: Subscriptions::default(),
             witness: Witness::start(config.kernel_log),
-            kills: KillLog::new(),
+            kills: KillLog::new(records),
             ends: EndLog::default(),
             recorder,
             cgroups,
@@ -148,16 +155,27 @@ impl NodeAgent {
         self.node.kills.listen()
     }
 
-    /// The kills so far, oldest first; the last thousand.
+    /// The kills so far, oldest first: of a week, and no more than a thousand.
     pub fn kill_records(&self) -> Vec<KillRecord> {
         self.node.kills.all()
+    }
+
+    /// Everything kept of kills and of containers that failed.
+    pub fn records(&self) -> &Records {
+        self.node.kills.records()
     }
 
     /// What the runtime stated about the end of this container, also after the container was removed; `None`
     /// where the runtime makes no such statement, or a thousand others have ended since. The API's id of the
     /// container, `memlet://…`, or the runtime's.
     pub fn container_end(&self, id: &str) -> Option<ContainerEnd> {
-        self.node.ends.find(id.split_once("://").map_or(id, |(_, id)| id))
+        let id = id.split_once("://").map_or(id, |(_, id)| id);
+        self.node.ends.find(id).or_else(|| {
+            self.records().all().into_iter().rev().find_map(|record| match record {
+                Record::Death(death) if death.subject.container_id == id => death.end,
+                _ => None,
+            })
+        })
     }
 
     /// The node's own HTTP server, with kubelet's paths. It answers for as long as a clone of it lives.

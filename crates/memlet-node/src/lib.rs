@@ -21,6 +21,7 @@ mod images; // presence, pulls, back-off
 mod life; // one container's instances
 mod node; // what all workers share
 mod oom; // who was killed, by whose limit
+mod records; // kills and failures, kept for a week
 mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox
 mod security; // security contexts
@@ -38,5 +39,6 @@ pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;
 pub use config::{MemoryRules, NodeConfig, RulesError};
 pub use cri::CriError;
+pub use records::{Death, Record, Records};
 pub use server::{NodeServer, ServerBody};
 pub use sweep::{SweepError, sweep_leftovers};

@@ -213,6 +213,7 @@ fn node_config(folder: &Path, cgroups: &CgroupPlace, hierarchy: &Hierarchy) -> N
         pod_logs: pod_logs(folder),
         state: folder.join("node"),
         hierarchy: hierarchy.clone(),
+        records: None,
         kernel_log: true,
         most_restarts: None,
     }
