@@ -14,12 +14,14 @@ mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told
 mod container; // spec to CRI configuration
 mod cri; // the calls downward
+mod downward; // what a container may learn of its Pod
 mod environment; // variables and $(VAR)
 mod events; // Events, counted
 mod exits; // the runtime's news
 mod images; // presence, pulls, back-off
 mod life; // one container's instances
 mod node; // what all workers share
+mod objects; // configMaps and secrets
 mod oom; // who was killed, by whose limit
 mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox
@@ -29,12 +31,13 @@ mod status_writer; // PodStatus to the API
 mod sweep; // what a killed agent left
 mod termination; // the end of a Pod
 mod termination_message; // a container's last words
+mod tokens; // of service accounts
 mod unsupported; // what is refused by name
 mod volumes; // folders, memory, host paths
 mod worker; // one Pod
 
 pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;
-pub use config::{MemoryRules, NodeConfig, RulesError};
+pub use config::{Amounts, ApiAddress, MemoryRules, NodeConfig, Registration, Reservations, RulesError};
 pub use cri::CriError;
 pub use sweep::{SweepError, sweep_leftovers};

@@ -52,6 +52,8 @@ pub(crate) fn shape(memory: &NodeMemory, config: &NodeConfig, accounts_swap: boo
     NodeShape {
         capacity: memory.capacity,
         allocatable: memory.allocatable(),
+        allocatable_cpu: 0,
+        storage: crate::container::Storage::default(),
         cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1)),
         host_ip: Some(host_ip()),
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),

@@ -4,6 +4,7 @@
 //! object, of its containers, of the kernel.
 
 mod exit; // a container ended, or lost a process
+mod projection; // what volumes show of the API, kept as the API has it
 mod sandbox_kill; // the pause process was killed
 mod set_up; // cgroup, volumes, sandbox
 mod start; // one container, from its image to running
@@ -31,6 +32,7 @@ use crate::status_writer::StatusWriter;
 use crate::volumes::Volumes;
 
 pub(crate) use exit::InstanceFacts;
+use projection::Projection;
 pub(crate) use set_up::Sandbox;
 
 /// What a worker is told from below.
@@ -99,6 +101,7 @@ pub(crate) struct Worker {
     pub(crate) containers: Vec<Life>,
     pub(crate) instances: HashMap<String, InstanceFacts>,
     pulls: Pulls,
+    projection: Projection,
 }
 
 impl Worker {
@@ -138,6 +141,7 @@ impl Worker {
             ending: false,
             instances: HashMap::new(),
             pulls: Pulls::default(),
+            projection: Projection::default(),
             node,
             wish,
             news,
@@ -150,7 +154,7 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         loop {
             let wish = self.wish.borrow_and_update().clone();
-            self.pod = wish.pod.clone();
+            self.take_pod(wish.pod.clone());
             if wish.ends() {
                 return self.end().await;
             }
@@ -185,7 +189,17 @@ impl Worker {
             }
             self.publish();
         }
+        self.keep_projected().await;
         self.advance_containers().await
+    }
+
+    /// The Pod's object has changed, or is as it was.
+    fn take_pod(&mut self, pod: Arc<Pod>) {
+        let (old, new) = (&self.pod.metadata, &pod.metadata);
+        if old.labels != new.labels || old.annotations != new.annotations {
+            self.projection.is_due_now();
+        }
+        self.pod = pod;
     }
 
     fn admit(&mut self) -> bool {
@@ -297,6 +311,7 @@ impl Worker {
     /// Waits for anything to happen, and takes it in; whether there still is an agent.
     async fn wait_for_news(&mut self, look_again: Option<Timestamp>) -> bool {
         let look_again = earliest(look_again, self.next_settlement());
+        let look_again = earliest(look_again, self.next_projection());
         let pause =
             look_again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
         tokio::select! {
