@@ -30,7 +30,6 @@ pub(crate) struct NodeShape {
     /// What the node pretends to have.
     pub(crate) capacity: Bytes,
     pub(crate) allocatable: Bytes,
-    pub(crate) cpus: u32,
     /// Thousandths of a processor.
     pub(crate) allocatable_cpu: i64,
     pub(crate) storage: Storage,
@@ -267,7 +266,6 @@ mod tests {
         NodeShape {
             capacity: Bytes::from_kib(24_684_092),
             allocatable: Bytes::from_mib(924),
-            cpus: 2,
             allocatable_cpu: 2000,
             storage: Storage::default(),
             host_ip: None,

@@ -18,9 +18,11 @@ mod downward; // what a container may learn of its Pod
 mod environment; // variables and $(VAR)
 mod events; // Events, counted
 mod exits; // the runtime's news
+mod heartbeat; // lease and status, again and again
 mod images; // presence, pulls, back-off
 mod life; // one container's instances
 mod node; // what all workers share
+mod node_resources; // what the node has, and what of it is for Pods
 mod objects; // configMaps and secrets
 mod oom; // who was killed, by whose limit
 mod registration; // the Node object
@@ -40,4 +42,5 @@ pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;
 pub use config::{Amounts, ApiAddress, MemoryRules, NodeConfig, Registration, Reservations, RulesError};
 pub use cri::CriError;
+pub use node_resources::{Overreserved, ReservationError};
 pub use sweep::{SweepError, sweep_leftovers};

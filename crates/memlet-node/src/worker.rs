@@ -9,6 +9,7 @@ mod sandbox_kill; // the pause process was killed
 mod set_up; // cgroup, volumes, sandbox
 mod start; // one container, from its image to running
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -212,7 +213,7 @@ impl Worker {
                 self.node.protect_tiers();
             }
             Err(rejection) => {
-                self.tell(None, Severity::Warning, rejection.reason, rejection.message.clone());
+                self.tell(None, Severity::Warning, rejection.reason.clone(), rejection.message.clone());
                 self.rejection = Some(rejection);
             }
         }
@@ -373,7 +374,7 @@ impl Worker {
         &self,
         place: Option<Place>,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
         let field_path = place.map(|place| {

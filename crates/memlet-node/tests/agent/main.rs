@@ -5,6 +5,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 
 mod api_objects; // configMaps and secrets in variables and files
+mod node_object; // what the Node says
 mod runtime;
 
 use std::path::Path;
@@ -52,7 +53,7 @@ fn main() {
             a_grace_is_shortened_and_a_forced_delete_ends_too,
         ),
     ];
-    let tests = tests.into_iter().chain(api_objects::TESTS);
+    let tests = tests.into_iter().chain(api_objects::TESTS).chain(node_object::TESTS);
     let trials = tests.map(|(name, test)| {
         let trial =
             Trial::test(name, move || std::panic::catch_unwind(test).map_err(|_| Failed::without_message()));
