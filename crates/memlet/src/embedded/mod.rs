@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Hierarchy, Version};
-use memlet_node::{MemoryRules, NodeAgent, NodeConfig};
+use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
 use memlet_policy::cgroup_names::Driver;
 use memlet_runtime::service::{Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
@@ -216,6 +216,10 @@ fn node_config(folder: &Path, cgroups: &CgroupPlace, hierarchy: &Hierarchy) -> N
         records: None,
         kernel_log: true,
         most_restarts: None,
+        reservations: Reservations::default(),
+        registration: Registration::default(),
+        static_pods: None,
+        api_server: None,
     }
 }
 
