@@ -1,5 +1,6 @@
 //! The command line of `memlet node` and of the commands that speak to a node.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +8,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
+use memlet_node::Amounts;
 use memlet_policy::memory_qos::ThrottlingFactor;
+use memlet_policy::quantity::Quantity;
 use serde::{Deserialize, Deserializer};
 
 use super::{DriverChoice, Format, PlaceArguments, ReservationChoice, SwapChoice, cgroup, size};
@@ -67,11 +70,11 @@ pub(crate) struct NodeSettings {
     pub(crate) node_memory: Option<Bytes>,
 
     /// Set aside for memlet itself, as kubelet's kubeReserved: memory=100Mi
-    #[arg(long, value_name = "memory=SIZE", value_parser = reservation)]
+    #[arg(long, value_name = "memory=SIZE,…", value_parser = reservation)]
     pub(crate) kube_reserved: Option<Reservation>,
 
     /// Set aside for the rest of the system, as kubelet's systemReserved: memory=1Gi
-    #[arg(long, value_name = "memory=SIZE", value_parser = reservation)]
+    #[arg(long, value_name = "memory=SIZE,…", value_parser = reservation)]
     pub(crate) system_reserved: Option<Reservation>,
 
     /// Folder of manifests whose Pods the node runs by itself, as kubelet's staticPodPath
@@ -121,24 +124,54 @@ pub(crate) struct NodeSettings {
     pub(crate) no_kernel_log: Option<bool>,
 }
 
-/// What is set aside of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Reservation {
-    /// Of its memory.
-    #[serde(deserialize_with = "size_of_text", default)]
-    pub(crate) memory: Option<Bytes>,
+/// What is set aside of a node, by resource.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "BTreeMap<String, Scalar>")]
+pub(crate) struct Reservation(pub(crate) Amounts);
+
+/// A bare number or a text of a YAML file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Number(serde_json::Number),
+    Text(String),
 }
 
-/// `memory=100Mi`, in kubelet's manner.
+/// What can be set aside.
+const RESERVABLE: [&str; 3] = ["memory", "cpu", "ephemeral-storage"];
+
+impl Reservation {
+    fn set(&mut self, resource: &str, amount: &str) -> Result<(), String> {
+        if !RESERVABLE.contains(&resource) {
+            return Err(format!("{resource:?} cannot be set aside: {} can", RESERVABLE.join(", ")));
+        }
+        let amount = amount.parse::<Quantity>().map_err(|error| format!("{resource}={amount}: {error}"))?;
+        self.0.insert(resource.to_owned(), amount);
+        Ok(())
+    }
+}
+
+impl TryFrom<BTreeMap<String, Scalar>> for Reservation {
+    type Error = String;
+
+    fn try_from(amounts: BTreeMap<String, Scalar>) -> Result<Self, String> {
+        let mut reservation = Self::default();
+        for (resource, amount) in amounts {
+            match amount {
+                Scalar::Number(number) => reservation.set(&resource, &number.to_string())?,
+                Scalar::Text(text) => reservation.set(&resource, &text)?,
+            }
+        }
+        Ok(reservation)
+    }
+}
+
+/// `memory=100Mi,cpu=200m`, in kubelet's manner.
 fn reservation(text: &str) -> Result<Reservation, String> {
     let mut reservation = Reservation::default();
     for part in text.split(',') {
-        match part.split_once('=') {
-            Some(("memory", amount)) => reservation.memory = Some(size(amount)?),
-            Some((other, _)) => return Err(format!("{other:?} cannot be set aside here: memory=SIZE can")),
-            None => return Err("say memory=SIZE".to_owned()),
-        }
+        let (resource, amount) = part.split_once('=').ok_or("say RESOURCE=AMOUNT, as in memory=100Mi")?;
+        reservation.set(resource.trim(), amount.trim())?;
     }
     Ok(reservation)
 }
@@ -271,7 +304,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.node_memory, Some(Bytes::from_gib(2)));
-        assert_eq!(settings.kube_reserved, Some(Reservation { memory: Some(Bytes::from_mib(100)) }));
+        assert_eq!(settings.kube_reserved, Some(reservation("memory=100Mi").unwrap()));
         assert_eq!(settings.addresses, ["[::1]:7000".parse().unwrap()]);
         assert_eq!(settings.swap_behavior, Some(SwapChoice::LimitedSwap));
         assert_eq!(settings.cgroup_driver, Some(DriverChoice::Systemd));
@@ -283,7 +316,7 @@ mod tests {
         for (text, part) in [
             ("nodeMemry: 1Gi", "nodeMemry"),
             ("nodeMemory: 1Gib", "1Gib"),
-            ("kubeReserved: {cpu: 1}", "cpu"),
+            ("kubeReserved: {disk: 1}", "disk"),
             ("addresses: [6443]", "addresses"),
         ] {
             let error = serde_saphyr::from_str::<NodeSettings>(text).unwrap_err().to_string();
@@ -292,9 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn reservations_are_of_memory() {
-        assert_eq!(reservation("memory=1Gi").unwrap().memory, Some(Bytes::from_gib(1)));
-        for text in ["1Gi", "cpu=1", "memory=x", ""] {
+    fn what_can_be_set_aside() {
+        let both = reservation("memory=1Gi, cpu=200m").unwrap();
+        assert_eq!(both.0["memory"].to_string(), "1Gi");
+        assert_eq!(both.0["cpu"].to_string(), "200m");
+        for text in ["1Gi", "disk=1", "memory=x", ""] {
             assert!(reservation(text).is_err(), "{text}");
         }
     }

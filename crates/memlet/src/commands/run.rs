@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use memlet_apiserver::ApiServer;
+use memlet_node::Reservations;
 use memlet_policy::node_memory::NodeMemory;
 
 use crate::cli::RunArguments;
@@ -81,6 +82,9 @@ fn settings(arguments: &RunArguments) -> Result<EmbeddedSettings> {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
         memory_rules: arguments.memory_rules(),
+        reservations: Reservations::default(),
+        static_pods: None,
+        api_server: None,
         cgroups: CgroupPlace { root: arguments.cgroup_root.clone(), driver: arguments.cgroup_driver.into() },
         run_folder: absolute(&arguments.run_folder)?,
         data: DataFolder::new(&absolute(&arguments.place.data)?),

@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use memlet_apiserver::ApiServer;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use memlet_apiserver::{ApiServer, NodeService};
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Hierarchy, Version};
-use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
+use memlet_node::{ApiAddress, MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
 use memlet_policy::cgroup_names::Driver;
 use memlet_runtime::service::{Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
@@ -35,6 +38,12 @@ pub(crate) struct EmbeddedSettings {
     pub(crate) memory: Option<Bytes>,
     /// What it does about memory beyond limits.
     pub(crate) memory_rules: MemoryRules,
+    /// What of it is not for Pods.
+    pub(crate) reservations: Reservations,
+    /// A folder of manifests whose Pods it runs by itself.
+    pub(crate) static_pods: Option<PathBuf>,
+    /// Where its API is reached from this machine, if it is.
+    pub(crate) api_server: Option<ApiAddress>,
     /// The cgroup below which kubepods is made, and who makes it.
     pub(crate) cgroups: CgroupPlace,
     /// The folder of what lives as long as the Pods do.
@@ -91,6 +100,29 @@ impl Embedded {
         }
     }
 
+    /// Ends the node without its Pods, which run on for the next one. Where none runs, everything that was made goes too.
+    pub(crate) async fn leave(self, grace: Duration) -> Result<()> {
+        if !self.has_pods().await {
+            return self.stop(grace).await;
+        }
+        let _ = self.stop_scheduler.send(());
+        drop(self.agent);
+        self.place.leave();
+        Ok(())
+    }
+
+    /// Whether a Pod is on this node that has not ended; also where that cannot be learnt.
+    async fn has_pods(&self) -> bool {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let over = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let placed = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        let list = pods.list(&ListParams::default()).await;
+        list.map_or(true, |list| list.items.iter().any(|pod| placed(pod) && !over(pod)))
+    }
+
     /// Ends all Pods, each given at most `grace`, and removes everything that was made for them.
     pub(crate) async fn stop(self, grace: Duration) -> Result<()> {
         let _ = self.stop_scheduler.send(());
@@ -141,17 +173,25 @@ async fn wire(
         let runtime = runtime.clone();
         async move { runtime.warm_up().await }
     });
+    if settings.keeps_pods {
+        runtime.adopt().await.context("what runs of an earlier node cannot be taken up")?;
+    }
     let channel = runtime.channel().await.context("the container runtime cannot be reached")?;
     let client = server.client();
     let node = NodeConfig {
         name: settings.name.clone(),
         memory: settings.memory,
         memory_rules: settings.memory_rules,
+        reservations: settings.reservations.clone(),
+        static_pods: settings.static_pods.clone(),
+        api_server: settings.api_server.clone(),
+        records: settings.keeps_pods.then(|| settings.data.kills()),
         kernel_log: settings.kernel_log,
         most_restarts: settings.most_restarts,
         ..node_config(place.folder(), &settings.cgroups, hierarchy)
     };
     let agent = NodeAgent::start(node, client.clone(), channel).await?;
+    server.connect_node(&settings.name, NodeService::new(agent.server()));
     let (stop_scheduler, stopped) = oneshot::channel();
     tokio::spawn(Scheduler::new(client.clone()).run(async move {
         // Told to stop, or nobody is left to tell.

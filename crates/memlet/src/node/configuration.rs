@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
-use memlet_node::MemoryRules;
+use memlet_node::{Amounts, MemoryRules, Reservations};
 use memlet_policy::memory_qos::MemoryQos;
 use memlet_policy::node_memory::NodeMemory;
+use memlet_policy::quantity::Quantity;
 
 use super::folder::DataFolder;
-use crate::cli::{NodeArguments, NodeSettings, Reservation};
+use crate::cli::{NodeArguments, NodeSettings};
 use crate::embedded::CgroupPlace;
 
 /// kube-apiserver's port.
@@ -24,8 +25,7 @@ pub(crate) struct Configuration {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) name: String,
     pub(crate) memory: Option<Bytes>,
-    pub(crate) kube_reserved: Reservation,
-    pub(crate) system_reserved: Reservation,
+    pub(crate) reservations: Reservations,
     pub(crate) static_pods: Option<PathBuf>,
     pub(crate) in_memory: bool,
     pub(crate) memory_rules: MemoryRules,
@@ -56,8 +56,11 @@ impl Configuration {
             addresses,
             name: settings.node_name.unwrap_or_else(|| "memlet".to_owned()),
             memory: settings.node_memory,
-            kube_reserved: settings.kube_reserved.unwrap_or_default(),
-            system_reserved: settings.system_reserved.unwrap_or_default(),
+            reservations: Reservations {
+                kube: settings.kube_reserved.unwrap_or_default().0,
+                system: settings.system_reserved.unwrap_or_default().0,
+                ..Reservations::default()
+            },
             static_pods: settings.static_pods.as_deref().map(absolute).transpose()?,
             in_memory: settings.in_memory.unwrap_or(false),
             memory_rules: MemoryRules {
@@ -82,20 +85,16 @@ impl Configuration {
         })
     }
 
-    /// What is set aside, and what is left.
-    pub(crate) fn node_memory(&self, capacity: Bytes) -> NodeMemory {
-        NodeMemory {
-            kube_reserved: self.kube_reserved.memory.unwrap_or(Bytes::ZERO),
-            system_reserved: self.system_reserved.memory.unwrap_or(Bytes::ZERO),
-            ..NodeMemory::new(capacity)
-        }
-    }
-
     fn check(&self) -> Result<()> {
         if let Some(memory) = self.memory {
-            let node = self.node_memory(memory);
+            let aside = |amounts: &Amounts| amounts.get("memory").map_or(Bytes::ZERO, Quantity::bytes);
+            let node = NodeMemory {
+                kube_reserved: aside(&self.reservations.kube),
+                system_reserved: aside(&self.reservations.system),
+                ..NodeMemory::new(memory)
+            };
             ensure!(
-                node.allocatable() > Bytes::ZERO && node.check().is_ok(),
+                node.check().is_ok() && node.allocatable() > Bytes::ZERO,
                 "a node of {memory} leaves nothing for Pods: {} is set aside, and every node keeps {} of its memory free; \
                  give it more than that",
                 node.kube_reserved + node.system_reserved,

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
-use memlet_apiserver::ApiServer;
 use memlet_apiserver::keys::{Keys, ServerNames, to_yaml};
 use memlet_apiserver::serving::{self, Limits, Listener, ServeError};
+use memlet_apiserver::{ApiServer, Settings};
+use memlet_node::ApiAddress;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -38,15 +39,16 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     let addresses = listener.addresses();
     let keys = Keys::load_or_make(&data.keys(), &names(configuration, &addresses))?;
     write_kubeconfig(data, &keys, &addresses)?;
-    let server = ApiServer::in_memory();
-    let node = Embedded::start(&settings(configuration), &server).await?;
+    let server = open_server(configuration)?;
+    let node = Embedded::start(&settings(configuration, &addresses), &server).await?;
     let (stop_serving, stopped) = oneshot::channel::<()>();
+    let served = server.clone();
     let serving = tokio::spawn(async move {
         let stop = async move {
             // Told to stop, or nobody is left to tell.
             let _ = stopped.await;
         };
-        listener.serve(server, &keys, stop).await
+        listener.serve(served, &keys, stop).await
     });
     let record = record(configuration, addresses, &node);
     record.write(data)?;
@@ -55,10 +57,22 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
         asked = signals.next() => asked,
         served = until_failed(serving) => return Err(served),
     };
-    end(configuration, node, asked).await?;
+    let ended = end(configuration, node, asked).await;
     drop(stop_serving);
+    server.close();
+    ended?;
     drop(lock);
     Ok(Exit::DONE)
+}
+
+/// The server with what it held when it last ended.
+fn open_server(configuration: &Configuration) -> Result<ApiServer> {
+    if configuration.in_memory {
+        return Ok(ApiServer::in_memory());
+    }
+    let folder = configuration.data.objects();
+    ApiServer::open(&folder, Settings::default())
+        .with_context(|| format!("the objects in {} cannot be had", folder.display()))
 }
 
 /// Takes the addresses; where one is taken, says who has it.
@@ -122,11 +136,16 @@ fn claim(data: &DataFolder) -> Result<Lock> {
     Ok(lock)
 }
 
-fn settings(configuration: &Configuration) -> EmbeddedSettings {
+fn settings(configuration: &Configuration, addresses: &[SocketAddr]) -> EmbeddedSettings {
+    let reached = addresses.first().map(|address| reachable(*address));
     EmbeddedSettings {
         name: configuration.name.clone(),
         memory: configuration.memory,
         memory_rules: configuration.memory_rules,
+        reservations: configuration.reservations.clone(),
+        static_pods: configuration.static_pods.clone(),
+        api_server: reached
+            .map(|address| ApiAddress { host: address.ip().to_string(), port: address.port() }),
         cgroups: configuration.cgroups.clone(),
         run_folder: configuration.run_folder.clone(),
         data: configuration.data.clone(),
@@ -169,5 +188,5 @@ async fn end(configuration: &Configuration, node: Embedded, asked: Asked) -> Res
     if asked == Asked::WithPods || configuration.in_memory {
         return node.stop(LONGEST_GRACE).await;
     }
-    node.stop(LONGEST_GRACE).await
+    node.leave(LONGEST_GRACE).await
 }
