@@ -11,6 +11,7 @@
 //!                                         rootfs/       the empty root of a built-in workload
 //!                                         merged/       the mounted image of any other
 //!                                         end.json      how it ended
+//!                                         exec-1.json   a further program that is being launched in it
 //! ```
 
 use std::fs;
@@ -119,6 +120,11 @@ impl ContainerFolder {
     /// How the container ended.
     pub fn end(&self) -> PathBuf {
         self.0.join("end.json")
+    }
+
+    /// A file of the launch of a further program in the container, the `number`th.
+    pub fn exec(&self, number: u64, kind: &str) -> PathBuf {
+        self.0.join(format!("exec-{number}.{kind}"))
     }
 
     /// Where a terminal's other end is received.
