@@ -13,6 +13,7 @@ mod agent; // watches Pods, keeps one worker for each
 mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told
 mod container; // spec to CRI configuration
+mod container_log; // what containers wrote
 mod cri; // the calls downward
 mod environment; // variables and $(VAR)
 mod events; // Events, counted
