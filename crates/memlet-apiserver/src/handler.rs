@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use http::Method;
 
+use crate::accounts;
 use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
 use crate::error::ApiError;
 use crate::kind::{ServedKind, kind_of};
@@ -164,6 +165,7 @@ impl<K: ServedKind> Handler for Serve<K> {
             if let Some(namespace) = namespace {
                 resources::settle_namespace(core, namespace)?;
             }
+            accounts::furnish_after::<K>(core, request);
         }
         Ok(reply)
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Method, Request};
-use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
 use crate::access::Identity;
@@ -13,7 +12,7 @@ use crate::handler::Handler;
 use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
-use crate::request::{Query, ResourcePath, ResourceRequest, Target};
+use crate::request::{Query, ResourceRequest, Target};
 use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Storage};
@@ -35,7 +34,8 @@ impl ApiServer {
         let storage = Storage::new(resources::served().map(Handler::resource), HistoryLimits::default());
         let storage = Arc::new(storage);
         let metrics = Metrics::new(Arc::clone(&storage));
-        let server = Self { core: Core { storage, nodes: Nodes::default() }, metrics };
+        let server =
+            Self { core: Core { storage, nodes: Nodes::default(), accounts: Arc::default() }, metrics };
         for name in resources::INITIAL_NAMESPACES {
             server.create_namespace(name);
         }
@@ -64,6 +64,10 @@ impl ApiServer {
     /// Makes a node's own HTTP server known, for the requests that are its to answer.
     pub fn connect_node(&self, name: &str, service: NodeService) {
         self.core.nodes.connect(name, service);
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
     }
 
     /// Answers one request whose body has been read, and counts it.
@@ -98,7 +102,11 @@ impl ApiServer {
             target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
         let handler = resources::handler(&path).ok_or_else(ApiError::no_such_path)?;
-        let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
+        // Every service sets it. Without it, nobody asks.
+        let identity = parts.extensions.get::<Arc<Identity>>().map(Arc::clone);
+        let identity = identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
+        let request =
+            ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
         handler.handle(&self.core, &request)
     }
 
@@ -127,18 +135,8 @@ impl ApiServer {
     }
 
     fn create_namespace(&self, name: &str) {
-        let path = ResourcePath {
-            version: Namespace::VERSION.to_owned(),
-            resource: Namespace::URL_PATH_SEGMENT.to_owned(),
-            ..ResourcePath::default()
-        };
-        let request = ResourceRequest {
-            method: Method::POST,
-            path,
-            query: Query::default(),
-            headers: http::HeaderMap::new(),
-            body: format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into(),
-        };
+        let object = serde_json::json!({ "metadata": { "name": name } });
+        let request = ResourceRequest::own::<Namespace>(None, object);
         if let Err(error) = self.core.create::<Namespace>(&request) {
             tracing::error!(?error, name, "cannot create an initial namespace");
         }
