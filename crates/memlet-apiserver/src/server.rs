@@ -136,7 +136,7 @@ impl ApiServer {
 
     fn create_namespace(&self, name: &str) {
         let object = serde_json::json!({ "metadata": { "name": name } });
-        let request = ResourceRequest::own::<Namespace>(None, object);
+        let request = ResourceRequest::own::<Namespace>(None, &object);
         if let Err(error) = self.core.create::<Namespace>(&request) {
             tracing::error!(?error, name, "cannot create an initial namespace");
         }

@@ -214,15 +214,15 @@ async fn the_bounds_of_a_token() {
 #[tokio::test]
 async fn a_token_reads_its_namespace_and_dies_with_its_pod() {
     let server = ApiServer::in_memory();
-    let served = serve(server.clone(), Limits::default());
-    server.keep_accounts(&served.keys, PodTokens::Mounted).unwrap();
+    let socket = serve(server.clone(), Limits::default());
+    server.keep_accounts(&socket.keys, PodTokens::Mounted).unwrap();
     let client = server.client();
     pods(&client).create(&PostParams::default(), &pod("eater")).await.unwrap();
     let token = bound_token(&server, "eater").await;
 
     let own = "/api/v1/namespaces/default";
-    assert_eq!(ask(&served, &token, &format!("{own}/pods/eater")).await.0, StatusCode::OK);
-    assert_eq!(ask(&served, &token, "/api").await.0, StatusCode::OK);
+    assert_eq!(ask(&socket, &token, &format!("{own}/pods/eater")).await.0, StatusCode::OK);
+    assert_eq!(ask(&socket, &token, "/api").await.0, StatusCode::OK);
     let who = r#"User "system:serviceaccount:default:default""#;
     for (path, message) in [
         (
@@ -257,7 +257,7 @@ async fn a_token_reads_its_namespace_and_dies_with_its_pod() {
         ),
         ("/metrics".to_owned(), format!(r#"forbidden: {who} cannot get path "/metrics""#)),
     ] {
-        let (code, body) = ask(&served, &token, &path).await;
+        let (code, body) = ask(&socket, &token, &path).await;
         assert_eq!(
             (code, body["message"].as_str()),
             (StatusCode::FORBIDDEN, Some(message.as_str())),
@@ -267,27 +267,27 @@ async fn a_token_reads_its_namespace_and_dies_with_its_pod() {
     }
 
     pods(&client).delete("eater", &DeleteParams::default().grace_period(0)).await.unwrap();
-    let (code, body) = ask(&served, &token, &format!("{own}/pods")).await;
+    let (code, body) = ask(&socket, &token, &format!("{own}/pods")).await;
     assert_eq!((code, body["message"].as_str()), (StatusCode::UNAUTHORIZED, Some("Unauthorized")));
     // Another Pod of the same name does not bring it back.
     pods(&client).create(&PostParams::default(), &pod("eater")).await.unwrap();
-    assert_eq!(ask(&served, &token, &format!("{own}/pods")).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&socket, &token, &format!("{own}/pods")).await.0, StatusCode::UNAUTHORIZED);
 
     let token = bound_token(&server, "eater").await;
-    assert_eq!(ask(&served, &token, &format!("{own}/pods")).await.0, StatusCode::OK);
+    assert_eq!(ask(&socket, &token, &format!("{own}/pods")).await.0, StatusCode::OK);
     let accounts: Api<ServiceAccount> = Api::default_namespaced(client);
     accounts.delete("default", &DeleteParams::default()).await.unwrap();
-    assert_eq!(ask(&served, &token, &format!("{own}/pods")).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&socket, &token, &format!("{own}/pods")).await.0, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
 async fn a_token_for_others_is_not_for_this_server() {
     let server = ApiServer::in_memory();
-    let served = serve(server.clone(), Limits::default());
-    server.keep_accounts(&served.keys, PodTokens::Mounted).unwrap();
+    let socket = serve(server.clone(), Limits::default());
+    server.keep_accounts(&socket.keys, PodTokens::Mounted).unwrap();
     let (_, body) = token(&server, "default", json!({"spec": {"audiences": ["vault"]}})).await;
     let token = body["status"]["token"].as_str().unwrap();
-    assert_eq!(ask(&served, token, "/api/v1/namespaces/default/pods").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&socket, token, "/api/v1/namespaces/default/pods").await.0, StatusCode::UNAUTHORIZED);
 
     let review = async |audiences: Value| {
         let spec = json!({"spec": {"token": token, "audiences": audiences}}).to_string();

@@ -52,7 +52,7 @@ fn impersonated(user: &str, headers: &HeaderMap) -> Identity {
         Some((namespace, name)) if groups.is_empty() => account_identity(namespace, name),
         _ => Identity::of(user, groups),
     };
-    other.uid = text(headers, UID).unwrap_or_default().to_owned();
+    text(headers, UID).unwrap_or_default().clone_into(&mut other.uid);
     for (name, value) in headers {
         if let (Some(key), Ok(value)) = (name.as_str().strip_prefix(EXTRA), value.to_str()) {
             let key = percent_decode_str(key).decode_utf8_lossy().into_owned();

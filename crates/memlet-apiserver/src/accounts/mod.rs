@@ -97,12 +97,12 @@ fn furnish(core: &Core, namespace: &str) {
     let Some(accounts) = core.accounts.get() else { return };
     let account = core.storage.get(ServiceAccount::URL_PATH_SEGMENT, &Key::new(namespace, DEFAULT));
     if account.is_none() {
-        make::<ServiceAccount>(core, namespace, json!({ "metadata": { "name": DEFAULT } }));
+        make::<ServiceAccount>(core, namespace, &json!({ "metadata": { "name": DEFAULT } }));
     }
     let key = Key::new(namespace, ROOT_MAP);
     if core.storage.get(ConfigMap::URL_PATH_SEGMENT, &key).is_none() {
         let data = json!({ ROOT_KEY: accounts.authority_pem });
-        make::<ConfigMap>(core, namespace, json!({ "metadata": { "name": ROOT_MAP }, "data": data }));
+        make::<ConfigMap>(core, namespace, &json!({ "metadata": { "name": ROOT_MAP }, "data": data }));
         return;
     }
     let set = core.change::<ConfigMap>(&key, false, |_, old| {
@@ -113,7 +113,7 @@ fn furnish(core: &Core, namespace: &str) {
     tell::<ConfigMap>(namespace, set.map(drop));
 }
 
-fn make<K: ServedKind>(core: &Core, namespace: &str, object: Value) {
+fn make<K: ServedKind>(core: &Core, namespace: &str, object: &Value) {
     let made = core.create::<K>(&ResourceRequest::own::<K>(Some(namespace), object));
     tell::<K>(namespace, made.map(drop));
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use k8s_openapi::Resource;
+use serde_json::Value;
 
 use crate::access::Identity;
 use crate::error::ApiError;
@@ -32,7 +33,7 @@ const JSON: &str = "application/json";
 
 impl ResourceRequest {
     /// The server's own request to create an object.
-    pub(crate) fn own<K: Resource>(namespace: Option<&str>, object: impl ToString) -> Self {
+    pub(crate) fn own<K: Resource>(namespace: Option<&str>, object: &Value) -> Self {
         let path = ResourcePath {
             group: K::GROUP.to_owned(),
             version: K::VERSION.to_owned(),
