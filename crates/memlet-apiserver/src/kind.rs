@@ -9,13 +9,20 @@ use k8s_openapi::{ListableResource, Metadata};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::names;
 use crate::storage::Fields;
+use crate::verbs::Core;
 
 /// Where a quantity stands in an object; `*` is every element of a list or map.
 pub(crate) type Place = &'static [&'static str];
+
+/// A kind's own name.
+pub(crate) fn kind_of<K: ServedKind>() -> GroupVersionKind {
+    GroupVersionKind { group: K::GROUP, version: K::VERSION, kind: K::KIND }
+}
 
 /// A kind that this server serves. The methods are called in the order in which they are listed.
 pub(crate) trait ServedKind:
@@ -37,6 +44,12 @@ pub(crate) trait ServedKind:
     /// Whether a deletion marks the object before it goes, even where no time is given (upstream's
     /// `RESTGracefulDeleteStrategy`).
     const GRACEFUL: bool = false;
+    /// Whether a whole collection may be deleted at once.
+    const DELETES_COLLECTIONS: bool = true;
+    /// What users may type in place of the resource's name.
+    const SHORT_NAMES: &'static [&'static str] = &[];
+    /// The groups of resources that it belongs to, for users (`all`).
+    const CATEGORIES: &'static [&'static str] = &[];
     /// Fields that selectors may ask about, besides the metadata's name and namespace.
     const SELECTABLE: &'static [&'static str] = &[];
 
@@ -57,7 +70,7 @@ pub(crate) trait ServedKind:
     fn prepare_for_create(&mut self) {}
 
     /// Mutating admission at creation.
-    fn admit(&mut self) -> Result<(), ApiError> {
+    fn admit(&mut self, _core: &Core) -> Result<(), ApiError> {
         Ok(())
     }
 

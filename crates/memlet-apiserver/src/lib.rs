@@ -31,11 +31,18 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
+mod accounts;
+mod cache;
 mod decode;
+mod discovery;
 mod error;
 mod field;
 mod handler;
+mod health;
+pub mod keys;
 mod kind;
+mod metrics;
 mod names;
 mod nodes;
 mod patch;
@@ -45,10 +52,14 @@ mod resources;
 mod selector;
 mod server;
 mod service;
+pub mod serving;
 mod storage;
 mod verbs;
+mod version;
 mod warning;
 
+pub use access::Identity;
+pub use accounts::{AccountsError, PodTokens};
 pub use nodes::NodeService;
 pub use reply::ResponseBody;
 pub use server::ApiServer;

@@ -22,6 +22,8 @@ impl ServedKind for Namespace {
     const NAMESPACED: bool = false;
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
+    const DELETES_COLLECTIONS: bool = false;
+    const SHORT_NAMES: &'static [&'static str] = &["ns"];
     const SELECTABLE: &'static [&'static str] = &["status.phase"];
 
     fn check_name(name: &str) -> Vec<String> {

@@ -8,11 +8,12 @@ mod patch;
 mod update;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::StatusCode;
 
+use crate::accounts::Accounts;
 use crate::error::ApiError;
 use crate::kind::ServedKind;
 use crate::nodes::Nodes;
@@ -21,6 +22,7 @@ use crate::request::ResourceRequest;
 use crate::storage::{Key, Revision, Storage, StoredObject, Unmet};
 
 pub(crate) use delete::Deletion;
+pub(crate) use metadata::generate_name;
 pub(crate) use update::Part;
 pub(crate) use watch::WatchEvents;
 
@@ -29,6 +31,8 @@ pub(crate) use watch::WatchEvents;
 pub(crate) struct Core {
     pub(crate) storage: Arc<Storage>,
     pub(crate) nodes: Nodes,
+    /// Set once, where service accounts are kept.
+    pub(crate) accounts: Arc<OnceLock<Accounts>>,
 }
 
 impl Core {
