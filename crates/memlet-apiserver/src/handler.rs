@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::accounts;
 use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
 use crate::error::ApiError;
 use crate::kind::{ServedKind, kind_of};
@@ -27,14 +28,18 @@ pub(crate) struct Subresource {
 pub(crate) trait Handler: Sync {
     /// Whether the path is about this resource.
     fn serves(&self, path: &ResourcePath) -> bool;
-    fn resource(&self) -> &'static str;
     /// What discovery tells of it.
     fn describe(&self) -> ServedResource;
+    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
+}
+
+/// A resource whose objects are kept, rather than answered and forgotten.
+pub(crate) trait KeptHandler: Handler {
+    fn resource(&self) -> &'static str;
     fn is_kind(&self, api_version: &str, kind: &str) -> bool;
     fn is_namespaced(&self) -> bool;
     /// Whether its objects expire.
     fn expires(&self) -> bool;
-    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
     /// An object of this kind, from the bytes that were stored of it.
     fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String>;
     /// Deletes one object by the rules of its kind.
@@ -136,10 +141,6 @@ impl<K: ServedKind> Handler for Serve<K> {
         path.group == K::GROUP && path.version == K::VERSION && path.resource == K::URL_PATH_SEGMENT
     }
 
-    fn resource(&self) -> &'static str {
-        K::URL_PATH_SEGMENT
-    }
-
     fn describe(&self) -> ServedResource {
         let status = K::HAS_STATUS.then(|| ServedSubresource {
             name: "status",
@@ -161,6 +162,27 @@ impl<K: ServedKind> Handler for Serve<K> {
             subresources: own.chain(status).collect(),
             stored: true,
         }
+    }
+
+    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        request.check_accept()?;
+        let reply = self.dispatch(core, request)?;
+        // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
+        // a creation may have come while the namespace went.
+        if request.method != Method::GET {
+            let namespace = if K::NAMESPACED { &request.path.namespace } else { &request.path.name };
+            if let Some(namespace) = namespace {
+                resources::settle_namespace(core, namespace)?;
+            }
+            accounts::furnish_after::<K>(core, request);
+        }
+        Ok(reply)
+    }
+}
+
+impl<K: ServedKind> KeptHandler for Serve<K> {
+    fn resource(&self) -> &'static str {
+        K::URL_PATH_SEGMENT
     }
 
     fn is_kind(&self, api_version: &str, kind: &str) -> bool {
@@ -199,19 +221,5 @@ impl<K: ServedKind> Handler for Serve<K> {
 
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
         resources::empty::<K>(core, namespace)
-    }
-
-    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
-        request.check_accept()?;
-        let reply = self.dispatch(core, request)?;
-        // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
-        // a creation may have come while the namespace went.
-        if request.method != Method::GET {
-            let namespace = if K::NAMESPACED { &request.path.namespace } else { &request.path.name };
-            if let Some(namespace) = namespace {
-                resources::settle_namespace(core, namespace)?;
-            }
-        }
-        Ok(reply)
     }
 }

@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::names;
 use crate::storage::Fields;
+use crate::verbs::Core;
 
 /// Where a quantity stands in an object; `*` is every element of a list or map.
 pub(crate) type Place = &'static [&'static str];
@@ -72,7 +73,7 @@ pub(crate) trait ServedKind:
     fn prepare_for_create(&mut self) {}
 
     /// Mutating admission at creation.
-    fn admit(&mut self) -> Result<(), ApiError> {
+    fn admit(&mut self, _core: &Core) -> Result<(), ApiError> {
         Ok(())
     }
 

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod accounts;
 mod cache;
 mod decode;
 mod discovery;
@@ -58,6 +59,7 @@ mod version;
 mod warning;
 
 pub use access::Identity;
+pub use accounts::{AccountsError, PodTokens};
 pub use nodes::NodeService;
 pub use reply::ResponseBody;
 pub use server::{ApiServer, Settings};

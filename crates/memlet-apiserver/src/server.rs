@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::Namespace;
 
 use crate::access::Identity;
 use crate::error::ApiError;
-use crate::handler::Handler;
+use crate::handler::KeptHandler;
 use crate::housekeeping;
 use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
-use crate::request::{Query, ResourcePath, ResourceRequest, Target};
+use crate::request::{Query, ResourceRequest, Target};
 use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Key, OpenError, Storage};
@@ -52,7 +52,7 @@ impl ApiServer {
 
     /// As [`ApiServer::in_memory`], with settings of one's own.
     pub fn in_memory_with(settings: Settings) -> Self {
-        let resources = resources::served().map(Handler::resource);
+        let resources = resources::kept().map(KeptHandler::resource);
         Self::over(Storage::in_memory(resources, HistoryLimits::default()), settings)
     }
 
@@ -66,10 +66,10 @@ impl ApiServer {
     pub fn open(folder: &Path, settings: Settings) -> Result<Self, OpenError> {
         let storage = Storage::open(
             folder,
-            resources::served().map(Handler::resource),
+            resources::kept().map(KeptHandler::resource),
             HistoryLimits::default(),
             |resource, encoded| {
-                let handler = resources::served().find(|handler| handler.resource() == resource)?;
+                let handler = resources::kept().find(|handler| handler.resource() == resource)?;
                 Some(handler.restore(encoded).map(|object| (handler.resource(), object)))
             },
         )?;
@@ -79,7 +79,8 @@ impl ApiServer {
     fn over(storage: Storage, settings: Settings) -> Self {
         let storage = Arc::new(storage);
         let metrics = Metrics::new(Arc::clone(&storage));
-        let server = Self { core: Core { storage, nodes: Nodes::default() }, metrics };
+        let server =
+            Self { core: Core { storage, nodes: Nodes::default(), accounts: Arc::default() }, metrics };
         for name in resources::INITIAL_NAMESPACES {
             server.create_namespace(name);
         }
@@ -115,6 +116,10 @@ impl ApiServer {
     /// Makes a node's own HTTP server known, for the requests that are its to answer.
     pub fn connect_node(&self, name: &str, service: NodeService) {
         self.core.nodes.connect(name, service);
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
     }
 
     /// Answers one request whose body has been read, when all that the answer tells is durable.
@@ -163,7 +168,11 @@ impl ApiServer {
             target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
         let handler = resources::handler(&path).ok_or_else(ApiError::no_such_path)?;
-        let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
+        // Every service sets it. Without it, nobody asks.
+        let identity = parts.extensions.get::<Arc<Identity>>().map(Arc::clone);
+        let identity = identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
+        let request =
+            ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
         handler.handle(&self.core, &request)
     }
 
@@ -195,18 +204,8 @@ impl ApiServer {
         if self.core.storage.get(Namespace::URL_PATH_SEGMENT, &Key::new("", name)).is_some() {
             return;
         }
-        let path = ResourcePath {
-            version: Namespace::VERSION.to_owned(),
-            resource: Namespace::URL_PATH_SEGMENT.to_owned(),
-            ..ResourcePath::default()
-        };
-        let request = ResourceRequest {
-            method: Method::POST,
-            path,
-            query: Query::default(),
-            headers: http::HeaderMap::new(),
-            body: format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into(),
-        };
+        let object = serde_json::json!({ "metadata": { "name": name } });
+        let request = ResourceRequest::own::<Namespace>(None, &object);
         if let Err(error) = self.core.create::<Namespace>(&request) {
             tracing::error!(?error, name, "cannot create an initial namespace");
         }

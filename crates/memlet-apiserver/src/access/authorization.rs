@@ -1,5 +1,6 @@
 //! What each user may do.
 
+use super::rules::rules_of;
 use super::{Attributes, Identity};
 use crate::error::ApiError;
 
@@ -13,10 +14,12 @@ pub(crate) fn is_public(path: &str) -> bool {
 
 /// Refuses what the user may not do, in upstream's words.
 pub(crate) fn authorize(identity: &Identity, asked: &Attributes) -> Result<(), ApiError> {
-    let public = asked.path.as_deref().is_some_and(is_public);
-    if identity.is_administrator() || public {
-        Ok(())
-    } else {
-        Err(ApiError::not_permitted(&identity.user, asked))
-    }
+    if is_permitted(identity, asked) { Ok(()) } else { Err(ApiError::not_permitted(&identity.user, asked)) }
+}
+
+pub(crate) fn is_permitted(identity: &Identity, asked: &Attributes) -> bool {
+    // First what almost every request is.
+    identity.is_administrator()
+        || asked.path.as_deref().is_some_and(is_public)
+        || rules_of(identity).iter().any(|rule| rule.permits(asked))
 }

@@ -37,8 +37,8 @@ impl Authority {
         params.key_usages =
             vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = make_key(what)?;
-        let certificate = params.self_signed(&key).map_err(|error| failed(what, error))?;
-        let certified = Certified::new(key, certificate.der().clone()).map_err(|why| failed(what, why))?;
+        let certificate = params.self_signed(&key).map_err(|error| failed(what, &error))?;
+        let certified = Certified::new(key, certificate.der().clone()).map_err(|why| failed(what, &why))?;
         Ok(Self { certified })
     }
 
@@ -71,7 +71,7 @@ impl Authority {
         let what = "server's certificate";
         let mut params = leaf("kube-apiserver", None, ExtendedKeyUsagePurpose::ServerAuth, now);
         for host in &names.hosts {
-            let host = host.as_str().try_into().map_err(|error| failed(what, error))?;
+            let host = host.as_str().try_into().map_err(|error| failed(what, &error))?;
             params.subject_alt_names.push(SanType::DnsName(host));
         }
         params.subject_alt_names.extend(names.addresses.iter().copied().map(SanType::IpAddress));
@@ -90,10 +90,10 @@ impl Authority {
 
     fn sign(&self, what: &'static str, params: &CertificateParams) -> Result<Certified, KeysError> {
         let issuer = Issuer::from_ca_cert_der(self.certified.certificate(), &self.certified.key)
-            .map_err(|error| failed(what, error))?;
+            .map_err(|error| failed(what, &error))?;
         let key = make_key(what)?;
-        let certificate = params.signed_by(&key, &issuer).map_err(|error| failed(what, error))?;
-        Certified::new(key, certificate.der().clone()).map_err(|why| failed(what, why))
+        let certificate = params.signed_by(&key, &issuer).map_err(|error| failed(what, &error))?;
+        Certified::new(key, certificate.der().clone()).map_err(|why| failed(what, &why))
     }
 }
 
@@ -117,6 +117,6 @@ fn leaf(
     params
 }
 
-fn failed(what: &'static str, why: impl ToString) -> KeysError {
+fn failed(what: &'static str, why: &impl ToString) -> KeysError {
     KeysError::Make { what, why: why.to_string() }
 }

@@ -97,7 +97,7 @@ pub(crate) fn settle_namespace(core: &Core, name: &str) -> Result<(), ApiError> 
         return Ok(());
     }
     let mut left = 0;
-    for handler in super::served() {
+    for handler in super::kept() {
         left += handler.empty(core, name)?;
     }
     if left > 0 {

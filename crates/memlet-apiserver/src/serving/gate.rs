@@ -19,7 +19,7 @@ use crate::error::ApiError;
 use crate::reply::ResponseBody;
 
 /// How long a judgement about a certificate holds.
-const JUDGED_FOR: Duration = Duration::from_secs(60);
+const JUDGED_FOR: Duration = Duration::from_mins(1);
 /// Upstream's words and header for it.
 const TOO_MANY: &str = "Too many requests, please try again later.\n";
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -48,7 +48,7 @@ impl Gate {
                 let Ok(response) = self.shared.server.service_as(identity).call(request).await;
                 (response, permit)
             }
-            Err(refusal) => (refusal, None),
+            Err(refusal) => (refusal.into_response(), None),
         };
         if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
             response.headers_mut().insert(AUDIT_ID, id);
@@ -59,7 +59,7 @@ impl Gate {
     fn admit(
         &self,
         request: &Request<Incoming>,
-    ) -> Result<(Identity, Option<OwnedSemaphorePermit>), Response<ResponseBody>> {
+    ) -> Result<(Identity, Option<OwnedSemaphorePermit>), Refusal> {
         let presented = self.peer.presented();
         let path = request.uri().path();
         let identity = self.shared.server.authenticate(&presented, request.headers(), path);
@@ -72,14 +72,29 @@ impl Gate {
             Err(_) => ("", limits.user_rate),
         };
         if !self.shared.rates.take(user, rate, Instant::now()) {
-            return Err(too_many());
+            return Err(Refusal::TooMany);
         }
-        let identity = identity.map_err(ApiError::into_response)?;
+        let identity = identity.map_err(Refusal::Api)?;
         if is_long_running(request.uri()) {
             return Ok((identity, None));
         }
-        let permit = Arc::clone(&self.shared.requests).try_acquire_owned().map_err(|_| too_many())?;
+        let permit = Arc::clone(&self.shared.requests).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
         Ok((identity, Some(permit)))
+    }
+}
+
+/// Why a request does not come through.
+enum Refusal {
+    Api(ApiError),
+    TooMany,
+}
+
+impl Refusal {
+    fn into_response(self) -> Response<ResponseBody> {
+        match self {
+            Self::Api(error) => error.into_response(),
+            Self::TooMany => too_many(),
+        }
     }
 }
 

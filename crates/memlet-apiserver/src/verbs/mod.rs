@@ -8,12 +8,13 @@ mod patch;
 mod update;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 
+use crate::accounts::Accounts;
 use crate::error::ApiError;
 use crate::kind::ServedKind;
 use crate::nodes::Nodes;
@@ -22,6 +23,7 @@ use crate::request::ResourceRequest;
 use crate::storage::{Key, Revision, Storage, StoredObject, Ties, Unmet};
 
 pub(crate) use delete::Deletion;
+pub(crate) use metadata::generate_name;
 pub(crate) use update::Part;
 pub(crate) use watch::WatchEvents;
 
@@ -30,13 +32,19 @@ pub(crate) use watch::WatchEvents;
 pub(crate) struct Core {
     pub(crate) storage: Arc<Storage>,
     pub(crate) nodes: Nodes,
+    /// Set once, where service accounts are kept.
+    pub(crate) accounts: Arc<OnceLock<Accounts>>,
 }
 
 impl Core {
     /// The same server, for as long as somebody else holds it too.
     pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + use<> {
-        let (storage, nodes) = (Arc::downgrade(&self.storage), self.nodes.clone());
-        move || Some(Self { storage: storage.upgrade()?, nodes: nodes.clone() })
+        let storage = Arc::downgrade(&self.storage);
+        let (nodes, accounts) = (self.nodes.clone(), Arc::clone(&self.accounts));
+        move || {
+            let storage = storage.upgrade()?;
+            Some(Self { storage, nodes: nodes.clone(), accounts: Arc::clone(&accounts) })
+        }
     }
 
     pub(crate) fn get<K: ServedKind>(&self, request: &ResourceRequest) -> Result<Reply, ApiError> {

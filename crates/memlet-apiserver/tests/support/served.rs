@@ -1,4 +1,5 @@
 //! A server on a socket, and clients that speak to it at every level: bytes, HTTP, kubectl.
+#![allow(dead_code, reason = "not every test file uses all of it")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

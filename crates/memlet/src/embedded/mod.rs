@@ -19,7 +19,7 @@ use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Hierarchy, Version};
 use memlet_node::{ApiAddress, MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
 use memlet_policy::cgroup_names::Driver;
-use memlet_runtime::service::{Runtime, Settings, sweep};
+use memlet_runtime::service::{Rotation, Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
 use tokio::sync::oneshot;
 
@@ -236,6 +236,8 @@ fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy, cgroup_
         images: images.to_owned(),
         hierarchy: hierarchy.clone(),
         cgroup_driver,
+        // A run shows all that was written, and keeps nothing of it.
+        log_rotation: Rotation::NEVER,
     }
 }
 

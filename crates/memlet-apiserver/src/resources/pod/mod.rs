@@ -1,5 +1,6 @@
 //! Pods.
 
+mod account;
 mod admission;
 mod binding;
 mod defaults;
@@ -17,6 +18,7 @@ use crate::field::{FieldErrors, FieldPath};
 use crate::handler::Subresource;
 use crate::kind::{Place, ServedKind};
 use crate::storage::Fields;
+use crate::verbs::Core;
 
 /// Subresources beyond `status`.
 pub(super) const SUBRESOURCES: &[Subresource] = &[
@@ -91,8 +93,8 @@ impl ServedKind for Pod {
         });
     }
 
-    fn admit(&mut self) -> Result<(), ApiError> {
-        admission::admit(self)
+    fn admit(&mut self, core: &Core) -> Result<(), ApiError> {
+        admission::admit(self, core)
     }
 
     fn validate(&self, errors: &mut FieldErrors) {
