@@ -14,6 +14,7 @@ use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::names;
 use crate::storage::Fields;
+use crate::table::Tabular;
 
 /// Where a quantity stands in an object; `*` is every element of a list or map.
 pub(crate) type Place = &'static [&'static str];
@@ -26,6 +27,7 @@ pub(crate) fn kind_of<K: ServedKind>() -> GroupVersionKind {
 /// A kind that this server serves. The methods are called in the order in which they are listed.
 pub(crate) trait ServedKind:
     Metadata<Ty = ObjectMeta>
+    + Tabular
     + ListableResource
     + Serialize
     + DeserializeOwned

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
 use crate::error::ApiError;
+use crate::form::Form;
 
 /// A request about a resource, its body read.
 pub(crate) struct ResourceRequest {
@@ -40,9 +41,8 @@ impl ResourceRequest {
         if self.content_type() == JSON { Ok(()) } else { Err(ApiError::unsupported_media_type(JSON)) }
     }
 
-    /// Refuses a client that would not understand plain JSON, the only form in which objects are sent.
-    pub(crate) fn check_accept(&self) -> Result<(), ApiError> {
-        let plain = |range: &MediaRange<'_>| range.is_json() && range.parameter("as").is_none();
-        if accepted(&self.headers).iter().any(plain) { Ok(()) } else { Err(ApiError::not_acceptable(JSON)) }
+    /// The form in which the client wants the answer; refuses a client that reads none of those known here.
+    pub(crate) fn form(&self) -> Result<Form, ApiError> {
+        Form::accepted(&self.headers, &self.query)
     }
 }

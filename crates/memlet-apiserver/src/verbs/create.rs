@@ -49,7 +49,7 @@ impl Core {
                     return Err(refusal::<K>(unmet, name));
                 }
                 Ok(encoded) => {
-                    return Ok(Reply::document(StatusCode::CREATED, encoded).with_warnings(warnings));
+                    return Ok(Reply::object(StatusCode::CREATED, encoded).with_warnings(warnings));
                 }
             }
         }
