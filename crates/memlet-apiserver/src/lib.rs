@@ -43,6 +43,7 @@ mod kind;
 mod metrics;
 mod names;
 mod nodes;
+mod openapi;
 mod patch;
 mod reply;
 mod request;

@@ -3,6 +3,8 @@
 mod json;
 mod strategic;
 
+pub(crate) use strategic::{ListMerge, list_merge};
+
 use serde_json::Value;
 
 use crate::decode;

@@ -14,6 +14,24 @@ enum Strategy {
     Replace,
 }
 
+/// How a list that is not simply replaced is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListMerge {
+    /// Element by element, by the value of this key.
+    ByKey(&'static str),
+    /// As a set of plain values.
+    Set,
+}
+
+/// How the list of a field is merged; `None` where it is replaced.
+pub(crate) fn list_merge(field: &str) -> Option<ListMerge> {
+    match strategy(field) {
+        Strategy::ByKey(key) => Some(ListMerge::ByKey(key)),
+        Strategy::Set => Some(ListMerge::Set),
+        Strategy::Replace => None,
+    }
+}
+
 fn strategy(field: &str) -> Strategy {
     Strategy::ByKey(match field {
         "conditions" | "addresses" => "type",
