@@ -124,6 +124,18 @@ impl ApiError {
         Self::new(410, "Expired", message.into())
     }
 
+    /// Pages of a past that has been forgotten; `present` is a token to go on with the present.
+    pub(crate) fn expired_pages(present: &str) -> Self {
+        let mut error = Self::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+             results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+             modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        );
+        error.status.metadata.continue_ = Some(present.to_owned());
+        error
+    }
+
     pub(crate) fn too_large() -> Self {
         Self::new(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728".to_owned())
     }
@@ -153,6 +165,11 @@ impl ApiError {
 
     pub(crate) fn internal(what: &str) -> Self {
         Self::new(500, "InternalError", format!("Internal error occurred: {what}"))
+    }
+
+    /// A change that could not be made durable, and therefore was not made.
+    pub(crate) fn not_stored(reason: &str) -> Self {
+        Self::internal(&format!("nothing was changed, because changes cannot be stored: {reason}"))
     }
 
     /// A resourceVersion that this server has not reached yet.

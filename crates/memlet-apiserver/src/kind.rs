@@ -4,6 +4,7 @@
 //! change, what selectors may ask) are here, as upstream's registry strategies hold them. To serve another kind,
 //! implement this trait and add it to `resources::SERVED`.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ListableResource, Metadata};
 use schemars::JsonSchema;
@@ -53,6 +54,8 @@ pub(crate) trait ServedKind:
     const SHORT_NAMES: &'static [&'static str] = &[];
     /// The groups of resources that it belongs to, for users (`all`).
     const CATEGORIES: &'static [&'static str] = &[];
+    /// Whether its objects are deleted when they have not been written for the server's event lifetime.
+    const EXPIRES: bool = false;
     /// Fields that selectors may ask about, besides the metadata's name and namespace.
     const SELECTABLE: &'static [&'static str] = &[];
 
@@ -124,6 +127,11 @@ pub(crate) trait ServedKind:
 
     /// Shows in the object that its deletion has begun.
     fn mark_deleting(&mut self) {}
+
+    /// When an object that expires was last written, as far as it tells itself.
+    fn last_seen(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// The values of [`ServedKind::SELECTABLE`].
     fn fields(&self) -> Fields {

@@ -8,8 +8,7 @@
 //! doing of the scheduler and the node agent, which are ordinary clients.
 //!
 //! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
-//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, events do not expire, and a Pod gets no
-//! service-account token.
+//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, and a Pod gets no service-account token.
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;
@@ -39,6 +38,7 @@ mod field;
 mod form;
 mod handler;
 mod health;
+mod housekeeping;
 mod kind;
 mod metrics;
 mod names;
@@ -59,6 +59,7 @@ mod warning;
 
 pub use nodes::NodeService;
 pub use reply::ResponseBody;
-pub use server::ApiServer;
+pub use server::{ApiServer, Settings};
 pub use service::ApiService;
+pub use storage::OpenError;
 pub use warning::warnings;

@@ -47,7 +47,7 @@ where
         let server = self.server.clone();
         Box::pin(async move {
             let answer = match read(request).await {
-                Ok(request) => server.answer(request),
+                Ok(request) => server.answer_durably(request).await,
                 Err(error) => Err(error),
             };
             Ok(answer.map_or_else(ApiError::into_response, Reply::into_response))

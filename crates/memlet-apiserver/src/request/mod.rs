@@ -1,11 +1,15 @@
 //! What a request asks for: its path and its options, read and refused here, before any object is touched.
 
 mod accept;
+mod delete_options;
+mod list_options;
 mod options;
 mod path;
 
 pub(crate) use accept::{MediaRange, accepted};
-pub(crate) use options::{DeleteOptions, ListOptions, Query, WriteOptions};
+pub(crate) use delete_options::{DeleteOptions, Propagation};
+pub(crate) use list_options::{ListOptions, RevisionMatch};
+pub(crate) use options::{Query, WriteOptions};
 pub(crate) use path::{ResourcePath, Target};
 
 use bytes::Bytes;
