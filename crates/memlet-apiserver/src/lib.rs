@@ -7,9 +7,8 @@
 //! It stores and checks objects and tells of their changes. It runs nothing: that a Pod is placed and started is the
 //! doing of the scheduler and the node agent, which are ordinary clients.
 //!
-//! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
-//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, events do not expire, and a Pod gets no
-//! service-account token.
+//! Not served yet: Tables, metadata-only answers and protobuf (406), discovery, `pods/log`, `exec`, `attach`, `resize`.
+//! Events do not expire, and a Pod gets no service-account token.
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;
@@ -38,10 +37,12 @@ mod handler;
 mod kind;
 mod names;
 mod nodes;
+mod ownership;
 mod patch;
 mod reply;
 mod request;
 mod resources;
+mod schema;
 mod selector;
 mod server;
 mod service;

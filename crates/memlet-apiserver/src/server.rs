@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request, header};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
@@ -15,6 +15,9 @@ use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Storage};
 use crate::verbs::Core;
+
+/// The writer of what the server makes itself.
+const OWN_NAME: &str = "kube-apiserver";
 
 /// What `/version` says: the Kubernetes release whose API this is.
 const VERSION: &str = concat!(
@@ -87,7 +90,7 @@ impl ApiServer {
             method: Method::POST,
             path,
             query: Query::default(),
-            headers: http::HeaderMap::new(),
+            headers: std::iter::once((header::USER_AGENT, HeaderValue::from_static(OWN_NAME))).collect(),
             body: format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into(),
         };
         if let Err(error) = self.core.create::<Namespace>(&request) {

@@ -4,12 +4,15 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
 
 use crate::kind::ServedKind;
+use crate::schema::{self, Type};
 
 impl ServedKind for ServiceAccount {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::SERVICE_ACCOUNT;
     const RETURNS_DELETED: bool = true;
 }
 
 impl ServedKind for Lease {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::LEASE;
 }
