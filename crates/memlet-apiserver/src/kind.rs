@@ -10,19 +10,27 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::names;
 use crate::schema::{self, Type};
 use crate::storage::Fields;
+use crate::table::Tabular;
 use crate::verbs::Part;
 
 /// Where a quantity stands in an object; `*` is every element of a list or map.
 pub(crate) type Place = &'static [&'static str];
 
+/// A kind's own name.
+pub(crate) fn kind_of<K: ServedKind>() -> GroupVersionKind {
+    GroupVersionKind { group: K::GROUP, version: K::VERSION, kind: K::KIND }
+}
+
 /// A kind that this server serves. The methods are called in the order in which they are listed.
 pub(crate) trait ServedKind:
     Metadata<Ty = ObjectMeta>
+    + Tabular
     + ListableResource
     + Serialize
     + DeserializeOwned
@@ -40,6 +48,12 @@ pub(crate) trait ServedKind:
     /// Whether a deletion marks the object before it goes, even where no time is given (upstream's
     /// `RESTGracefulDeleteStrategy`).
     const GRACEFUL: bool = false;
+    /// Whether a whole collection may be deleted at once.
+    const DELETES_COLLECTIONS: bool = true;
+    /// What users may type in place of the resource's name.
+    const SHORT_NAMES: &'static [&'static str] = &[];
+    /// The groups of resources that it belongs to, for users (`all`).
+    const CATEGORIES: &'static [&'static str] = &[];
     /// Fields that selectors may ask about, besides the metadata's name and namespace.
     const SELECTABLE: &'static [&'static str] = &[];
 

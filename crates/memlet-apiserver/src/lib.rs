@@ -30,11 +30,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod cache;
 mod decode;
+mod discovery;
 mod error;
 mod field;
+mod form;
 mod handler;
+mod health;
 mod kind;
+mod metrics;
 mod names;
 mod nodes;
 mod ownership;
@@ -47,7 +52,9 @@ mod selector;
 mod server;
 mod service;
 mod storage;
+mod table;
 mod verbs;
+mod version;
 mod warning;
 
 pub use nodes::NodeService;

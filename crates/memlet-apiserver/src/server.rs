@@ -1,13 +1,15 @@
 //! The server as its owner sees it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
 use crate::error::ApiError;
 use crate::handler::Handler;
+use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
 use crate::request::{Query, ResourcePath, ResourceRequest, Target};
@@ -15,15 +17,10 @@ use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Storage};
 use crate::verbs::Core;
+use crate::{discovery, health, version};
 
 /// The writer of what the server makes itself.
 const OWN_NAME: &str = "kube-apiserver";
-
-/// What `/version` says: the Kubernetes release whose API this is.
-const VERSION: &str = concat!(
-    r#"{"major":"1","minor":"37","gitVersion":"v1.37.0+memlet","gitCommit":"unknown","gitTreeState":"clean","#,
-    r#""buildDate":"1970-01-01T00:00:00Z","goVersion":"none","compiler":"rustc","platform":"linux/"#,
-);
 
 /// A Kubernetes API server within this process.
 ///
@@ -31,13 +28,16 @@ const VERSION: &str = concat!(
 #[derive(Clone)]
 pub struct ApiServer {
     core: Core,
+    metrics: Metrics,
 }
 
 impl ApiServer {
     /// A new server that holds its objects in memory, with the namespaces that every cluster has.
     pub fn in_memory() -> Self {
         let storage = Storage::new(resources::served().map(Handler::resource), HistoryLimits::default());
-        let server = Self { core: Core { storage: Arc::new(storage), nodes: Nodes::default() } };
+        let storage = Arc::new(storage);
+        let metrics = Metrics::new(Arc::clone(&storage));
+        let server = Self { core: Core { storage, nodes: Nodes::default() }, metrics };
         for name in resources::INITIAL_NAMESPACES {
             server.create_namespace(name);
         }
@@ -63,21 +63,64 @@ impl ApiServer {
         self.core.nodes.connect(name, service);
     }
 
-    /// Answers one request whose body has been read.
+    /// Answers one request whose body has been read, and counts it.
     pub(crate) fn answer(&self, request: Request<bytes::Bytes>) -> Result<Reply, ApiError> {
+        let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let path = match Target::parse(parts.uri.path())? {
-            Target::Health => return Ok(Reply::text("ok")),
-            Target::Version => {
-                let json = format!("{VERSION}{}\"}}", std::env::consts::ARCH);
-                return Ok(Reply::document(http::StatusCode::OK, json.into()));
-            }
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let target = Target::parse(parts.uri.path());
+        let asked = match &target {
+            Ok(Target::Resource(path)) => Asked::of_resource(&parts.method, path, &query),
+            _ => Asked::of_server(&parts.method),
+        };
+        let dry_run = query.all("dryRun").next().is_some();
+        let answer = target.and_then(|target| self.answer_target(target, query, parts, body));
+        let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
+        self.metrics.record(asked, dry_run, code, started);
+        answer
+    }
+
+    fn answer_target(
+        &self,
+        target: Target,
+        query: Query,
+        parts: http::request::Parts,
+        body: bytes::Bytes,
+    ) -> Result<Reply, ApiError> {
+        let path = match target {
             Target::Resource(path) => path,
+            _ if !matches!(parts.method, Method::GET | Method::HEAD) => {
+                return Err(ApiError::method_not_allowed("this method", parts.uri.path()));
+            }
+            target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
         let handler = resources::handler(&path).ok_or_else(ApiError::no_such_path)?;
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
         let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
         handler.handle(&self.core, &request)
+    }
+
+    /// Answers what is asked about the server rather than about an object.
+    fn answer_about_itself(
+        &self,
+        target: &Target,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Result<Reply, ApiError> {
+        match target {
+            Target::Index => Ok(discovery::index()),
+            Target::Health { endpoint, check } => {
+                health::answer(&self.core, endpoint, check.as_deref(), query)
+            }
+            Target::Version => Ok(version::answer()),
+            Target::CoreVersions => discovery::core_versions(headers),
+            Target::Groups => discovery::named_groups(headers),
+            Target::Group(name) => discovery::group(name),
+            Target::Resources { group, version } => discovery::resource_list(group, version),
+            Target::Metrics => Ok(self.metrics.answer()),
+            Target::OpenApiV2 | Target::OpenApiIndex | Target::OpenApiDocument(_) | Target::Resource(_) => {
+                Err(ApiError::no_such_path())
+            }
+        }
     }
 
     fn create_namespace(&self, name: &str) {

@@ -1,8 +1,10 @@
 //! What a request asks for: its path and its options, read and refused here, before any object is touched.
 
+mod accept;
 mod options;
 mod path;
 
+pub(crate) use accept::{MediaRange, accepted};
 pub(crate) use options::{DeleteOptions, ListOptions, Query, WriteOptions};
 pub(crate) use path::{ResourcePath, Target};
 
@@ -11,6 +13,7 @@ use http::{HeaderMap, Method, header};
 
 use crate::decode::Notation;
 use crate::error::ApiError;
+use crate::form::Form;
 use crate::ownership::Writer;
 use crate::verbs::Part;
 
@@ -68,17 +71,8 @@ impl ResourceRequest {
         if name.is_empty() { UNKNOWN_CLIENT.to_owned() } else { name }
     }
 
-    /// Refuses a client that would not understand plain JSON, the only form in which objects are sent.
-    pub(crate) fn check_accept(&self) -> Result<(), ApiError> {
-        let Some(accept) = self.headers.get(header::ACCEPT) else { return Ok(()) };
-        let plain = |range: &str| {
-            let mut parts = range.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default();
-            matches!(media, JSON | "application/*" | "*/*") && !parts.any(|part| part.starts_with("as="))
-        };
-        match accept.to_str() {
-            Ok(ranges) if ranges.trim().is_empty() || ranges.split(',').any(plain) => Ok(()),
-            _ => Err(ApiError::not_acceptable(JSON)),
-        }
+    /// The form in which the client wants the answer; refuses a client that reads none of those known here.
+    pub(crate) fn form(&self) -> Result<Form, ApiError> {
+        Form::accepted(&self.headers, &self.query)
     }
 }

@@ -29,6 +29,7 @@ fn length(binary: Option<&BTreeMap<String, ByteString>>) -> usize {
 impl ServedKind for ConfigMap {
     const NAMESPACED: bool = true;
     const SHAPE: &'static Type = &schema::CONFIG_MAP;
+    const SHORT_NAMES: &'static [&'static str] = &["cm"];
 
     fn validate(&self, errors: &mut FieldErrors) {
         let (data, binary) = (FieldPath::new("data"), FieldPath::new("binaryData"));

@@ -24,6 +24,8 @@ impl ServedKind for Namespace {
     const SHAPE: &'static Type = &schema::NAMESPACE;
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
+    const DELETES_COLLECTIONS: bool = false;
+    const SHORT_NAMES: &'static [&'static str] = &["ns"];
     const SELECTABLE: &'static [&'static str] = &["status.phase"];
 
     fn check_name(name: &str) -> Vec<String> {

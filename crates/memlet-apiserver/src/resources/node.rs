@@ -15,6 +15,7 @@ impl ServedKind for Node {
     const NAMESPACED: bool = false;
     const SHAPE: &'static Type = &schema::NODE;
     const HAS_STATUS: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["no"];
     const SELECTABLE: &'static [&'static str] = &["spec.unschedulable"];
 
     fn quantity_places() -> &'static [Place] {

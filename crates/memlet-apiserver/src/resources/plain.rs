@@ -10,6 +10,7 @@ impl ServedKind for ServiceAccount {
     const NAMESPACED: bool = true;
     const SHAPE: &'static Type = &schema::SERVICE_ACCOUNT;
     const RETURNS_DELETED: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["sa"];
 }
 
 impl ServedKind for Lease {

@@ -33,7 +33,7 @@ impl Core {
                 Err(missing) if missing.code() == StatusCode::NOT_FOUND && part == Part::Main => {}
                 result => {
                     let encoded = result?.encoded.clone();
-                    return Ok(Reply::document(StatusCode::OK, encoded).with_warnings(warnings));
+                    return Ok(Reply::object(StatusCode::OK, encoded).with_warnings(warnings));
                 }
             }
             let namespace = request.path.namespace.as_deref();
@@ -42,7 +42,7 @@ impl Core {
                 result => {
                     let (encoded, more) = result?;
                     let warnings = warnings.into_iter().chain(more).collect();
-                    return Ok(Reply::document(StatusCode::CREATED, encoded).with_warnings(warnings));
+                    return Ok(Reply::object(StatusCode::CREATED, encoded).with_warnings(warnings));
                 }
             }
         }

@@ -29,7 +29,7 @@ impl Core {
         let (stored, more) =
             self.create_object(object, request.path.namespace.as_deref(), options.dry_run)?;
         let warnings = warnings.into_iter().chain(more).collect();
-        Ok(Reply::document(StatusCode::CREATED, stored).with_warnings(warnings))
+        Ok(Reply::object(StatusCode::CREATED, stored).with_warnings(warnings))
     }
 
     /// Stores a new object, its defaults filled in and its owners known. Gives its JSON, and what is odd about it.

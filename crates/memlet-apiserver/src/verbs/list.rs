@@ -5,11 +5,12 @@ use http::StatusCode;
 
 use super::Core;
 use crate::error::ApiError;
+use crate::form::ListHead;
 use crate::kind::ServedKind;
 use crate::reply::Reply;
 use crate::request::{ListOptions, ResourceRequest};
 use crate::selector::Selection;
-use crate::storage::{Key, Revision, StoredObject};
+use crate::storage::{Key, Revision};
 
 /// Where the next page starts. Opaque to clients.
 ///
@@ -47,8 +48,13 @@ impl Core {
             .last()
             .filter(|_| remaining > 0)
             .map(|last| Resume { revision, after: last.key.clone() }.to_text());
-        let items = page.into_iter().map(|object| without_type::<K>(object));
-        let json = document::<K>(revision, resume.as_deref(), remaining, items);
+        let head = ListHead {
+            resource_version: revision.to_string(),
+            remaining_item_count: resume.as_ref().map(|_| remaining),
+            resume,
+        };
+        let items: Vec<Bytes> = page.into_iter().map(|object| object.encoded.clone()).collect();
+        let json = request.form()?.list::<K>(&head, &items)?;
         Ok(Reply::document(StatusCode::OK, json))
     }
 
@@ -80,42 +86,4 @@ impl Resume {
     fn to_text(&self) -> String {
         format!("{}:{}/{}", self.revision, self.after.namespace, self.after.name)
     }
-}
-
-/// Items of a list do not repeat their type, as upstream's do not.
-fn without_type<K: ServedKind>(object: &StoredObject) -> Bytes {
-    let prefix = format!(r#"{{"apiVersion":"{}","kind":"{}","#, K::API_VERSION, K::KIND);
-    if !object.encoded.starts_with(prefix.as_bytes()) {
-        return object.encoded.clone();
-    }
-    let mut item = Vec::with_capacity(object.encoded.len());
-    item.push(b'{');
-    item.extend_from_slice(&object.encoded[prefix.len()..]);
-    item.into()
-}
-
-fn document<K: ServedKind>(
-    revision: Revision,
-    resume: Option<&str>,
-    remaining: usize,
-    items: impl Iterator<Item = Bytes>,
-) -> Bytes {
-    let resume = resume.map_or_else(String::new, |resume| {
-        let quoted = serde_json::Value::from(resume);
-        format!(r#","continue":{quoted},"remainingItemCount":{remaining}"#)
-    });
-    let json = format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{revision}"{resume}}},"items":["#,
-        K::LIST_KIND,
-        K::API_VERSION
-    );
-    let mut json = json.into_bytes();
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        json.extend_from_slice(&item);
-    }
-    json.extend_from_slice(b"]}");
-    json.into()
 }

@@ -35,7 +35,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn get<K: ServedKind>(&self, request: &ResourceRequest) -> Result<Reply, ApiError> {
         let object = self.stored::<K>(&key::<K>(request)?)?;
-        Ok(Reply::document(StatusCode::OK, object.encoded.clone()))
+        Ok(Reply::object(StatusCode::OK, object.encoded.clone()))
     }
 
     fn stored<K: ServedKind>(&self, key: &Key) -> Result<Arc<StoredObject>, ApiError> {

@@ -42,6 +42,6 @@ impl Core {
             settle(&mut new, old, part)?;
             Ok(new)
         })?;
-        Ok(Reply::document(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
+        Ok(Reply::object(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
     }
 }

@@ -46,7 +46,7 @@ impl Core {
             settle(&mut new, old, part)?;
             Ok(new)
         })?;
-        Ok(Reply::document(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
+        Ok(Reply::object(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
     }
 
     /// Replaces an object by what `make` makes of it, once, whoever else writes. `make` runs again if somebody was

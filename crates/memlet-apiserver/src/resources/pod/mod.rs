@@ -12,6 +12,7 @@ use memlet_policy::qos::QosClass;
 use memlet_policy::resources;
 use serde_json::{Value, json};
 
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::{FieldErrors, FieldPath};
 use crate::handler::Subresource;
@@ -21,8 +22,20 @@ use crate::storage::Fields;
 use crate::verbs::Part;
 
 /// Subresources beyond `status`.
-pub(super) const SUBRESOURCES: &[(&str, Subresource)] =
-    &[("binding", binding::bind), ("eviction", eviction::evict)];
+pub(super) const SUBRESOURCES: &[Subresource] = &[
+    Subresource {
+        name: "binding",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "Binding" },
+        verbs: &["create"],
+        handle: binding::bind,
+    },
+    Subresource {
+        name: "eviction",
+        kind: GroupVersionKind { group: "policy", version: "v1", kind: "Eviction" },
+        verbs: &["create"],
+        handle: eviction::evict,
+    },
+];
 
 /// The grace period of a Pod that does not say.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -33,6 +46,8 @@ impl ServedKind for Pod {
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
     const GRACEFUL: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["po"];
+    const CATEGORIES: &'static [&'static str] = &["all"];
     const SELECTABLE: &'static [&'static str] = &[
         "spec.nodeName",
         "spec.restartPolicy",
