@@ -43,11 +43,11 @@ enum Refused {
     Unfit(String),
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Malformed(why) => Self::bad_request(why),
-            Refused::Unfit(why) => Self::unprocessable(why),
+impl Refused {
+    fn told(self) -> ApiError {
+        match self {
+            Self::Malformed(why) => ApiError::bad_request(why),
+            Self::Unfit(why) => ApiError::unprocessable(why),
         }
     }
 }
@@ -72,11 +72,14 @@ impl Patch {
 
     /// Changes the value, or says why that cannot be; the value is then spoilt.
     pub(crate) fn apply(&self, value: &mut Value, of: &'static Type) -> Result<(), ApiError> {
-        match &self.format {
-            Format::Json(patch) => json::apply(value, patch)?,
-            Format::Merge(patch) => json_patch::merge(value, patch),
-            Format::Strategic(patch) => strategic::merge(value, patch, of)?,
-        }
-        Ok(())
+        let applied = match &self.format {
+            Format::Json(patch) => json::apply(value, patch),
+            Format::Merge(patch) => {
+                json_patch::merge(value, patch);
+                Ok(())
+            }
+            Format::Strategic(patch) => strategic::merge(value, patch, of),
+        };
+        applied.map_err(Refused::told)
     }
 }
