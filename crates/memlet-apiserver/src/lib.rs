@@ -9,6 +9,8 @@
 //!
 //! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
 //! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, and a Pod gets no service-account token.
+//! Not served yet: Tables, metadata-only answers and protobuf (406), discovery, `pods/log`, `exec`, `attach`, `resize`.
+//! Events do not expire, and a Pod gets no service-account token.
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;
@@ -44,10 +46,12 @@ mod metrics;
 mod names;
 mod nodes;
 mod openapi;
+mod ownership;
 mod patch;
 mod reply;
 mod request;
 mod resources;
+mod schema;
 mod selector;
 mod server;
 mod service;

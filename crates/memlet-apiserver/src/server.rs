@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
@@ -32,6 +32,9 @@ impl Default for Settings {
         Self { event_lifetime: Duration::from_hours(1) }
     }
 }
+
+/// The writer of what the server makes itself.
+const OWN_NAME: &str = "kube-apiserver";
 
 /// A Kubernetes API server within this process.
 ///
@@ -198,7 +201,7 @@ impl ApiServer {
             method: Method::POST,
             path,
             query: Query::default(),
-            headers: http::HeaderMap::new(),
+            headers: std::iter::once((header::USER_AGENT, HeaderValue::from_static(OWN_NAME))).collect(),
             body: format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into(),
         };
         if let Err(error) = self.core.create::<Namespace>(&request) {

@@ -1,5 +1,7 @@
 //! The schemas, by upstream's names (`io.k8s.api.core.v1.Pod`), made from the types that are served.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, Status};
@@ -9,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::discovery::GroupVersionKind;
 use crate::handler::Handler;
-use crate::patch::{ListMerge, list_merge};
+use crate::schema::{ListPatch, PLAIN, Shape, Type};
 
 /// The key under which a schema or an operation names its kind.
 pub(super) const KIND_EXTENSION: &str = "x-kubernetes-group-version-kind";
@@ -68,6 +70,11 @@ pub(super) fn of(handlers: &[&dyn Handler], notation: Notation) -> Map<String, V
         handler.add_schemas(&mut generator);
     }
     let mut definitions = generator.take_definitions(false);
+    let mut told = BTreeSet::new();
+    for handler in handlers {
+        let name = schema_name(handler.describe().kind);
+        tell_how_lists_merge(&mut definitions, &name, handler.shape(), &mut told);
+    }
     for (name, definition) in &mut definitions {
         let name = name.rsplit('.').next().unwrap_or(name);
         settle_special(name, definition, notation);
@@ -136,11 +143,6 @@ fn settle_special(name: &str, definition: &mut Value, notation: Notation) {
 fn settle(schema: &mut Value, notation: Notation) {
     match schema {
         Value::Object(map) => {
-            if let Some(Value::Object(properties)) = map.get_mut("properties") {
-                for (name, property) in properties {
-                    tell_how_lists_merge(name, property);
-                }
-            }
             for value in map.values_mut() {
                 settle(value, notation);
             }
@@ -156,30 +158,55 @@ fn settle(schema: &mut Value, notation: Notation) {
     }
 }
 
-/// The extensions by which clients make strategic merge patches; the server merges by the same table.
-fn tell_how_lists_merge(name: &str, property: &mut Value) {
-    if property["type"] != "array" {
+/// Adds the extensions by which clients make strategic merge patches and merge lists; the server merges by the same
+/// table. `of` is what the table says of the struct `name`.
+fn tell_how_lists_merge(
+    definitions: &mut Map<String, Value>,
+    name: &str,
+    of: &'static Type,
+    told: &mut BTreeSet<String>,
+) {
+    if std::ptr::eq(of, &raw const PLAIN) || !told.insert(name.to_owned()) {
         return;
     }
-    match list_merge(name) {
-        // The table goes by names, and a list of plain values has no keys.
-        Some(ListMerge::ByKey(key)) if property["items"].get("$ref").is_some() => {
-            // Upstream identifies the elements of two lists by more than the key by which patches merge them.
-            let keys = match key {
-                "containerPort" => json!([key, "protocol"]),
-                "topologyKey" => json!([key, "whenUnsatisfiable"]),
-                _ => json!([key]),
-            };
-            let strategy = if name == "volumes" { "merge,retainKeys" } else { "merge" };
-            property["x-kubernetes-list-map-keys"] = keys;
-            property["x-kubernetes-list-type"] = "map".into();
-            property["x-kubernetes-patch-merge-key"] = key.into();
-            property["x-kubernetes-patch-strategy"] = strategy.into();
+    let Some(Value::Object(properties)) =
+        definitions.get_mut(name).and_then(|definition| definition.get_mut("properties"))
+    else {
+        return;
+    };
+    let mut inner = Vec::new();
+    for (field, property) in properties {
+        if property["type"] == "array" {
+            tell_how_list_merges(field, property, of);
         }
-        Some(ListMerge::Set) => {
-            property["x-kubernetes-list-type"] = "set".into();
-            property["x-kubernetes-patch-strategy"] = "merge".into();
+        let places = ["/$ref", "/items/$ref", "/additionalProperties/$ref"];
+        if let Some(reference) = places.iter().find_map(|place| property.pointer(place)?.as_str()) {
+            let name = reference.rsplit('/').next().unwrap_or(reference);
+            inner.push((name.to_owned(), of.inner(field)));
         }
+    }
+    for (name, of) in inner {
+        tell_how_lists_merge(definitions, &name, of, told);
+    }
+}
+
+fn tell_how_list_merges(field: &str, list: &mut Value, of: &'static Type) {
+    let strategy = if field == "volumes" { "merge,retainKeys" } else { "merge" };
+    match of.list_patch(field) {
+        ListPatch::Replace => {}
+        ListPatch::Set => list["x-kubernetes-patch-strategy"] = strategy.into(),
+        ListPatch::ByKey(key) => {
+            list["x-kubernetes-patch-strategy"] = strategy.into();
+            list["x-kubernetes-patch-merge-key"] = key.into();
+        }
+    }
+    match of.special_shape(field) {
+        Some(Shape::Keyed(keys, _)) => {
+            list["x-kubernetes-list-type"] = "map".into();
+            list["x-kubernetes-list-map-keys"] = keys.iter().map(|key| key.name).collect();
+        }
+        Some(Shape::Set) => list["x-kubernetes-list-type"] = "set".into(),
+        Some(Shape::Whole) => list["x-kubernetes-list-type"] = "atomic".into(),
         _ => {}
     }
 }

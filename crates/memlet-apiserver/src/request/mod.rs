@@ -15,8 +15,11 @@ pub(crate) use path::{ResourcePath, Target};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
+use crate::decode::Notation;
 use crate::error::ApiError;
 use crate::form::Form;
+use crate::ownership::Writer;
+use crate::verbs::Part;
 
 /// A request about a resource, its body read.
 pub(crate) struct ResourceRequest {
@@ -28,6 +31,11 @@ pub(crate) struct ResourceRequest {
 }
 
 const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+
+/// A client that does not say who it is.
+const UNKNOWN_CLIENT: &str = "unknown";
+const LONGEST_NAME: usize = 128;
 
 impl ResourceRequest {
     /// The media type of the body, without parameters; JSON where none is given.
@@ -40,9 +48,31 @@ impl ResourceRequest {
             .unwrap_or(JSON)
     }
 
+    /// The notation of the body; one that is neither JSON nor YAML is refused.
+    pub(crate) fn notation(&self) -> Result<Notation, ApiError> {
+        match self.content_type() {
+            JSON => Ok(Notation::Json),
+            YAML => Ok(Notation::Yaml),
+            _ => Err(ApiError::unsupported_media_type(&[JSON, YAML].join(", "))),
+        }
+    }
+
     /// Refuses a body that is not JSON.
     pub(crate) fn expect_json(&self) -> Result<(), ApiError> {
         if self.content_type() == JSON { Ok(()) } else { Err(ApiError::unsupported_media_type(JSON)) }
+    }
+
+    /// Who writes: as stated, or the first part of the client's own name.
+    pub(crate) fn writer(&self, options: &WriteOptions, part: Part) -> Writer {
+        let stated = options.manager.clone().filter(|manager| !manager.is_empty());
+        Writer { name: stated.unwrap_or_else(|| self.client_name()), part }
+    }
+
+    fn client_name(&self) -> String {
+        let agent = self.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let name = agent.and_then(|agent| agent.split('/').next()).unwrap_or_default();
+        let name: String = name.chars().filter(|letter| !letter.is_control()).take(LONGEST_NAME).collect();
+        if name.is_empty() { UNKNOWN_CLIENT.to_owned() } else { name }
     }
 
     /// The form in which the client wants the answer; refuses a client that reads none of those known here.

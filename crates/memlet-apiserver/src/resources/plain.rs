@@ -4,13 +4,16 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
 
 use crate::kind::ServedKind;
+use crate::schema::{self, Type};
 
 impl ServedKind for ServiceAccount {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::SERVICE_ACCOUNT;
     const RETURNS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
 }
 
 impl ServedKind for Lease {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::LEASE;
 }

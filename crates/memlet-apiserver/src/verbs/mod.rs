@@ -1,5 +1,6 @@
 //! The verbs of the API, written once for every kind.
 
+mod apply;
 mod create;
 mod delete;
 mod list;
