@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::SchemaGenerator;
 
 use crate::accounts;
 use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
@@ -12,6 +13,7 @@ use crate::kind::{ServedKind, kind_of};
 use crate::reply::Reply;
 use crate::request::{DeleteOptions, ListOptions, ResourcePath, ResourceRequest};
 use crate::resources;
+use crate::schema::Type;
 use crate::storage::{Key, StoredObject};
 use crate::verbs::{Core, Part, restored};
 
@@ -31,6 +33,10 @@ pub(crate) trait Handler: Sync {
     fn resource(&self) -> &'static str;
     /// What discovery tells of it.
     fn describe(&self) -> ServedResource;
+    /// How its objects are made up, for merging.
+    fn shape(&self) -> &'static Type;
+    /// Adds the schema of its kind, and of what that is made of.
+    fn add_schemas(&self, generator: &mut SchemaGenerator);
     fn is_kind(&self, api_version: &str, kind: &str) -> bool;
     fn is_namespaced(&self) -> bool;
     /// Whether its objects expire.
@@ -164,6 +170,14 @@ impl<K: ServedKind> Handler for Serve<K> {
         }
     }
 
+    fn shape(&self) -> &'static Type {
+        K::SHAPE
+    }
+
+    fn add_schemas(&self, generator: &mut SchemaGenerator) {
+        generator.subschema_for::<K>();
+    }
+
     fn is_kind(&self, api_version: &str, kind: &str) -> bool {
         (api_version, kind) == (K::API_VERSION, K::KIND)
     }
@@ -203,8 +217,10 @@ impl<K: ServedKind> Handler for Serve<K> {
     }
 
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
-        request.check_accept()?;
+        let form = request.form()?;
         let reply = self.dispatch(core, request)?;
+        // Lists and watches are made in their form; what else is answered with an object is brought into it here.
+        let reply = reply.map_object(|encoded| form.object::<K>(&encoded))?;
         // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
         // a creation may have come while the namespace went.
         if request.method != Method::GET {

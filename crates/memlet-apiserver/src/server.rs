@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::Namespace;
 use crate::access::{Identity, Review};
 use crate::error::ApiError;
 use crate::handler::Handler;
-use crate::housekeeping;
 use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
@@ -20,7 +19,7 @@ use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Key, OpenError, Storage};
 use crate::verbs::Core;
-use crate::{discovery, health, version};
+use crate::{discovery, health, housekeeping, openapi, version};
 
 /// What can be chosen about a server.
 #[derive(Clone, Copy, Debug)]
@@ -197,9 +196,10 @@ impl ApiServer {
             Target::Group(name) => discovery::group(name),
             Target::Resources { group, version } => discovery::resource_list(group, version),
             Target::Metrics => Ok(self.metrics.answer()),
-            Target::OpenApiV2 | Target::OpenApiIndex | Target::OpenApiDocument(_) | Target::Resource(_) => {
-                Err(ApiError::no_such_path())
-            }
+            Target::OpenApiV2 => openapi::version_2(headers),
+            Target::OpenApiIndex => Ok(openapi::index()),
+            Target::OpenApiDocument(path) => openapi::document(path, query, headers),
+            Target::Resource(_) => Err(ApiError::no_such_path()),
         }
     }
 

@@ -106,7 +106,11 @@ impl Disk {
         read: impl FnMut(&str, &[u8]) -> Option<Result<(&'static str, StoredObject), String>>,
     ) -> Result<(Self, Loaded), OpenError> {
         prepare(folder).map_err(|source| OpenError::Io { path: folder.to_owned(), source })?;
-        Self::open_with(folder.join(FILE_NAME), Box::new(open_file), read)
+        let path = folder.join(FILE_NAME);
+        if !path.exists() {
+            create(&path)?;
+        }
+        Self::open_with(path, Box::new(open_file), read)
     }
 
     pub(super) fn open_with(
@@ -129,7 +133,6 @@ impl Disk {
         let facts = self.facts().map_err(failed)?;
         let Some((format, revision)) = facts else {
             self.begin().map_err(failed)?;
-            sync_entry(&self.path).map_err(|source| OpenError::Io { path: self.path.clone(), source })?;
             return Ok(Loaded { revision: FIRST_REVISION, objects: Vec::new() });
         };
         if format > KNOWN_FORMAT {
@@ -314,6 +317,22 @@ impl Disk {
 fn prepare(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
+/// Makes the file under another name first: a file of the right name is whole, whenever this ends.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let unfinished = path.with_extension("new");
+    let failed = |source| OpenError::Io { path: unfinished.clone(), source };
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let database = open_file(&unfinished).map_err(|error| opening(&unfinished, error.into()))?;
+    let disk =
+        Disk { path: unfinished.clone(), database: Some(database), open: Box::new(open_file), commits: 0 };
+    disk.begin().map_err(|error| opening(&unfinished, error))?;
+    disk.close();
+    fs::rename(&unfinished, path).and_then(|()| sync_entry(path)).map_err(failed)
 }
 
 /// Opens or creates the file, for its owner only, and checks every page of it.

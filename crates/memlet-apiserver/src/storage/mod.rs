@@ -394,4 +394,6 @@ impl State {
 #[cfg(test)]
 mod failing_disk;
 #[cfg(test)]
+mod power_loss;
+#[cfg(test)]
 mod tests;

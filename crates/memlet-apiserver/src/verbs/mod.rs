@@ -1,5 +1,6 @@
 //! The verbs of the API, written once for every kind.
 
+mod apply;
 mod create;
 mod delete;
 mod list;
@@ -48,7 +49,7 @@ impl Core {
 
     pub(crate) fn get<K: ServedKind>(&self, request: &ResourceRequest) -> Result<Reply, ApiError> {
         let object = self.stored::<K>(&key::<K>(request)?)?;
-        Ok(Reply::document(StatusCode::OK, object.encoded.clone()))
+        Ok(Reply::object(StatusCode::OK, object.encoded.clone()))
     }
 
     fn stored<K: ServedKind>(&self, key: &Key) -> Result<Arc<StoredObject>, ApiError> {
