@@ -30,6 +30,8 @@ pub(crate) struct Reply {
 }
 
 enum Content {
+    /// An object of the kind that the request is about.
+    Object(Bytes),
     Bytes(Bytes),
     Events(WatchEvents),
 }
@@ -49,6 +51,23 @@ impl Reply {
 
     pub(crate) fn document(code: StatusCode, json: Bytes) -> Self {
         Self::new(code, JSON, Content::Bytes(json))
+    }
+
+    /// An object of the kind that the request is about, as it is stored.
+    pub(crate) fn object(code: StatusCode, encoded: Bytes) -> Self {
+        Self::new(code, JSON, Content::Object(encoded))
+    }
+
+    /// Brings the object that this answers with, if it does, into another form.
+    pub(crate) fn map_object(
+        mut self,
+        form: impl FnOnce(Bytes) -> Result<Bytes, ApiError>,
+    ) -> Result<Self, ApiError> {
+        self.content = match self.content {
+            Content::Object(encoded) => Content::Bytes(form(encoded)?),
+            other => other,
+        };
+        Ok(self)
     }
 
     pub(crate) fn status(status: &Status) -> Result<Self, ApiError> {
@@ -89,7 +108,7 @@ impl Reply {
 
     pub(crate) fn into_response(self) -> Response<ResponseBody> {
         let body = match self.content {
-            Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
+            Content::Object(bytes) | Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
             Content::Events(events) => {
                 let frames = events.stream().map(|bytes| Ok(http_body::Frame::data(bytes)));
                 BodyExt::boxed_unsync(StreamBody::new(frames))

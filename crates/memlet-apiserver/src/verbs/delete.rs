@@ -40,7 +40,7 @@ impl Core {
                 ))
             }
             Deletion::Removed(object) | Deletion::Begun(object) => {
-                Ok(Reply::document(StatusCode::OK, object.encoded.clone()))
+                Ok(Reply::object(StatusCode::OK, object.encoded.clone()))
             }
         }
     }
