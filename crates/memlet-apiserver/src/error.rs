@@ -153,6 +153,10 @@ impl ApiError {
         Self::new(409, "AlreadyExists", format!("{resource} {name:?} already exists")).about(resource, name)
     }
 
+    pub(crate) fn is_already_exists(&self) -> bool {
+        self.status.reason.as_deref() == Some("AlreadyExists")
+    }
+
     pub(crate) fn conflict(resource: &str, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {resource} {name:?}: {why}");
         Self::new(409, "Conflict", message).about(resource, name)
@@ -164,12 +168,38 @@ impl ApiError {
         Self::conflict(resource, name, why)
     }
 
+    /// An apply that would change what is others': one cause for each field, told as its owner and path.
+    pub(crate) fn apply_conflict(message: String, conflicts: Vec<(String, String)>) -> Self {
+        let mut error = Self::new(409, "Conflict", message);
+        for (owner, path) in conflicts {
+            let message = format!("conflict with {owner}");
+            error = error.cause("FieldManagerConflict", &message, Some(path));
+        }
+        error
+    }
+
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message.into())
     }
 
+    /// Pages of a past that has been forgotten; `present` is a token to go on with the present.
+    pub(crate) fn expired_pages(present: &str) -> Self {
+        let mut error = Self::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+             results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+             modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        );
+        error.status.metadata.continue_ = Some(present.to_owned());
+        error
+    }
+
     pub(crate) fn too_large() -> Self {
-        Self::new(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728".to_owned())
+        Self::entity_too_large("limit is 3145728")
+    }
+
+    pub(crate) fn entity_too_large(why: &str) -> Self {
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
     }
 
     pub(crate) fn unsupported_media_type(accepted: &str) -> Self {
@@ -202,6 +232,11 @@ impl ApiError {
     pub(crate) fn timeout() -> Self {
         let message = "Timeout: request did not complete within the allotted timeout".to_owned();
         Self::new(504, "Timeout", message)
+    }
+
+    /// A change that could not be made durable, and therefore was not made.
+    pub(crate) fn not_stored(reason: &str) -> Self {
+        Self::internal(&format!("nothing was changed, because changes cannot be stored: {reason}"))
     }
 
     /// A resourceVersion that this server has not reached yet.

@@ -3,15 +3,19 @@
 use std::marker::PhantomData;
 
 use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::SchemaGenerator;
 
 use crate::accounts;
 use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
 use crate::error::ApiError;
 use crate::kind::{ServedKind, kind_of};
 use crate::reply::Reply;
-use crate::request::{ListOptions, ResourcePath, ResourceRequest};
+use crate::request::{DeleteOptions, ListOptions, ResourcePath, ResourceRequest};
 use crate::resources;
-use crate::verbs::{Core, Part};
+use crate::schema::Type;
+use crate::storage::{Key, StoredObject};
+use crate::verbs::{Core, Part, restored};
 
 /// A subresource that is not simply a part of the object.
 pub(crate) struct Subresource {
@@ -29,7 +33,22 @@ pub(crate) trait Handler: Sync {
     fn resource(&self) -> &'static str;
     /// What discovery tells of it.
     fn describe(&self) -> ServedResource;
+    /// How its objects are made up, for merging.
+    fn shape(&self) -> &'static Type;
+    /// Adds the schema of its kind, and of what that is made of.
+    fn add_schemas(&self, generator: &mut SchemaGenerator);
+    fn is_kind(&self, api_version: &str, kind: &str) -> bool;
+    fn is_namespaced(&self) -> bool;
+    /// Whether its objects expire.
+    fn expires(&self) -> bool;
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
+    /// An object of this kind, from the bytes that were stored of it.
+    fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String>;
+    /// Deletes one object by the rules of its kind.
+    fn delete(&self, core: &Core, key: &Key, options: &DeleteOptions) -> Result<(), ApiError>;
+    /// Changes the metadata of one object; `make` may run more than once.
+    fn change_metadata(&self, core: &Core, key: &Key, make: &dyn Fn(&mut ObjectMeta))
+    -> Result<(), ApiError>;
     /// Deletes everything of this kind in a namespace; says how many objects are still there.
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError>;
 }
@@ -151,13 +170,57 @@ impl<K: ServedKind> Handler for Serve<K> {
         }
     }
 
+    fn shape(&self) -> &'static Type {
+        K::SHAPE
+    }
+
+    fn add_schemas(&self, generator: &mut SchemaGenerator) {
+        generator.subschema_for::<K>();
+    }
+
+    fn is_kind(&self, api_version: &str, kind: &str) -> bool {
+        (api_version, kind) == (K::API_VERSION, K::KIND)
+    }
+
+    fn is_namespaced(&self) -> bool {
+        K::NAMESPACED
+    }
+
+    fn expires(&self) -> bool {
+        K::EXPIRES
+    }
+
+    fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String> {
+        restored::<K>(encoded)
+    }
+
+    fn delete(&self, core: &Core, key: &Key, options: &DeleteOptions) -> Result<(), ApiError> {
+        core.delete_object::<K>(key, options).map(drop)
+    }
+
+    fn change_metadata(
+        &self,
+        core: &Core,
+        key: &Key,
+        make: &dyn Fn(&mut ObjectMeta),
+    ) -> Result<(), ApiError> {
+        let changed = core.change::<K>(key, false, |_, old| {
+            let mut new = old.clone();
+            make(new.metadata_mut());
+            Ok(new)
+        });
+        changed.map(drop)
+    }
+
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
         resources::empty::<K>(core, namespace)
     }
 
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
-        request.check_accept()?;
+        let form = request.form()?;
         let reply = self.dispatch(core, request)?;
+        // Lists and watches are made in their form; what else is answered with an object is brought into it here.
+        let reply = reply.map_object(|encoded| form.object::<K>(&encoded))?;
         // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
         // a creation may have come while the namespace went.
         if request.method != Method::GET {

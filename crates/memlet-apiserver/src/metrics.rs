@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn answers_are_counted() {
-        let storage = Storage::new(["pods", "nodes"], HistoryLimits::default());
+        let storage = Storage::in_memory(["pods", "nodes"], HistoryLimits::default());
         let metrics = Metrics::new(Arc::new(storage));
         let asked = Asked::of_server(&Method::GET);
         metrics.record(asked.clone(), false, StatusCode::OK, Instant::now());

@@ -31,6 +31,8 @@ pub(crate) struct Reply {
 }
 
 enum Content {
+    /// An object of the kind that the request is about.
+    Object(Bytes),
     Bytes(Bytes),
     Events(WatchEvents),
     /// Not known here.
@@ -52,6 +54,23 @@ impl Reply {
 
     pub(crate) fn document(code: StatusCode, json: Bytes) -> Self {
         Self::new(code, JSON, Content::Bytes(json))
+    }
+
+    /// An object of the kind that the request is about, as it is stored.
+    pub(crate) fn object(code: StatusCode, encoded: Bytes) -> Self {
+        Self::new(code, JSON, Content::Object(encoded))
+    }
+
+    /// Brings the object that this answers with, if it does, into another form.
+    pub(crate) fn map_object(
+        mut self,
+        form: impl FnOnce(Bytes) -> Result<Bytes, ApiError>,
+    ) -> Result<Self, ApiError> {
+        self.content = match self.content {
+            Content::Object(encoded) => Content::Bytes(form(encoded)?),
+            other => other,
+        };
+        Ok(self)
     }
 
     pub(crate) fn status(status: &Status) -> Result<Self, ApiError> {
@@ -108,7 +127,7 @@ impl Reply {
         let body = match self.content {
             // Only `respond` can.
             Content::OfNode(_) => return ApiError::internal("a node was not asked").into_response(),
-            Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
+            Content::Object(bytes) | Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
             Content::Events(events) => {
                 let frames = events.stream().map(|bytes| Ok(http_body::Frame::data(bytes)));
                 BodyExt::boxed_unsync(StreamBody::new(frames))

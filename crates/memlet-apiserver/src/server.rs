@@ -1,12 +1,14 @@
 //! The server as its owner sees it.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Request};
+use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
-use crate::access::Identity;
+use crate::access::{Identity, Review};
 use crate::error::ApiError;
 use crate::handler::Handler;
 use crate::metrics::{Asked, Metrics};
@@ -15,9 +17,22 @@ use crate::reply::Reply;
 use crate::request::{Query, ResourceRequest, Target};
 use crate::resources;
 use crate::service::ApiService;
-use crate::storage::{HistoryLimits, Storage};
+use crate::storage::{HistoryLimits, Key, OpenError, Storage};
 use crate::verbs::Core;
-use crate::{discovery, health, version};
+use crate::{discovery, health, housekeeping, openapi, version};
+
+/// What can be chosen about a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long an Event is kept after it was last written: upstream's `--event-ttl`.
+    pub event_lifetime: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { event_lifetime: Duration::from_hours(1) }
+    }
+}
 
 /// A Kubernetes API server within this process.
 ///
@@ -31,7 +46,36 @@ pub struct ApiServer {
 impl ApiServer {
     /// A new server that holds its objects in memory, with the namespaces that every cluster has.
     pub fn in_memory() -> Self {
-        let storage = Storage::new(resources::served().map(Handler::resource), HistoryLimits::default());
+        Self::in_memory_with(Settings::default())
+    }
+
+    /// As [`ApiServer::in_memory`], with settings of one's own.
+    pub fn in_memory_with(settings: Settings) -> Self {
+        let resources = resources::served().map(Handler::resource);
+        Self::over(Storage::in_memory(resources, HistoryLimits::default()), settings)
+    }
+
+    /// A server that keeps its objects in a file in `folder`, which is made if it is missing.
+    ///
+    /// What it once answered is there when it is opened again, also after a kill or a power loss, and revisions go on
+    /// from where they were. Watches from before are told to list again.
+    ///
+    /// # Errors
+    /// Where the file is in use, damaged, of a newer version, or cannot be read or written.
+    pub fn open(folder: &Path, settings: Settings) -> Result<Self, OpenError> {
+        let storage = Storage::open(
+            folder,
+            resources::served().map(Handler::resource),
+            HistoryLimits::default(),
+            |resource, encoded| {
+                let handler = resources::served().find(|handler| handler.resource() == resource)?;
+                Some(handler.restore(encoded).map(|object| (handler.resource(), object)))
+            },
+        )?;
+        Ok(Self::over(storage, settings))
+    }
+
+    fn over(storage: Storage, settings: Settings) -> Self {
         let storage = Arc::new(storage);
         let metrics = Metrics::new(Arc::clone(&storage));
         let server =
@@ -39,7 +83,14 @@ impl ApiServer {
         for name in resources::INITIAL_NAMESPACES {
             server.create_namespace(name);
         }
+        housekeeping::start(&server.core, settings.event_lifetime);
         server
+    }
+
+    /// Ends the server: everything is on disk and its file is free for another. Blocks for a moment. Requests that come
+    /// later read, but change nothing.
+    pub fn close(&self) {
+        self.core.storage.close();
     }
 
     /// The server as a tower service of HTTP requests, for this program itself: everything is permitted. Any body type
@@ -70,7 +121,21 @@ impl ApiServer {
         &self.core
     }
 
-    /// Answers one request whose body has been read, and counts it.
+    /// Answers one request whose body has been read, when all that the answer tells is durable.
+    pub(crate) async fn answer_durably(&self, request: Request<bytes::Bytes>) -> Result<Reply, ApiError> {
+        loop {
+            let attempt = self.core.storage.attempt();
+            let answer = self.answer(request.clone());
+            match self.core.storage.settle(attempt).await {
+                Ok(()) => return answer,
+                // What was read has been taken back: read again.
+                Err(_) if request.method() == Method::GET => {}
+                Err(undone) => return Err(ApiError::not_stored(&undone.reason)),
+            }
+        }
+    }
+
+    /// Answers one request whose body has been read, and counts it. What the answer tells may not be durable yet.
     pub(crate) fn answer(&self, request: Request<bytes::Bytes>) -> Result<Reply, ApiError> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
@@ -101,12 +166,15 @@ impl ApiServer {
             }
             target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
-        let handler = resources::handler(&path).ok_or_else(ApiError::no_such_path)?;
         // Every service sets it. Without it, nobody asks.
         let identity = parts.extensions.get::<Arc<Identity>>().map(Arc::clone);
         let identity = identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
         let request =
             ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
+        if let Some(review) = Review::find(&request.path) {
+            return review.answer(&self.core, &request);
+        }
+        let handler = resources::handler(&request.path).ok_or_else(ApiError::no_such_path)?;
         handler.handle(&self.core, &request)
     }
 
@@ -128,13 +196,17 @@ impl ApiServer {
             Target::Group(name) => discovery::group(name),
             Target::Resources { group, version } => discovery::resource_list(group, version),
             Target::Metrics => Ok(self.metrics.answer()),
-            Target::OpenApiV2 | Target::OpenApiIndex | Target::OpenApiDocument(_) | Target::Resource(_) => {
-                Err(ApiError::no_such_path())
-            }
+            Target::OpenApiV2 => openapi::version_2(headers),
+            Target::OpenApiIndex => Ok(openapi::index()),
+            Target::OpenApiDocument(path) => openapi::document(path, query, headers),
+            Target::Resource(_) => Err(ApiError::no_such_path()),
         }
     }
 
     fn create_namespace(&self, name: &str) {
+        if self.core.storage.get(Namespace::URL_PATH_SEGMENT, &Key::new("", name)).is_some() {
+            return;
+        }
         let object = serde_json::json!({ "metadata": { "name": name } });
         let request = ResourceRequest::own::<Namespace>(None, &object);
         if let Err(error) = self.core.create::<Namespace>(&request) {

@@ -62,7 +62,7 @@ where
         let caller = Caller::of(&mut request);
         Box::pin(async move {
             let answer = match read(request).await {
-                Ok(request) => server.answer(request),
+                Ok(request) => server.answer_durably(request).await,
                 Err(error) => Err(error),
             };
             Ok(match answer {

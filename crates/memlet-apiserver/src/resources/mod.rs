@@ -27,12 +27,6 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<Secret>::new(),
     &Serve::<ServiceAccount>::with(plain::ACCOUNT_SUBRESOURCES),
     &Serve::<Lease>::new(),
-    &Review::TOKEN,
-    &Review::SELF,
-    &Review::ACCESS,
-    &Review::LOCAL_ACCESS,
-    &Review::SELF_ACCESS,
-    &Review::SELF_RULES,
 ];
 
 /// The handler of a path; `None` for a resource that is not served.
@@ -42,7 +36,7 @@ pub(crate) fn handler(path: &ResourcePath) -> Option<&'static dyn Handler> {
 
 /// What discovery tells, in the order of the groups in which it tells it.
 pub(crate) fn described() -> Vec<ServedResource> {
-    served().map(Handler::describe).collect()
+    served().map(Handler::describe).chain(Review::described()).collect()
 }
 
 /// All served resources.

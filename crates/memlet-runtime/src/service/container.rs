@@ -16,8 +16,9 @@ use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
 use crate::images::Image;
 use crate::memory_controls::MemoryControls;
-use crate::shim::protocol::{Launch, Request};
+use crate::shim::protocol::{Launch, Request, VERSION};
 use crate::spec::{self, Surroundings};
+use crate::state::records::ContainerRecord;
 use crate::state::{self, ContainerFolder, SandboxFolder};
 use crate::working_folder;
 use crate::workload::Workload;
@@ -122,7 +123,7 @@ impl Runtime {
             name: config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
             memory: MemoryControls::of(&resources).map_err(|error| invalid(&error))?,
             oom_kill_mode: oom_kill_mode(&config).map_err(|error| invalid(&error))?,
-            log: log.clone(),
+            log,
             oom_score_adj: i32::try_from(resources.oom_score_adj).unwrap_or(0),
             tty: config.tty,
             stdin: config.stdin,
@@ -132,18 +133,18 @@ impl Runtime {
         };
         state::write_json(&folder.launch(), &launch)
             .map_err(|error| internal("how to start the container cannot be written", &error))?;
-        Ok(Container {
-            sandbox: sandbox.id.clone(),
+        let record = ContainerRecord {
+            version: VERSION,
             config,
             image,
             image_id,
-            launch,
-            log,
-            stop_signal,
-            mounted,
             created_at: nanoseconds_now(),
-            state: ContainerState::Created,
-        })
+            stop_signal,
+            is_mounted: mounted.is_some(),
+        };
+        state::write_json(&folder.record(), &record)
+            .map_err(|error| internal("what the container is cannot be written", &error))?;
+        Ok(Container::of_record(&sandbox.id, folder, record, launch))
     }
 
     /// Fills in what image and user give: the root filesystem, the program, its environment, who runs it.

@@ -1,8 +1,10 @@
 //! CRI served on top of supervisors: what exists, in memory; what must survive, in the state folder.
 //!
 //! [`Runtime`] owns the two tables (sandboxes, containers). [`sandbox`] and [`container`] change them;
-//! [`runtime_service`] and [`image_service`] are CRI's words for it, [`streaming`] its exec and attach.
+//! [`runtime_service`] and [`image_service`] are CRI's words for it, [`streaming`] its exec and attach. [`adopt`] takes
+//! over what a runtime that died left running, [`sweep`] ends and removes it.
 
+pub mod adopt;
 mod container;
 mod image_service;
 mod runtime_service;
@@ -73,7 +75,7 @@ struct Inner {
 }
 
 impl Runtime {
-    /// A runtime with nothing in it. Leftovers of one that died are [`sweep`]'s.
+    /// A runtime with nothing in it. What one that died left is [`Runtime::adopt`]ed or [`sweep`]'s.
     ///
     /// # Errors
     /// The state folder cannot be made.

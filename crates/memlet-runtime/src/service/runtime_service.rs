@@ -17,8 +17,9 @@ type Answer<T> = Result<Response<T>, Status>;
 
 /// The exit code of a container whose program could not be started, as containerd gives it.
 const START_FAILED: i32 = 128;
-/// The exit code where nobody knows.
-const UNKNOWN: i32 = 255;
+/// The exit code where nobody knows, and the reason, as kubelet has both for a container that it cannot find: it has been
+/// killed if it was not over.
+const UNKNOWN: (i32, &str) = (137, "ContainerStatusUnknown");
 
 #[tonic::async_trait]
 impl RuntimeService for Runtime {
@@ -355,8 +356,10 @@ fn container_status(id: &str, row: &Container) -> cri::ContainerStatus {
             (nanoseconds(*at), START_FAILED, "StartError", reason.clone())
         }
         ContainerState::Lost { at, .. } => {
-            let message = "the supervisor ended without saying how the container did".to_owned();
-            (nanoseconds(*at), UNKNOWN, "Unknown", message)
+            let message =
+                "the container's supervisor was killed and the container with it; how it ended is not known";
+            let (code, reason) = UNKNOWN;
+            (nanoseconds(*at), code, reason, message.to_owned())
         }
     };
     cri::ContainerStatus {

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
 
+use super::container::complain;
 use super::protocol::Request;
 
 /// A daemon that reads nothing while this much waits for it is given up; it may connect again.
@@ -82,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// The requests that have arrived whole. A line that is no request breaks the connection.
+    /// The requests that have arrived whole. What this supervisor does not know, a later daemon asks; it is passed over.
     pub(crate) fn requests(&mut self) -> Vec<Request> {
         let mut space = [0; 4096];
         loop {
@@ -105,7 +106,7 @@ impl Connection {
             let line: Vec<u8> = self.incoming.drain(..=end).collect();
             match serde_json::from_slice(&line) {
                 Ok(request) => requests.push(request),
-                Err(_) => self.broken = true,
+                Err(error) => complain(&format!("a request is not understood: {error}")),
             }
         }
         requests

@@ -23,7 +23,7 @@ use super::log::{Lines, LogFile, Stream};
 use super::losses::Losses;
 use super::process;
 use super::process::Forked;
-use super::protocol::Launch;
+use super::protocol::{Event, Launch};
 use super::rotation;
 use super::session::{Attach, Descriptor, Exec};
 use super::socket;
@@ -42,11 +42,11 @@ enum Life {
     /// The launcher works on it.
     Launching { launcher: i32, outcome: OwnedFd, said: Vec<u8>, launcher_ended: bool },
     /// Its main process runs.
-    Running { pid: i32, at: Timestamp, oom_score_adj: OomScoreAdj },
+    Running { pid: i32 },
     /// It ended.
     Ended(Box<ContainerEnd>),
     /// It never ran.
-    Failed { reason: String, at: Timestamp },
+    Failed,
 }
 
 /// An output of the container that is still open.
@@ -77,6 +77,8 @@ pub(crate) struct Container {
     taken_along: Option<TakenAlong>,
     /// What took its Pod along before it was started.
     comes_too_late: Option<TakenAlong>,
+    /// How it started, also when it has ended.
+    started: Option<state::Start>,
     kill_at: Option<Instant>,
     /// A stop that came while the container was launched.
     stop_wanted: Option<(i32, Duration)>,
@@ -116,6 +118,7 @@ impl Container {
             losses,
             taken_along: None,
             comes_too_late: None,
+            started: None,
             kill_at: None,
             stop_wanted: None,
         })
@@ -128,25 +131,29 @@ impl Container {
     /// The main process, while it runs.
     pub(crate) fn pid(&self) -> Option<i32> {
         match self.life {
-            Life::Running { pid, .. } => Some(pid),
+            Life::Running { pid } => Some(pid),
             _ => None,
         }
     }
 
-    /// What a daemon that has just connected should know.
-    pub(crate) fn present(&self) -> Option<super::protocol::Event> {
-        use super::protocol::Event;
+    /// What a daemon that has just connected should know: how it started, and how it ended.
+    pub(crate) fn present(&self) -> Vec<Event> {
         let container = self.id.clone();
-        match &self.life {
-            Life::Launching { .. } => None,
-            Life::Running { pid, at, oom_score_adj } => {
-                Some(Event::Started { container, pid: *pid, at: *at, oom_score_adj: *oom_score_adj })
-            }
+        let started = self.started.as_ref().map(|start| start.told(&container));
+        let now = match &self.life {
+            Life::Launching { .. } => Some(Event::Launching { container }),
             Life::Ended(end) => Some(Event::Ended { container, end: end.clone() }),
-            Life::Failed { reason, at } => {
-                Some(Event::StartFailed { container, reason: reason.clone(), at: *at })
-            }
+            Life::Running { .. } | Life::Failed => None,
+        };
+        started.into_iter().chain(now).collect()
+    }
+
+    /// Keeps on disk how the start went, for a daemon that comes after this supervisor.
+    fn note_start(&mut self, start: state::Start) {
+        if let Err(error) = state::write_json(&self.folder.start(), &start) {
+            complain(&format!("container {}: its start cannot be recorded: {error}", self.id));
         }
+        self.started = Some(start);
     }
 
     /// Every descriptor to wait for.
@@ -176,7 +183,8 @@ impl Container {
                 if let Some(listener) = self.console.take() {
                     self.open_terminal(&listener);
                 }
-                self.life = Life::Running { pid, at: now, oom_score_adj };
+                self.life = Life::Running { pid };
+                self.note_start(state::Start::Started { pid, at: now, oom_score_adj });
                 if let Some(cause) = self.comes_too_late.take() {
                     self.take_along(&cause);
                 }
@@ -214,7 +222,8 @@ impl Container {
         };
         // libcontainer may have failed late, with a process made already.
         self.kill();
-        self.life = Life::Failed { reason: reason.clone(), at: now };
+        self.life = Life::Failed;
+        self.note_start(state::Start::Failed { reason: reason.clone(), at: now });
         self.outputs.clear();
         Launched::Failed { reason, at: now }
     }
@@ -389,7 +398,7 @@ impl Container {
                 self.comes_too_late.get_or_insert_with(|| cause.clone());
                 return;
             }
-            Life::Ended(_) | Life::Failed { .. } => return,
+            Life::Ended(_) | Life::Failed => return,
         }
         // What the OOM killer has killed already, it does not die of this.
         if !self.pid().is_some_and(|pid| Pid::try_from(pid).is_ok_and(Pid::is_dying)) {

@@ -34,6 +34,9 @@ use crate::state::SandboxFolder;
 /// The hidden first argument that makes this program a supervisor.
 pub const COMMAND: &str = "shim";
 
+/// What a supervisor is called among the machine's processes.
+pub(crate) const NAME: &str = "memlet-shim";
+
 /// Runs the supervisor if the arguments ask for it. Call it first in `main`, before any thread exists.
 pub fn main_if_asked(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let _program = arguments.next();

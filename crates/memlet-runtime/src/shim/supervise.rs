@@ -16,11 +16,11 @@ use rustix::mount::MountFlags;
 use super::audience;
 use super::cgroup::make_cgroup;
 use super::connection::Connection;
-use super::container::{Container, Launched, told};
+use super::container::{Container, Launched, complain, told};
 use super::exec_session::ExecSession;
 use super::pause;
 use super::process;
-use super::protocol::{Event, Request, Sandbox};
+use super::protocol::{Event, Request, Sandbox, VERSION};
 use super::session::Exec;
 use crate::state::{self, SandboxFolder};
 
@@ -34,9 +34,11 @@ pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
     let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(0) });
     listener.set_nonblocking(true)?;
     let _ = rustix::process::setsid();
-    let _ = rustix::thread::set_name(c"memlet-shim");
+    if let Ok(name) = std::ffi::CString::new(super::NAME) {
+        let _ = rustix::thread::set_name(&name);
+    }
     process::adopt_orphans()?;
-    let child_ends = process::child_ends()?;
+    let signals = process::awaited_signals()?;
     let mut supervisor = Supervisor {
         folder,
         hierarchy: None,
@@ -51,12 +53,13 @@ pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
         session_count: 0,
         strangers: BTreeMap::new(),
         ending: false,
+        ended_by_signal: false,
     };
     if let Err(error) = supervisor.make_sandbox() {
         supervisor.sandbox = Some(Event::SandboxFailed { reason: error.to_string() });
         supervisor.ending = true;
     }
-    supervisor.serve(&listener, &child_ends)
+    supervisor.serve(&listener, &signals)
 }
 
 struct Supervisor {
@@ -79,6 +82,8 @@ struct Supervisor {
     /// Children that ended before their launcher said whose they are.
     strangers: BTreeMap<i32, Exit>,
     ending: bool,
+    /// Whoever ended it so does not listen.
+    ended_by_signal: bool,
 }
 
 impl Supervisor {
@@ -103,21 +108,24 @@ impl Supervisor {
         Ok(())
     }
 
-    fn serve(&mut self, listener: &UnixListener, child_ends: &OwnedFd) -> io::Result<()> {
+    fn serve(&mut self, listener: &UnixListener, signals: &OwnedFd) -> io::Result<()> {
         // Ending without anybody who listens: the daemon is about to connect, so give it its moment.
         let mut farewell = None;
         loop {
             if self.ending {
                 let until = *farewell.get_or_insert_with(|| Instant::now() + Duration::from_secs(5));
-                let all_told =
-                    !self.connections.is_empty() && !self.connections.iter().any(Connection::has_more_to_say);
+                let is_heard = !self.connections.is_empty() || self.ended_by_signal;
+                let all_told = is_heard && !self.connections.iter().any(Connection::has_more_to_say);
                 if (self.all_reaped() && all_told) || Instant::now() >= until {
                     return Ok(());
                 }
             }
-            self.wait(listener, child_ends, farewell)?;
+            self.wait(listener, signals, farewell)?;
             self.accept(listener);
-            drain(child_ends);
+            if drain(signals) {
+                self.ended_by_signal = true;
+                self.end();
+            }
             for container in self.containers.values_mut() {
                 container.log_output(Timestamp::now());
             }
@@ -137,19 +145,14 @@ impl Supervisor {
         }
     }
 
-    fn wait(
-        &self,
-        listener: &UnixListener,
-        child_ends: &OwnedFd,
-        farewell: Option<Instant>,
-    ) -> io::Result<()> {
+    fn wait(&self, listener: &UnixListener, signals: &OwnedFd, farewell: Option<Instant>) -> io::Result<()> {
         let of_containers = self.containers.values().flat_map(|it| [it.kill_at(), it.look_at()]).flatten();
         let next = of_containers.chain(farewell).min();
         let timeout = next.map(|at| {
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
         });
-        let mut awaited = vec![PollFd::new(listener, PollFlags::IN), PollFd::new(child_ends, PollFlags::IN)];
+        let mut awaited = vec![PollFd::new(listener, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         for connection in &self.connections {
             let more = if connection.has_more_to_say() { PollFlags::OUT } else { PollFlags::empty() };
             awaited.push(PollFd::from_borrowed_fd(connection.stream.as_fd(), PollFlags::IN | more));
@@ -176,8 +179,10 @@ impl Supervisor {
     fn accept(&mut self, listener: &UnixListener) {
         while let Ok((stream, _)) = listener.accept() {
             let Ok(mut connection) = Connection::new(stream) else { continue };
-            let present = self.containers.values().filter_map(Container::present);
-            for event in self.sandbox.iter().cloned().chain(present) {
+            let hello = Event::Hello { version: VERSION, pid: std::process::id().cast_signed() };
+            let sandbox = self.sandbox.iter().cloned();
+            let containers = self.containers.values().flat_map(Container::present);
+            for event in [hello].into_iter().chain(sandbox).chain(containers).chain([Event::Present]) {
                 connection.tell(&event);
             }
             self.connections.push(connection);
@@ -235,8 +240,7 @@ impl Supervisor {
                     let reason = self.start_failure(format!("the pause process ended ({exit:?})"));
                     self.sandbox = Some(Event::SandboxFailed { reason: reason.clone() });
                     self.tell(&Event::SandboxFailed { reason });
-                    self.ending = true;
-                    self.kill_everything();
+                    self.end();
                 }
             } else {
                 self.note_end(pid, exit);
@@ -333,10 +337,7 @@ impl Supervisor {
                 }
                 // Of sessions, which are no daemon's connection.
                 Request::Exec(_) | Request::Attach(_) | Request::CloseStdin => {}
-                Request::Shutdown => {
-                    self.ending = true;
-                    self.kill_everything();
-                }
+                Request::Shutdown => self.end(),
             }
         }
     }
@@ -348,6 +349,11 @@ impl Supervisor {
             None => ExecSession::refuse(connection, "the container does not run"),
         };
         self.sessions.push(session);
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+        self.kill_everything();
     }
 
     fn start(&mut self, id: &str) {
@@ -372,7 +378,11 @@ impl Supervisor {
             Err(error) => {
                 let at = Timestamp::now();
                 let reason = self.start_failure(error.to_string());
-                self.tell(&Event::StartFailed { container: id.to_owned(), reason, at });
+                let failed = state::Start::Failed { reason, at };
+                if let Err(error) = state::write_json(&self.folder.container(id).start(), &failed) {
+                    complain(&format!("container {id}: that it does not start cannot be recorded: {error}"));
+                }
+                self.tell(&failed.told(id));
             }
         }
     }
@@ -437,8 +447,11 @@ fn mount_shared_memory(folder: &SandboxFolder) -> io::Result<()> {
     Ok(rustix::mount::mount("shm", &at, "tmpfs", flags, Some(c"mode=1777,size=65536k"))?)
 }
 
-/// Empties the descriptor that says a child has ended; `reap` asks which.
-fn drain(child_ends: &OwnedFd) {
-    let mut space = [0; 1024];
-    while matches!(rustix::io::read(child_ends, &mut space), Ok(count) if count > 0) {}
+/// Empties the descriptor of signals: of children that ended, `reap` asks which. Whether this process is to end.
+fn drain(signals: &OwnedFd) -> bool {
+    let mut is_to_end = false;
+    while let Some(signal) = process::next_signal(signals) {
+        is_to_end |= signal == libc::SIGTERM;
+    }
+    is_to_end
 }

@@ -12,14 +12,16 @@ mod warnings;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use memlet_policy::qos::QosClass;
 use memlet_policy::resources;
+use serde_json::{Value, json};
 
 use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::{FieldErrors, FieldPath};
 use crate::handler::Subresource;
 use crate::kind::{Place, ServedKind};
+use crate::schema::{self, Type};
 use crate::storage::Fields;
-use crate::verbs::Core;
+use crate::verbs::{Core, Part};
 
 /// Subresources beyond `status`.
 pub(super) const SUBRESOURCES: &[Subresource] = &[
@@ -60,6 +62,7 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 impl ServedKind for Pod {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::POD;
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
     const GRACEFUL: bool = true;
@@ -75,6 +78,19 @@ impl ServedKind for Pod {
         "status.podIP",
         "status.nominatedNodeName",
     ];
+
+    fn blank() -> Value {
+        json!({ "metadata": {}, "spec": { "containers": null }, "status": {} })
+    }
+
+    fn untouched_fields(part: Part) -> &'static [&'static [&'static str]] {
+        match part {
+            Part::Main => &[&["status"]],
+            Part::Status => {
+                &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
+            }
+        }
+    }
 
     fn quantity_places() -> &'static [Place] {
         &[
@@ -134,13 +150,12 @@ impl ServedKind for Pod {
     }
 
     fn prepare_for_status_update(&mut self, old: &Self) {
-        let mut status = self.status.take().unwrap_or_default();
-        *self = old.clone();
-        let old = old.status.as_ref();
+        self.spec.clone_from(&old.spec);
+        self.metadata.owner_references.clone_from(&old.metadata.owner_references);
+        let status = self.status.get_or_insert_default();
         if status.qos_class.is_none() {
-            status.qos_class = old.and_then(|status| status.qos_class.clone());
+            status.qos_class = old.status.as_ref().and_then(|status| status.qos_class.clone());
         }
-        self.status = Some(status);
     }
 
     fn validate_status_update(&self, old: &Self, errors: &mut FieldErrors) {
