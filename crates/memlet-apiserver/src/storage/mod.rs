@@ -30,7 +30,7 @@ use tokio::sync::watch;
 pub use disk::OpenError;
 pub(crate) use history::{Change, ChangeKind};
 pub(crate) use notices::{NoticeReader, Recorded, Wake};
-pub(crate) use object::{Fields, Key, StoredObject};
+pub(crate) use object::{Fields, Key, Labels, StoredObject};
 pub(crate) use subscription::Subscription;
 pub(crate) use ties::{FOREGROUND, ORPHAN, Owner, Ties};
 

@@ -29,7 +29,7 @@ struct Resume {
 const PRESENT: &str = "present";
 
 /// What a page says of the rest.
-struct Next {
+pub(super) struct Next {
     resume: Resume,
     remaining: Option<usize>,
 }
@@ -120,7 +120,11 @@ fn item<'a>(object: &'a StoredObject, type_prefix: &str) -> [&'a [u8]; 2] {
     }
 }
 
-fn document<K: ServedKind>(revision: Revision, next: Option<&Next>, page: &[&Arc<StoredObject>]) -> Bytes {
+pub(super) fn document<K: ServedKind>(
+    revision: Revision,
+    next: Option<&Next>,
+    page: &[&Arc<StoredObject>],
+) -> Bytes {
     let mut metadata = format!(r#"{{"resourceVersion":"{revision}""#);
     if let Some(next) = next {
         metadata.push_str(&format!(r#","continue":{}"#, serde_json::Value::from(next.resume.to_text())));
