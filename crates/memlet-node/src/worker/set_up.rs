@@ -83,18 +83,6 @@ impl Worker {
         sandbox::config(&self.pod, self.spec(), attempt, &around)
     }
 
-    /// The sandbox that this Pod is given at this attempt.
-    pub(super) fn sandbox_config(&self, attempt: u32) -> PodSandboxConfig {
-        let config = &self.node.config;
-        let around = sandbox::Surroundings {
-            node: &self.node.shape,
-            cgroup: &self.cgroup,
-            pod_logs: &config.pod_logs,
-            agent: &adoption::label(config),
-        };
-        sandbox::config(&self.pod, self.spec(), attempt, &around)
-    }
-
     async fn run_sandbox(&mut self) -> Result<Sandbox, String> {
         let attempt = self.sandbox_attempts;
         let config = self.sandbox_config(attempt);
