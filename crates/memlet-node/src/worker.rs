@@ -4,6 +4,7 @@
 //! object, of its containers, of the kernel.
 
 mod exit; // a container ended, or lost a process
+mod kill_events; // kills as Events
 mod projection; // what volumes show of the API, kept as the API has it
 mod sandbox_kill; // the pause process was killed
 mod set_up; // cgroup, volumes, sandbox

@@ -297,6 +297,11 @@ fn the_limit_kills_the_main_process() {
         println!("from the kernel's kill to the status that a client reads: {took:?}");
         assert!(took < Duration::from_millis(500), "{took:?}: nothing here may wait for a timer");
         assert_eq!((kill.victim, kill.subject.container.as_str()), (Victim::Main, "main"));
+        // The container said nothing itself.
+        let message = container(&pod).state.clone().unwrap().terminated.unwrap().message.unwrap();
+        assert_eq!(message, memlet_diagnosis::summary(&kill));
+        assert!(message.starts_with("main: kernel killed pid ") && message.contains(" 32Mi: "), "{message}");
+        assert!(bench.events("eater").await.contains(&format!("OOMKilling {message}")));
         assert!(matches!(kill.level, Some(Level::Container | Level::Pod)), "{:?}", kill.level);
         assert_eq!(kill.report.unwrap().victims[0].comm, "tail");
         assert_eq!(kill.container_memory.unwrap().oom_kills, Some(1));
@@ -383,6 +388,8 @@ fn a_bystander_is_not_blamed() {
         let kills = bench.agent.kill_records();
         assert_eq!(kills.len(), 1);
         assert_eq!((kills[0].subject.pod.as_str(), kills[0].level), ("hog", Some(Level::NodeAllocatable)));
+        let on_node = bench.events("node").await.pop().unwrap();
+        assert!(on_node.starts_with("OOMKilling Pod default/hog, main: kernel killed pid "), "{on_node}");
         bench.finish().await;
     });
 }
