@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use memlet_policy::cgroup_limits::CgroupVersion;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
@@ -27,6 +27,7 @@ use crate::node_resources::{NodeResources, ReservationError};
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 use crate::registration::{self, Description, Registered};
+use crate::static_pods::{Change, StaticPods, mirror};
 use crate::worker::{End, Wish, Worker};
 
 /// The agent cannot start.
@@ -82,6 +83,7 @@ pub struct NodeAgent {
     following: JoinHandle<()>,
     heartbeat: Heartbeat,
     beating: JoinHandle<()>,
+    files: JoinHandle<()>,
 }
 
 impl NodeAgent {
@@ -152,10 +154,14 @@ impl NodeAgent {
         // The task answers, or keeps trying: then each container's status is asked for at its start.
         let _ = tokio::time::timeout(Duration::from_secs(1), listens).await;
         let (shutdown, asked) = oneshot::channel();
-        let watching = tokio::spawn(Workers::new(node.clone()).run(asked));
+        let (mirrors, changed_mirrors) = mpsc::unbounded_channel();
+        let (changes, changed_files) = mpsc::unbounded_channel();
+        let static_pods = StaticPods::new(node.clone(), registered.uid.clone(), changes);
+        let files = tokio::spawn(static_pods.run(changed_mirrors));
+        let watching = tokio::spawn(Workers::new(node.clone(), mirrors, changed_files).run(asked));
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
-        Ok(Self { node, shutdown: Some(shutdown), watching, following, heartbeat, beating })
+        Ok(Self { node, shutdown: Some(shutdown), watching, following, heartbeat, beating, files })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -195,6 +201,7 @@ impl NodeAgent {
     /// deletion was asked for.
     pub async fn shutdown(mut self, grace: Duration) {
         self.beating.abort();
+        self.files.abort();
         self.heartbeat.end().await;
         if let Some(shutdown) = self.shutdown.take() {
             // The watching task ends only on this.
@@ -230,6 +237,7 @@ impl Drop for NodeAgent {
         self.watching.abort();
         self.following.abort();
         self.beating.abort();
+        self.files.abort();
     }
 }
 
@@ -264,6 +272,8 @@ const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and
 struct Handle {
     wish: watch::Sender<Wish>,
     task: JoinHandle<()>,
+    /// Its Pod is a file's, not the API's.
+    is_static: bool,
 }
 
 /// All Pods of the node, by uid.
@@ -272,11 +282,19 @@ struct Workers {
     by_uid: HashMap<String, Handle>,
     /// Seen in the list that is being read again.
     listed: Option<Vec<String>>,
+    /// Where news of mirrors go.
+    mirrors: mpsc::UnboundedSender<Pod>,
+    /// What is to become of static Pods.
+    files: mpsc::UnboundedReceiver<Change>,
 }
 
 impl Workers {
-    fn new(node: Arc<Node>) -> Self {
-        Self { node, by_uid: HashMap::new(), listed: None }
+    fn new(
+        node: Arc<Node>,
+        mirrors: mpsc::UnboundedSender<Pod>,
+        files: mpsc::UnboundedReceiver<Change>,
+    ) -> Self {
+        Self { node, by_uid: HashMap::new(), listed: None, mirrors, files }
     }
 
     /// Follows the API until asked to shut down, then ends all Pods.
@@ -293,6 +311,7 @@ impl Workers {
                     // The stream never ends by itself.
                     None => break Duration::ZERO,
                 },
+                Some(change) = self.files.recv() => self.take_file(change),
                 grace = &mut shutdown => match grace {
                     Ok(grace) => break grace,
                     // The agent was dropped; so will this task be.
@@ -324,13 +343,15 @@ impl Workers {
             }
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
+                let is_gone = |(uid, handle): &(&String, &Handle)| !handle.is_static && !listed.contains(uid);
                 let gone: Vec<String> =
-                    self.by_uid.keys().filter(|uid| !listed.contains(uid)).cloned().collect();
+                    self.by_uid.iter().filter(is_gone).map(|(uid, _)| uid.clone()).collect();
                 for uid in gone {
                     self.remove(&uid, None);
                 }
             }
             Event::Apply(pod) => self.apply(pod),
+            Event::Delete(pod) if mirror::is_mirror(&pod) => self.pass_on(pod),
             Event::Delete(pod) => {
                 if let Some(uid) = pod.metadata.uid.clone() {
                     self.remove(&uid, Some(pod));
@@ -341,6 +362,9 @@ impl Workers {
 
     fn apply(&mut self, pod: Pod) {
         self.by_uid.retain(|_, handle| !handle.task.is_finished());
+        if mirror::is_mirror(&pod) {
+            return self.pass_on(pod);
+        }
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if let Some(handle) = self.by_uid.get(&uid) {
             handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
@@ -351,13 +375,48 @@ impl Workers {
             // It ended before this agent began; nothing of it is here.
             return;
         }
-        let (wish, wishes) = watch::channel(Wish { pod: Arc::new(pod), end: None });
+        self.start(uid, Wish { pod: Arc::new(pod), end: None, mirror: None }, None);
+    }
+
+    /// Starts a worker; `over` is dropped when it has ended.
+    fn start(&mut self, uid: String, wish: Wish, over: Option<oneshot::Sender<()>>) {
+        let is_static = wish.mirror.is_some();
+        let (wish, wishes) = watch::channel(wish);
         match Worker::new(self.node.clone(), wishes) {
             Ok(worker) => {
-                let task = tokio::spawn(worker.run());
-                self.by_uid.insert(uid, Handle { wish, task });
+                let task = match over {
+                    None => tokio::spawn(worker.run()),
+                    Some(over) => tokio::spawn(async move {
+                        Box::pin(worker.run()).await;
+                        drop(over);
+                    }),
+                };
+                self.by_uid.insert(uid, Handle { wish, task, is_static });
             }
             Err(error) => tracing::error!("cannot run a Pod: {error}"),
+        }
+    }
+
+    /// A mirror is not run: it is shown to those who know its file.
+    fn pass_on(&self, mirror: Pod) {
+        // They end only with the agent.
+        let _ = self.mirrors.send(mirror);
+    }
+
+    fn take_file(&mut self, change: Change) {
+        self.by_uid.retain(|_, handle| !handle.task.is_finished());
+        match change {
+            Change::Run { pod, mirror, over } => {
+                let uid = pod.metadata.uid.clone().unwrap_or_default();
+                let wish = Wish { pod: Arc::new(*pod), end: None, mirror: Some(Arc::new(*mirror)) };
+                self.start(uid, wish, Some(over));
+            }
+            Change::Mirrored { uid, mirror } => {
+                if let Some(handle) = self.by_uid.get(&uid) {
+                    handle.wish.send_modify(|wish| wish.mirror = Some(Arc::new(*mirror)));
+                }
+            }
+            Change::End { uid } => self.remove(&uid, None),
         }
     }
 

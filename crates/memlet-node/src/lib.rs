@@ -28,6 +28,7 @@ mod oom; // who was killed, by whose limit
 mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox
 mod security; // security contexts
+mod static_pods; // Pods of a folder
 mod status; // facts to PodStatus
 mod status_writer; // PodStatus to the API
 mod sweep; // what a killed agent left

@@ -48,7 +48,7 @@ impl Worker {
     }
 
     /// Asks all to end at once, and sooner if the grace is shortened meanwhile.
-    async fn stop_containers(&mut self) {
+    pub(crate) async fn stop_containers(&mut self) {
         let running: Vec<_> = self
             .places()
             .into_iter()
@@ -171,6 +171,7 @@ mod tests {
                 .unwrap(),
             ),
             end,
+            mirror: None,
         };
         assert_eq!(grace(&wish(None, None, None)), 30);
         assert_eq!(grace(&wish(Some(5), None, None)), 5);
