@@ -3,30 +3,62 @@
 use std::marker::PhantomData;
 
 use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::accounts;
+use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
 use crate::error::ApiError;
-use crate::kind::ServedKind;
+use crate::kind::{ServedKind, kind_of};
 use crate::reply::Reply;
-use crate::request::{ListOptions, ResourcePath, ResourceRequest};
+use crate::request::{DeleteOptions, ListOptions, ResourcePath, ResourceRequest};
 use crate::resources;
-use crate::verbs::{Core, Part};
+use crate::storage::{Key, StoredObject};
+use crate::verbs::{Core, Part, restored};
 
 /// A subresource that is not simply a part of the object.
-pub(crate) type Subresource = fn(&Core, &ResourceRequest) -> Result<Reply, ApiError>;
+pub(crate) struct Subresource {
+    pub(crate) name: &'static str,
+    /// What is sent or answered; discovery tells it.
+    pub(crate) kind: GroupVersionKind,
+    pub(crate) verbs: &'static [&'static str],
+    pub(crate) handle: fn(&Core, &ResourceRequest) -> Result<Reply, ApiError>,
+}
 
 /// One served resource, its kind forgotten.
 pub(crate) trait Handler: Sync {
     /// Whether the path is about this resource.
     fn serves(&self, path: &ResourcePath) -> bool;
-    fn resource(&self) -> &'static str;
+    /// What discovery tells of it.
+    fn describe(&self) -> ServedResource;
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
+}
+
+/// A resource whose objects are kept, rather than answered and forgotten.
+pub(crate) trait KeptHandler: Handler {
+    fn resource(&self) -> &'static str;
+    fn is_kind(&self, api_version: &str, kind: &str) -> bool;
+    fn is_namespaced(&self) -> bool;
+    /// Whether its objects expire.
+    fn expires(&self) -> bool;
+    /// An object of this kind, from the bytes that were stored of it.
+    fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String>;
+    /// Deletes one object by the rules of its kind.
+    fn delete(&self, core: &Core, key: &Key, options: &DeleteOptions) -> Result<(), ApiError>;
+    /// Changes the metadata of one object; `make` may run more than once.
+    fn change_metadata(&self, core: &Core, key: &Key, make: &dyn Fn(&mut ObjectMeta))
+    -> Result<(), ApiError>;
     /// Deletes everything of this kind in a namespace; says how many objects are still there.
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError>;
 }
 
+/// The verbs of a kind, in the order in which discovery tells them.
+const ALL_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS_OF_SINGLES: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+
 /// The handler of a kind, with its own subresources by name.
 pub(crate) struct Serve<K> {
-    subresources: &'static [(&'static str, Subresource)],
+    subresources: &'static [Subresource],
     kind: PhantomData<fn() -> K>,
 }
 
@@ -35,7 +67,7 @@ impl<K: ServedKind> Serve<K> {
         Self { subresources: &[], kind: PhantomData }
     }
 
-    pub(crate) const fn with(subresources: &'static [(&'static str, Subresource)]) -> Self {
+    pub(crate) const fn with(subresources: &'static [Subresource]) -> Self {
         Self { subresources, kind: PhantomData }
     }
 
@@ -47,7 +79,7 @@ impl<K: ServedKind> Serve<K> {
         match request.method {
             Method::GET => Self::look(core, request),
             Method::POST if placed => core.create::<K>(request),
-            Method::DELETE if placed => core.delete_collection::<K>(request),
+            Method::DELETE if placed && K::DELETES_COLLECTIONS => core.delete_collection::<K>(request),
             _ => Err(Self::not_allowed(&request.method)),
         }
     }
@@ -86,9 +118,8 @@ impl<K: ServedKind> Serve<K> {
             (Some(_), None) => Self::object(core, request),
             (Some(_), Some("status")) if K::HAS_STATUS => Self::status(core, request),
             (Some(_), Some(other)) => {
-                let found = self.subresources.iter().find(|(name, _)| *name == other);
-                let (_, subresource) = found.ok_or_else(ApiError::no_such_path)?;
-                subresource(core, request)
+                let found = self.subresources.iter().find(|subresource| subresource.name == other);
+                (found.ok_or_else(ApiError::no_such_path)?.handle)(core, request)
             }
         }
     }
@@ -110,12 +141,27 @@ impl<K: ServedKind> Handler for Serve<K> {
         path.group == K::GROUP && path.version == K::VERSION && path.resource == K::URL_PATH_SEGMENT
     }
 
-    fn resource(&self) -> &'static str {
-        K::URL_PATH_SEGMENT
-    }
-
-    fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
-        resources::empty::<K>(core, namespace)
+    fn describe(&self) -> ServedResource {
+        let status = K::HAS_STATUS.then(|| ServedSubresource {
+            name: "status",
+            kind: kind_of::<K>(),
+            verbs: &["get", "patch", "update"],
+        });
+        let own = self.subresources.iter().map(|subresource| ServedSubresource {
+            name: subresource.name,
+            kind: subresource.kind,
+            verbs: subresource.verbs,
+        });
+        ServedResource {
+            kind: kind_of::<K>(),
+            plural: K::URL_PATH_SEGMENT,
+            namespaced: K::NAMESPACED,
+            verbs: if K::DELETES_COLLECTIONS { ALL_VERBS } else { VERBS_OF_SINGLES },
+            short_names: K::SHORT_NAMES,
+            categories: K::CATEGORIES,
+            subresources: own.chain(status).collect(),
+            stored: true,
+        }
     }
 
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
@@ -128,7 +174,52 @@ impl<K: ServedKind> Handler for Serve<K> {
             if let Some(namespace) = namespace {
                 resources::settle_namespace(core, namespace)?;
             }
+            accounts::furnish_after::<K>(core, request);
         }
         Ok(reply)
+    }
+}
+
+impl<K: ServedKind> KeptHandler for Serve<K> {
+    fn resource(&self) -> &'static str {
+        K::URL_PATH_SEGMENT
+    }
+
+    fn is_kind(&self, api_version: &str, kind: &str) -> bool {
+        (api_version, kind) == (K::API_VERSION, K::KIND)
+    }
+
+    fn is_namespaced(&self) -> bool {
+        K::NAMESPACED
+    }
+
+    fn expires(&self) -> bool {
+        K::EXPIRES
+    }
+
+    fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String> {
+        restored::<K>(encoded)
+    }
+
+    fn delete(&self, core: &Core, key: &Key, options: &DeleteOptions) -> Result<(), ApiError> {
+        core.delete_object::<K>(key, options).map(drop)
+    }
+
+    fn change_metadata(
+        &self,
+        core: &Core,
+        key: &Key,
+        make: &dyn Fn(&mut ObjectMeta),
+    ) -> Result<(), ApiError> {
+        let changed = core.change::<K>(key, false, |_, old| {
+            let mut new = old.clone();
+            make(new.metadata_mut());
+            Ok(new)
+        });
+        changed.map(drop)
+    }
+
+    fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
+        resources::empty::<K>(core, namespace)
     }
 }

@@ -8,8 +8,7 @@
 //! doing of the scheduler and the node agent, which are ordinary clients.
 //!
 //! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
-//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, events do not expire, and a Pod gets no
-//! service-account token.
+//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, and a Pod gets no service-account token.
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;
@@ -31,11 +30,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
+mod accounts;
+mod cache;
 mod decode;
+mod discovery;
 mod error;
 mod field;
 mod handler;
+mod health;
+mod housekeeping;
+pub mod keys;
 mod kind;
+mod metrics;
 mod names;
 mod nodes;
 mod patch;
@@ -45,12 +52,17 @@ mod resources;
 mod selector;
 mod server;
 mod service;
+pub mod serving;
 mod storage;
 mod verbs;
+mod version;
 mod warning;
 
+pub use access::Identity;
+pub use accounts::{AccountsError, PodTokens};
 pub use nodes::NodeService;
 pub use reply::ResponseBody;
-pub use server::ApiServer;
+pub use server::{ApiServer, Settings};
 pub use service::ApiService;
+pub use storage::OpenError;
 pub use warning::warnings;

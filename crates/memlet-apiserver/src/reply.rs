@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -16,22 +16,39 @@ use crate::warning;
 /// The body of every response of this server.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
+/// The media type of almost every answer.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// An answer that is not a refusal.
 pub(crate) struct Reply {
     code: StatusCode,
     warnings: Vec<String>,
+    /// `None` where there is no content.
+    media_type: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     content: Content,
 }
 
 enum Content {
-    Document(Bytes),
-    Text(&'static str),
+    Bytes(Bytes),
     Events(WatchEvents),
 }
 
 impl Reply {
+    fn new(code: StatusCode, media_type: HeaderValue, content: Content) -> Self {
+        let uncached = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        Self { code, warnings: Vec::new(), media_type: Some(media_type), headers: vec![uncached], content }
+    }
+
+    /// What the client has is still the present. It says nothing of the content's type: a client would take that for
+    /// the type of what it has.
+    pub(crate) fn not_modified() -> Self {
+        let unused = HeaderValue::from_static("");
+        Self { media_type: None, ..Self::new(StatusCode::NOT_MODIFIED, unused, Content::Bytes(Bytes::new())) }
+    }
+
     pub(crate) fn document(code: StatusCode, json: Bytes) -> Self {
-        Self { code, warnings: Vec::new(), content: Content::Document(json) }
+        Self::new(code, JSON, Content::Bytes(json))
     }
 
     pub(crate) fn status(status: &Status) -> Result<Self, ApiError> {
@@ -40,12 +57,29 @@ impl Reply {
         Ok(Self::document(code.unwrap_or(StatusCode::OK), json.into()))
     }
 
-    pub(crate) fn text(text: &'static str) -> Self {
-        Self { code: StatusCode::OK, warnings: Vec::new(), content: Content::Text(text) }
+    pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Self {
+        let media_type = HeaderValue::from_static("text/plain; charset=utf-8");
+        Self::new(code, media_type, Content::Bytes(text.into()))
     }
 
     pub(crate) fn events(events: WatchEvents) -> Self {
-        Self { code: StatusCode::OK, warnings: Vec::new(), content: Content::Events(events) }
+        Self::new(StatusCode::OK, JSON, Content::Events(events))
+    }
+
+    pub(crate) fn with_media_type(mut self, media_type: &'static str) -> Self {
+        self.media_type = Some(HeaderValue::from_static(media_type));
+        self
+    }
+
+    pub(crate) fn code(&self) -> StatusCode {
+        self.code
+    }
+
+    /// Sets a header, in place of what it was.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.retain(|(present, _)| *present != name);
+        self.headers.push((name, value));
+        self
     }
 
     pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
@@ -54,19 +88,18 @@ impl Reply {
     }
 
     pub(crate) fn into_response(self) -> Response<ResponseBody> {
-        let (kind, body) = match self.content {
-            Content::Document(json) => ("application/json", Full::new(json).boxed_unsync()),
-            Content::Text(text) => ("text/plain; charset=utf-8", Full::from(text).boxed_unsync()),
+        let body = match self.content {
+            Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
             Content::Events(events) => {
                 let frames = events.stream().map(|bytes| Ok(http_body::Frame::data(bytes)));
-                ("application/json", BodyExt::boxed_unsync(StreamBody::new(frames)))
+                BodyExt::boxed_unsync(StreamBody::new(frames))
             }
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.code;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        headers.extend(self.media_type.map(|media_type| (header::CONTENT_TYPE, media_type)));
+        headers.extend(self.headers);
         for warning in &self.warnings {
             if let Some(value) = warning::to_header(warning) {
                 headers.append(header::WARNING, value);

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 use crate::admission::Ledger;
+use crate::adoption::{Found, Known, Left, orphan};
 use crate::cgroups::{CgroupsError, NodeCgroups};
 use crate::config::{NodeConfig, RulesError};
 use crate::cri::{Cri, CriError};
@@ -26,9 +27,12 @@ use crate::node::{self, Node};
 use crate::node_resources::{NodeResources, ReservationError};
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
+use crate::records::{Record, Records};
 use crate::registration::{self, Description, Registered};
+use crate::server::NodeServer;
 use crate::static_pods::{Change, StaticPods, mirror};
-use crate::worker::{End, Wish, Worker};
+use crate::sweep;
+use crate::worker::{Adoption, End, Wish, Worker};
 
 /// The agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -74,11 +78,24 @@ pub enum StartError {
     },
 }
 
-/// A running node agent. Dropping it stops its work without ending its Pods; see [`NodeAgent::shutdown`].
+/// How the agent's work ends.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// With its Pods, each given at most so much.
+    Shutdown(Duration),
+    /// Without them.
+    Detach,
+}
+
+/// What a worker is about when the agent detaches is done within this, or left to the next run.
+const DETACH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running node agent. Dropping it stops its work without ending its Pods; see [`NodeAgent::shutdown`] and
+/// [`NodeAgent::detach`].
 #[derive(Debug)]
 pub struct NodeAgent {
     node: Arc<Node>,
-    shutdown: Option<oneshot::Sender<Duration>>,
+    stop: Option<oneshot::Sender<Stop>>,
     watching: JoinHandle<()>,
     following: JoinHandle<()>,
     heartbeat: Heartbeat,
@@ -87,7 +104,11 @@ pub struct NodeAgent {
 }
 
 impl NodeAgent {
-    /// Registers the node, makes its cgroups, and begins to run the Pods bound to it.
+    /// Registers the node, makes its cgroups, takes over what an earlier run with the same state folder left in the runtime,
+    /// and begins to run the Pods bound to it.
+    ///
+    /// What was left goes on: nothing is started again that has not ended, what ended meanwhile is judged now, and what
+    /// belongs to no Pod of the API is ended and removed.
     ///
     /// Needs a tokio runtime with time and I/O; a current-thread one will do.
     ///
@@ -102,6 +123,12 @@ impl NodeAgent {
             let made = std::fs::create_dir_all(path);
             made.map_err(|source| StartError::Folder { path: path.clone(), source })?;
         }
+        let records = match &config.records {
+            Some(path) => {
+                Records::on_disk(path).map_err(|source| StartError::Folder { path: path.clone(), source })?
+            }
+            None => Records::in_memory(),
+        };
         let memory = config.memory.or_else(node::machine_memory).ok_or(StartError::NoMemory)?;
         let resources = NodeResources::of_machine(memory, &config.reservations, &config.state);
         resources.check()?;
@@ -115,7 +142,8 @@ impl NodeAgent {
             let marked = std::fs::write(&path, config.cgroup_root.as_str());
             marked.map_err(|source| StartError::File { path, source })?;
         }
-        cgroups.make_node(resources.memory.kubepods_limit())?;
+        let left = Left::survey(&cri, &config, &records).await.map_err(StartError::Runtime)?;
+        cgroups.make_node(resources.memory.kubepods_limit(), &left.uids(&config))?;
         let shape = node::shape(&resources, &config, cgroups.accounts_swap());
         let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
         let description = Description {
@@ -129,8 +157,10 @@ impl NodeAgent {
             Ok(registered) => registered,
             Err(source) => {
                 // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
-                let _ = cgroups.remove_node().await;
-                remove_root(&config, &cgroups);
+                if left.pods.is_empty() {
+                    let _ = cgroups.remove_node().await;
+                    remove_root(&config, &cgroups);
+                }
                 return Err(StartError::Register { name: config.name, source: Box::new(source) });
             }
         };
@@ -139,8 +169,8 @@ impl NodeAgent {
         let node = Arc::new(Node {
             ledger: Ledger::new(&resources),
             exits: Subscriptions::default(),
-            witness: Witness::start(config.kernel_log),
-            kills: KillLog::new(),
+            witness: Witness::start(config.kernel_log, &left.ids()),
+            kills: KillLog::new(records),
             ends: EndLog::default(),
             recorder,
             cgroups,
@@ -153,15 +183,15 @@ impl NodeAgent {
         let following = tokio::spawn(exits::follow(node.cri.clone(), node.exits.clone(), listening));
         // The task answers, or keeps trying: then each container's status is asked for at its start.
         let _ = tokio::time::timeout(Duration::from_secs(1), listens).await;
-        let (shutdown, asked) = oneshot::channel();
+        let (stop, asked) = oneshot::channel();
         let (mirrors, changed_mirrors) = mpsc::unbounded_channel();
         let (changes, changed_files) = mpsc::unbounded_channel();
         let static_pods = StaticPods::new(node.clone(), registered.uid.clone(), changes);
         let files = tokio::spawn(static_pods.run(changed_mirrors));
-        let watching = tokio::spawn(Workers::new(node.clone(), mirrors, changed_files).run(asked));
+        let watching = tokio::spawn(Workers::new(node.clone(), left, mirrors, changed_files).run(asked));
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
-        Ok(Self { node, shutdown: Some(shutdown), watching, following, heartbeat, beating, files })
+        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -169,16 +199,32 @@ impl NodeAgent {
         self.node.kills.listen()
     }
 
-    /// The kills so far, oldest first; the last thousand.
+    /// The kills so far, oldest first: of a week, and no more than a thousand.
     pub fn kill_records(&self) -> Vec<KillRecord> {
         self.node.kills.all()
+    }
+
+    /// Everything kept of kills and of containers that failed.
+    pub fn records(&self) -> &Records {
+        self.node.kills.records()
     }
 
     /// What the runtime stated about the end of this container, also after the container was removed; `None`
     /// where the runtime makes no such statement, or a thousand others have ended since. The API's id of the
     /// container, `memlet://…`, or the runtime's.
     pub fn container_end(&self, id: &str) -> Option<ContainerEnd> {
-        self.node.ends.find(id.split_once("://").map_or(id, |(_, id)| id))
+        let id = id.split_once("://").map_or(id, |(_, id)| id);
+        self.node.ends.find(id).or_else(|| {
+            self.records().all().into_iter().rev().find_map(|record| match record {
+                Record::Death(death) if death.subject.container_id == id => death.end,
+                _ => None,
+            })
+        })
+    }
+
+    /// The node's own HTTP server, with kubelet's paths. It answers for as long as a clone of it lives.
+    pub fn server(&self) -> NodeServer {
+        NodeServer::new(self.node.clone())
     }
 
     /// What Pods may request of this node's memory.
@@ -200,17 +246,7 @@ impl NodeAgent {
     /// made: sandboxes, volumes, cgroups, logs. Pods' objects stay, with their final status, unless their
     /// deletion was asked for.
     pub async fn shutdown(mut self, grace: Duration) {
-        self.beating.abort();
-        self.files.abort();
-        self.heartbeat.end().await;
-        if let Some(shutdown) = self.shutdown.take() {
-            // The watching task ends only on this.
-            let _ = shutdown.send(grace);
-        }
-        if let Err(error) = (&mut self.watching).await {
-            tracing::error!("the node agent's watch failed: {error}");
-        }
-        self.following.abort();
+        self.stop(Stop::Shutdown(grace)).await;
         if let Err(error) = self.node.cgroups.remove_node().await {
             tracing::warn!("{error}");
         }
@@ -218,6 +254,27 @@ impl NodeAgent {
         self.node.recorder.flush().await;
         // Empty now; where it is not, something is in it that is not ours.
         let _ = tokio::fs::remove_dir(self.node.config.pods_folder()).await;
+    }
+
+    /// Ends the agent without its Pods: they run on, and an agent that is started later takes them over. What was to be
+    /// written to the API is.
+    pub async fn detach(mut self) {
+        self.stop(Stop::Detach).await;
+        self.node.recorder.flush().await;
+    }
+
+    async fn stop(&mut self, how: Stop) {
+        self.beating.abort();
+        self.files.abort();
+        self.heartbeat.end().await;
+        if let Some(stop) = self.stop.take() {
+            // The watching task ends only on this.
+            let _ = stop.send(how);
+        }
+        if let Err(error) = (&mut self.watching).await {
+            tracing::error!("the node agent's watch failed: {error}");
+        }
+        self.following.abort();
     }
 }
 
@@ -268,6 +325,12 @@ const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and
                          Please migrate to cgroup v2. More information at \
                          https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
 
+/// A Pod that ended for good.
+fn is_final(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 /// A worker, by what it is told and when it is done.
 struct Handle {
     wish: watch::Sender<Wish>,
@@ -282,6 +345,12 @@ struct Workers {
     by_uid: HashMap<String, Handle>,
     /// Seen in the list that is being read again.
     listed: Option<Vec<String>>,
+    /// What an earlier run left, until the first list has been read, and the Pods in that.
+    left: Option<(Left, Vec<Pod>)>,
+    /// What an earlier run left of static Pods, until their files have been read, and what is known of it all.
+    left_static: (HashMap<String, Found>, Arc<Known>),
+    /// What belongs to no Pod, on its way out.
+    orphans: Vec<JoinHandle<()>>,
     /// Where news of mirrors go.
     mirrors: mpsc::UnboundedSender<Pod>,
     /// What is to become of static Pods.
@@ -291,57 +360,105 @@ struct Workers {
 impl Workers {
     fn new(
         node: Arc<Node>,
+        left: Left,
         mirrors: mpsc::UnboundedSender<Pod>,
         files: mpsc::UnboundedReceiver<Change>,
     ) -> Self {
-        Self { node, by_uid: HashMap::new(), listed: None, mirrors, files }
+        Self {
+            node,
+            by_uid: HashMap::new(),
+            listed: None,
+            left: Some((left, Vec::new())),
+            left_static: Default::default(),
+            orphans: Vec::new(),
+            mirrors,
+            files,
+        }
     }
 
-    /// Follows the API until asked to shut down, then ends all Pods.
-    async fn run(mut self, mut shutdown: oneshot::Receiver<Duration>) {
+    /// Follows the API until asked to stop, with the Pods or without.
+    async fn run(mut self, mut stop: oneshot::Receiver<Stop>) {
         let pods: Api<Pod> = Api::all(self.node.client.clone());
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node.config.name));
         let events = watch_pods(pods, config).default_backoff();
         pin_mut!(events);
-        let grace = loop {
+        let stop = loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => self.take(event),
                     Some(Err(error)) => tracing::warn!("the watch of Pods was interrupted: {error}"),
                     // The stream never ends by itself.
-                    None => break Duration::ZERO,
+                    None => break Stop::Shutdown(Duration::ZERO),
                 },
-                Some(change) = self.files.recv() => self.take_file(change),
-                grace = &mut shutdown => match grace {
-                    Ok(grace) => break grace,
+                // What an earlier run left of them is known when the first list has been read.
+                Some(change) = self.files.recv(), if self.left.is_none() => self.take_file(change),
+                stop = &mut stop => match stop {
+                    Ok(stop) => break stop,
                     // The agent was dropped; so will this task be.
                     Err(_) => return,
                 },
             }
         };
+        match stop {
+            Stop::Shutdown(grace) => self.end_all(grace).await,
+            Stop::Detach => self.let_go().await,
+        }
+    }
+
+    async fn end_all(mut self, grace: Duration) {
+        // Nobody told what was left to whom: it ends all the same.
+        if let Some((left, pods)) = self.left.take() {
+            self.adopt(left, pods);
+        }
         for handle in self.by_uid.values() {
             handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
         }
         // A worker ends by itself where its wish is dropped, so they are kept until all have ended.
         let (_wishes, tasks): (Vec<_>, Vec<_>) =
             self.by_uid.into_values().map(|handle| (handle.wish, handle.task)).unzip();
-        for ended in future::join_all(tasks).await {
+        for ended in future::join_all(tasks.into_iter().chain(self.orphans)).await {
             if let Err(error) = ended {
                 tracing::error!("a Pod's worker failed: {error}");
             }
         }
     }
 
+    /// Lets every worker finish what it is about, and no more.
+    async fn let_go(self) {
+        let (wishes, tasks): (Vec<_>, Vec<_>) =
+            self.by_uid.into_values().map(|handle| (handle.wish, handle.task)).unzip();
+        drop(wishes);
+        let aborts: Vec<_> = tasks.iter().chain(&self.orphans).map(JoinHandle::abort_handle).collect();
+        // What belongs to nobody is found again by the next run.
+        self.orphans.iter().for_each(JoinHandle::abort);
+        if tokio::time::timeout(DETACH_PATIENCE, future::join_all(tasks)).await.is_err() {
+            tracing::warn!("some Pods are left in the middle of a change; the next run finds them so");
+        }
+        aborts.iter().for_each(tokio::task::AbortHandle::abort);
+    }
+
     fn take(&mut self, event: Event<Pod>) {
         match event {
-            Event::Init => self.listed = Some(Vec::new()),
+            Event::Init => {
+                self.listed = Some(Vec::new());
+                if let Some((_, pods)) = &mut self.left {
+                    // The first list was broken off.
+                    pods.clear();
+                }
+            }
             Event::InitApply(pod) => {
                 if let (Some(listed), Some(uid)) = (&mut self.listed, &pod.metadata.uid) {
                     listed.push(uid.clone());
                 }
-                self.apply(pod);
+                match &mut self.left {
+                    Some((_, pods)) => pods.push(pod),
+                    None => self.apply(pod, None),
+                }
             }
             Event::InitDone => {
+                if let Some((left, pods)) = self.left.take() {
+                    self.adopt(left, pods);
+                }
                 let listed = self.listed.take().unwrap_or_default();
                 let is_gone = |(uid, handle): &(&String, &Handle)| !handle.is_static && !listed.contains(uid);
                 let gone: Vec<String> =
@@ -350,7 +467,7 @@ impl Workers {
                     self.remove(&uid, None);
                 }
             }
-            Event::Apply(pod) => self.apply(pod),
+            Event::Apply(pod) => self.apply(pod, None),
             Event::Delete(pod) if mirror::is_mirror(&pod) => self.pass_on(pod),
             Event::Delete(pod) => {
                 if let Some(uid) = pod.metadata.uid.clone() {
@@ -360,7 +477,49 @@ impl Workers {
         }
     }
 
-    fn apply(&mut self, pod: Pod) {
+    /// The first list: who was here before goes on, and has its share before anybody new; what has no Pod ends.
+    fn adopt(&mut self, left: Left, pods: Vec<Pod>) {
+        let Left { pods: mut found, known } = left;
+        let known = Arc::new(known);
+        let began = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        let (before, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(began);
+        let mut without_pod: Vec<String> = sweep::known_pods(&self.node.config);
+        let mut of_files = HashMap::new();
+        let mut adopt = |pod: Pod, readmit: bool| {
+            if let Some(uid) = mirror::mirrored(&pod).cloned() {
+                // The Pod itself goes on when its file has been read.
+                without_pod.retain(|known| *known != uid);
+                if let Some(found) = found.remove(&uid) {
+                    of_files.insert(uid, found);
+                }
+                return self.pass_on(pod);
+            }
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            without_pod.retain(|known| *known != uid);
+            let found = found.remove(&uid);
+            if found.is_none() && (is_final(&pod) || !readmit) {
+                return self.apply(pod, None);
+            }
+            if !is_final(&pod) {
+                self.node.ledger.readmit(&pod);
+            }
+            let found = found.unwrap_or_default();
+            self.apply(pod, Some(Adoption { found, known: known.clone() }));
+        };
+        before.into_iter().for_each(|pod| adopt(pod, true));
+        // Of these there is only what was made before the first status was written.
+        new.into_iter().for_each(|pod| adopt(pod, false));
+        self.left_static = (of_files, known);
+        for uid in without_pod {
+            found.entry(uid).or_default();
+        }
+        for (uid, found) in found {
+            self.end_orphan(uid, found);
+        }
+        self.node.protect_tiers();
+    }
+
+    fn apply(&mut self, pod: Pod, adoption: Option<Adoption>) {
         self.by_uid.retain(|_, handle| !handle.task.is_finished());
         if mirror::is_mirror(&pod) {
             return self.pass_on(pod);
@@ -370,19 +529,24 @@ impl Workers {
             handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
             return;
         }
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none() {
+        if is_final(&pod) && adoption.is_none() && pod.metadata.deletion_timestamp.is_none() {
             // It ended before this agent began; nothing of it is here.
             return;
         }
-        self.start(uid, Wish { pod: Arc::new(pod), end: None, mirror: None }, None);
+        self.start(uid, Wish { pod: Arc::new(pod), end: None, mirror: None }, adoption, None);
     }
 
     /// Starts a worker; `over` is dropped when it has ended.
-    fn start(&mut self, uid: String, wish: Wish, over: Option<oneshot::Sender<()>>) {
+    fn start(
+        &mut self,
+        uid: String,
+        wish: Wish,
+        adoption: Option<Adoption>,
+        over: Option<oneshot::Sender<()>>,
+    ) {
         let is_static = wish.mirror.is_some();
         let (wish, wishes) = watch::channel(wish);
-        match Worker::new(self.node.clone(), wishes) {
+        match Worker::new(self.node.clone(), wishes, adoption) {
             Ok(worker) => {
                 let task = match over {
                     None => tokio::spawn(worker.run()),
@@ -406,18 +570,46 @@ impl Workers {
     fn take_file(&mut self, change: Change) {
         self.by_uid.retain(|_, handle| !handle.task.is_finished());
         match change {
-            Change::Run { pod, mirror, over } => {
-                let uid = pod.metadata.uid.clone().unwrap_or_default();
-                let wish = Wish { pod: Arc::new(*pod), end: None, mirror: Some(Arc::new(*mirror)) };
-                self.start(uid, wish, Some(over));
-            }
+            Change::Run { pod, mirror, over } => self.run_static(*pod, *mirror, over),
             Change::Mirrored { uid, mirror } => {
                 if let Some(handle) = self.by_uid.get(&uid) {
                     handle.wish.send_modify(|wish| wish.mirror = Some(Arc::new(*mirror)));
                 }
             }
             Change::End { uid } => self.remove(&uid, None),
+            Change::Gone { uid } => {
+                if let Some(found) = self.left_static.0.remove(&uid) {
+                    self.end_orphan(uid, found);
+                }
+            }
         }
+    }
+
+    fn run_static(&mut self, mut pod: Pod, mirror: Pod, over: oneshot::Sender<()>) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let found = self.left_static.0.remove(&uid);
+        // What an earlier run left of another state of the file.
+        let is_other = |found: &Found| {
+            Some(&found.name) == pod.metadata.name.as_ref()
+                && Some(&found.namespace) == pod.metadata.namespace.as_ref()
+        };
+        let others: Vec<_> = self.left_static.0.extract_if(|_, found| is_other(found)).collect();
+        for (uid, found) in others {
+            self.end_orphan(uid, found);
+        }
+        let adoption = found.map(|found| {
+            pod.status.clone_from(&mirror.status);
+            if !is_final(&pod) {
+                self.node.ledger.readmit(&pod);
+            }
+            Adoption { found, known: self.left_static.1.clone() }
+        });
+        let wish = Wish { pod: Arc::new(pod), end: None, mirror: Some(Arc::new(mirror)) };
+        self.start(uid, wish, adoption, Some(over));
+    }
+
+    fn end_orphan(&mut self, uid: String, found: Found) {
+        self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
     }
 
     /// The object is gone: its last form tells the grace.

@@ -38,6 +38,9 @@ pub struct NodeConfig {
     pub pod_logs: PathBuf,
     /// The agent's own folder; volumes are in `pods/<uid>/volumes`.
     pub state: PathBuf,
+    /// The folder of what is kept of kills and failed containers ([`crate::Records`]), on a disk that survives a reboot;
+    /// `None` keeps it in memory.
+    pub records: Option<PathBuf>,
     /// The machine's memory controller.
     pub hierarchy: Hierarchy,
     /// Whether to read `/dev/kmsg`. Without, kills are told by the cgroups' counters alone.

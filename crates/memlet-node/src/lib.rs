@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod admission; // which Pods the node takes
+mod adoption; // what an earlier run left
 mod agent; // watches Pods, keeps one worker for each
 mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told
 mod container; // spec to CRI configuration
+mod container_log; // what containers wrote
 mod cri; // the calls downward
 mod downward; // what a container may learn of its Pod
 mod environment; // variables and $(VAR)
@@ -25,9 +27,11 @@ mod node; // what all workers share
 mod node_resources; // what the node has, and what of it is for Pods
 mod objects; // configMaps and secrets
 mod oom; // who was killed, by whose limit
+mod records; // kills and failures, kept for a week
 mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox
 mod security; // security contexts
+mod server; // kubelet's HTTP paths
 mod static_pods; // Pods of a folder
 mod status; // facts to PodStatus
 mod status_writer; // PodStatus to the API
@@ -44,4 +48,6 @@ pub use cgroups::CgroupsError;
 pub use config::{Amounts, ApiAddress, MemoryRules, NodeConfig, Registration, Reservations, RulesError};
 pub use cri::CriError;
 pub use node_resources::{Overreserved, ReservationError};
+pub use records::{Death, Record, Records};
+pub use server::{NodeServer, ServerBody};
 pub use sweep::{SweepError, sweep_leftovers};

@@ -39,6 +39,8 @@ pub(crate) enum Change {
     Mirrored { uid: String, mirror: Box<Pod> },
     /// End it.
     End { uid: String },
+    /// An earlier run may have left some of this Pod, whose file is gone.
+    Gone { uid: String },
 }
 
 /// A Pod of a file.
@@ -81,6 +83,9 @@ impl StaticPods {
     pub(crate) async fn run(mut self, mut mirrors: mpsc::UnboundedReceiver<Pod>) {
         let mut watch = self.watch();
         let mut ticks = tokio::time::interval(READ_AGAIN);
+        ticks.tick().await;
+        // Before any mirror is looked at, so that none is taken for one without a file.
+        Box::pin(self.reconcile()).await;
         loop {
             let changed = async {
                 match &mut watch {
@@ -171,7 +176,8 @@ impl StaticPods {
             Err(error) => return self.tell(file, error.to_string()),
         };
         self.told.remove(file);
-        let pod = Pod { spec: mirror.spec.clone(), ..pod };
+        let mut pod = Pod { spec: mirror.spec.clone(), ..pod };
+        pod.metadata.generation = mirror.metadata.generation;
         let uid = mirror.metadata.uid.clone().unwrap_or_default();
         let (over, is_over) = oneshot::channel();
         self.running.insert(file.to_owned(), Static { pod: pod.clone(), mirror: uid, ending: false });
@@ -220,6 +226,9 @@ impl StaticPods {
             Some(_) => {}
             // Of a file that went while no agent ran.
             None => {
+                if let Some(uid) = mirror::mirrored(&mirror).cloned() {
+                    self.send(Change::Gone { uid });
+                }
                 let uid = mirror.metadata.uid.clone().unwrap_or_default();
                 if let Err(error) = mirror::delete(&self.node.client, &mirror, &uid).await {
                     tracing::warn!("a mirror without a static Pod stays: {error}");

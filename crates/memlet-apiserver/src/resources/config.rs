@@ -27,6 +27,7 @@ fn length(binary: Option<&BTreeMap<String, ByteString>>) -> usize {
 
 impl ServedKind for ConfigMap {
     const NAMESPACED: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["cm"];
 
     fn validate(&self, errors: &mut FieldErrors) {
         let (data, binary) = (FieldPath::new("data"), FieldPath::new("binaryData"));

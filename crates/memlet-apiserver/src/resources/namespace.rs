@@ -22,6 +22,8 @@ impl ServedKind for Namespace {
     const NAMESPACED: bool = false;
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
+    const DELETES_COLLECTIONS: bool = false;
+    const SHORT_NAMES: &'static [&'static str] = &["ns"];
     const SELECTABLE: &'static [&'static str] = &["status.phase"];
 
     fn check_name(name: &str) -> Vec<String> {
@@ -95,7 +97,7 @@ pub(crate) fn settle_namespace(core: &Core, name: &str) -> Result<(), ApiError> 
         return Ok(());
     }
     let mut left = 0;
-    for handler in super::served() {
+    for handler in super::kept() {
         left += handler.empty(core, name)?;
     }
     if left > 0 {

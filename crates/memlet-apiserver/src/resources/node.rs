@@ -13,6 +13,7 @@ use crate::storage::Fields;
 impl ServedKind for Node {
     const NAMESPACED: bool = false;
     const HAS_STATUS: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["no"];
     const SELECTABLE: &'static [&'static str] = &["spec.unschedulable"];
 
     fn quantity_places() -> &'static [Place] {

@@ -1,10 +1,11 @@
-//! One stored version of an object: its bytes as they are sent, and what selectors ask about it.
+//! One stored version of an object: its bytes as they are sent, and what selectors and the garbage collector ask about
+//! it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Revision;
+use super::{Revision, Ties};
 
 /// Which object, within its resource. Cluster-scoped objects have the empty namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,4 +37,25 @@ pub(crate) struct StoredObject {
     pub(crate) encoded: Bytes,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) fields: Fields,
+    pub(crate) uid: Box<str>,
+    pub(crate) ties: Ties,
+    /// When it was last written, in seconds of Unix time; known of kinds whose objects expire.
+    pub(crate) written: Option<i64>,
+}
+
+#[cfg(test)]
+impl StoredObject {
+    /// An object of which nothing but its place is known.
+    pub(crate) fn bare(key: Key, revision: Revision) -> Self {
+        Self {
+            key,
+            revision,
+            encoded: Bytes::from_static(b"{}"),
+            labels: BTreeMap::new(),
+            fields: Fields::new(),
+            uid: "".into(),
+            ties: Ties::default(),
+            written: None,
+        }
+    }
 }

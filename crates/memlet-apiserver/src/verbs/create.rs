@@ -38,7 +38,7 @@ impl Core {
             }
             if attempt == 1 {
                 self.check_namespace(&object)?;
-                object.admit()?;
+                object.admit(self)?;
                 validate(&object)?;
                 warnings.extend(object.warnings());
             }

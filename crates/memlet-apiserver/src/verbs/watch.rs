@@ -3,7 +3,6 @@
 //! A watch holds a position in the history, not a queue (see `storage::Subscription`): a client that reads slowly
 //! costs nothing, and if it falls too far behind it is sent `410 Expired` and must list again.
 
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +24,8 @@ use crate::storage::{Change, ChangeKind, Expired, Revision, StoredObject, Subscr
 const SHORTEST_WATCH: u64 = 1800;
 /// Between bookmarks.
 const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
+/// About how many bytes of the first objects are written at once.
+const CHUNK: usize = 64 << 10;
 /// The client sees a bookmark this long before its watch ends, so that it can resume from a recent revision.
 const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
@@ -40,8 +41,10 @@ impl WatchEvents {
 struct Watch<K> {
     selection: Selection,
     subscription: Subscription,
-    /// Lines that are due before any change.
-    first: VecDeque<Bytes>,
+    /// The objects that are told of before any change.
+    first: std::vec::IntoIter<Arc<StoredObject>>,
+    /// Where the first objects end, if that is to be told.
+    first_end: Option<Revision>,
     bookmarks: bool,
     next_bookmark: Instant,
     last_bookmark: bool,
@@ -69,11 +72,14 @@ impl Core {
         if from > present {
             return Err(ApiError::revision_in_the_future(from, present));
         }
-        let (first, from) = if from == 0 || options.initial_events {
-            self.initial_events::<K>(path.namespace.as_deref(), &selection, options)
-        } else {
-            (VecDeque::new(), from)
+        let (first, from) = match options.initial_events {
+            Some(true) => self.initial_objects::<K>(path.namespace.as_deref(), &selection),
+            None if from == 0 => self.initial_objects::<K>(path.namespace.as_deref(), &selection),
+            // Any revision will do, so the present.
+            Some(false) if from == 0 => (Vec::new(), present),
+            _ => (Vec::new(), from),
         };
+        let first_end = (options.initial_events == Some(true) && options.bookmarks).then_some(from);
         let subscription = match self.storage.subscribe(K::URL_PATH_SEGMENT, from) {
             Ok(subscription) => subscription,
             Err(expired) => return Ok(Reply::events(WatchEvents::expired(from, expired))),
@@ -83,7 +89,8 @@ impl Core {
         let watch = Watch::<K> {
             selection,
             subscription,
-            first,
+            first: first.into_iter(),
+            first_end,
             bookmarks: options.bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
             last_bookmark: false,
@@ -95,20 +102,15 @@ impl Core {
         Ok(Reply::events(WatchEvents::new(stream::unfold(watch, Watch::step))))
     }
 
-    /// The present objects as if they had just been added.
-    fn initial_events<K: ServedKind>(
+    /// The present objects, which a watch tells of as if they had just been added.
+    fn initial_objects<K: ServedKind>(
         &self,
         namespace: Option<&str>,
         selection: &Selection,
-        options: &ListOptions,
-    ) -> (VecDeque<Bytes>, Revision) {
-        let snapshot = self.storage.list(K::URL_PATH_SEGMENT, namespace, None);
-        let matching = snapshot.objects.iter().filter(|object| selection.matches(object));
-        let mut first: VecDeque<_> = matching.map(|object| line("ADDED", &object.encoded)).collect();
-        if options.initial_events && options.bookmarks {
-            first.push_back(bookmark::<K>(snapshot.revision, true));
-        }
-        (first, snapshot.revision)
+    ) -> (Vec<Arc<StoredObject>>, Revision) {
+        let mut snapshot = self.storage.list(K::URL_PATH_SEGMENT, namespace, None);
+        snapshot.objects.retain(|object| selection.matches(object));
+        (snapshot.objects, snapshot.revision)
     }
 }
 
@@ -125,8 +127,7 @@ impl WatchEvents {
 impl<K: ServedKind> Watch<K> {
     /// The next chunk, and the watch after it.
     async fn step(mut self) -> Option<(Bytes, Self)> {
-        if !self.first.is_empty() {
-            let chunk = join(self.first.drain(..));
+        if let Some(chunk) = self.initial_chunk() {
             return Some((chunk, self));
         }
         while !self.over {
@@ -158,6 +159,21 @@ impl<K: ServedKind> Watch<K> {
             }
         }
         None
+    }
+
+    /// The next of the first objects; as many as a reader that stalls may cost.
+    fn initial_chunk(&mut self) -> Option<Bytes> {
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while bytes < CHUNK {
+            let Some(object) = self.first.next() else {
+                lines.extend(self.first_end.take().map(|revision| bookmark::<K>(revision, true)));
+                break;
+            };
+            bytes += object.encoded.len();
+            lines.push(line("ADDED", &object.encoded));
+        }
+        if lines.is_empty() { None } else { Some(join(lines)) }
     }
 
     fn next_deadline(&self) -> Instant {

@@ -31,11 +31,11 @@ impl From<kube::Error> for MirrorError {
 
 /// Whether this is a mirror.
 pub(crate) fn is_mirror(pod: &Pod) -> bool {
-    of(pod).is_some()
+    mirrored(pod).is_some()
 }
 
 /// The uid of the static Pod that it mirrors.
-fn of(pod: &Pod) -> Option<&String> {
+pub(crate) fn mirrored(pod: &Pod) -> Option<&String> {
     pod.metadata.annotations.as_ref()?.get(MIRROR)
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn ensure(client: &kube::Client, pod: &Pod, owner: &str) -> Res
         if !is_mirror(&there) {
             return Err(MirrorError::Taken(name));
         }
-        if of(&there) == pod.metadata.uid.as_ref() && there.metadata.deletion_timestamp.is_none() {
+        if mirrored(&there) == pod.metadata.uid.as_ref() && there.metadata.deletion_timestamp.is_none() {
             return Ok(there);
         }
         delete(client, pod, &there.metadata.uid.unwrap_or_default()).await?;

@@ -31,7 +31,9 @@ impl Worker {
         for place in self.places() {
             self.life_mut(place).give_up_waiting();
         }
-        self.stop_containers().await;
+        if !self.stop_containers().await {
+            return;
+        }
         self.failure = Some(EXCEEDED);
         self.publish();
     }

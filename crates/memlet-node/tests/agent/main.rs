@@ -133,6 +133,7 @@ impl Bench {
             pod_logs: folder.path().join("logs"),
             state: folder.path().join("state"),
             hierarchy: hierarchy.clone(),
+            records: None,
             kernel_log,
             most_restarts: None,
             reservations: Reservations::default(),

@@ -114,8 +114,8 @@ fn a_bad_file_is_told_and_the_others_run() {
         async |bench| {
             let good = there(&bench, "good-node", phase("Running")).await;
             // The files after it are read right after it.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let told = bench.events("node").await.join("\n");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let told = bench.events("node").await.join("\n");
             for (file, reason) in [
                 (&bad, "is no YAML or JSON document: "),
                 (&refused, "the API server refuses it: "),

@@ -1,5 +1,6 @@
 //! Pods.
 
+mod account;
 mod admission;
 mod binding;
 mod defaults;
@@ -11,15 +12,29 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use memlet_policy::qos::QosClass;
 use memlet_policy::resources;
 
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::{FieldErrors, FieldPath};
 use crate::handler::Subresource;
 use crate::kind::{Place, ServedKind};
 use crate::storage::Fields;
+use crate::verbs::Core;
 
 /// Subresources beyond `status`.
-pub(super) const SUBRESOURCES: &[(&str, Subresource)] =
-    &[("binding", binding::bind), ("eviction", eviction::evict)];
+pub(super) const SUBRESOURCES: &[Subresource] = &[
+    Subresource {
+        name: "binding",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "Binding" },
+        verbs: &["create"],
+        handle: binding::bind,
+    },
+    Subresource {
+        name: "eviction",
+        kind: GroupVersionKind { group: "policy", version: "v1", kind: "Eviction" },
+        verbs: &["create"],
+        handle: eviction::evict,
+    },
+];
 
 /// The grace period of a Pod that does not say.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -29,6 +44,8 @@ impl ServedKind for Pod {
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
     const GRACEFUL: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["po"];
+    const CATEGORIES: &'static [&'static str] = &["all"];
     const SELECTABLE: &'static [&'static str] = &[
         "spec.nodeName",
         "spec.restartPolicy",
@@ -76,8 +93,8 @@ impl ServedKind for Pod {
         });
     }
 
-    fn admit(&mut self) -> Result<(), ApiError> {
-        admission::admit(self)
+    fn admit(&mut self, core: &Core) -> Result<(), ApiError> {
+        admission::admit(self, core)
     }
 
     fn validate(&self, errors: &mut FieldErrors) {
