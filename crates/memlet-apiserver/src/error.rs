@@ -125,6 +125,11 @@ impl ApiError {
         Self::new(404, "NotFound", format!("{resource} {name:?} not found")).about(resource, name)
     }
 
+    /// What a node does not have, in its words.
+    pub(crate) fn not_found_by_node(message: String) -> Self {
+        Self::new(404, "NotFound", message)
+    }
+
     pub(crate) fn no_such_path() -> Self {
         let mut error =
             Self::new(404, "NotFound", "the server could not find the requested resource".to_owned());
@@ -148,6 +153,10 @@ impl ApiError {
         Self::new(409, "AlreadyExists", format!("{resource} {name:?} already exists")).about(resource, name)
     }
 
+    pub(crate) fn is_already_exists(&self) -> bool {
+        self.status.reason.as_deref() == Some("AlreadyExists")
+    }
+
     pub(crate) fn conflict(resource: &str, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {resource} {name:?}: {why}");
         Self::new(409, "Conflict", message).about(resource, name)
@@ -157,6 +166,16 @@ impl ApiError {
         let why =
             "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
+    }
+
+    /// An apply that would change what is others': one cause for each field, told as its owner and path.
+    pub(crate) fn apply_conflict(message: String, conflicts: Vec<(String, String)>) -> Self {
+        let mut error = Self::new(409, "Conflict", message);
+        for (owner, path) in conflicts {
+            let message = format!("conflict with {owner}");
+            error = error.cause("FieldManagerConflict", &message, Some(path));
+        }
+        error
     }
 
     pub(crate) fn expired(message: impl Into<String>) -> Self {
@@ -176,7 +195,11 @@ impl ApiError {
     }
 
     pub(crate) fn too_large() -> Self {
-        Self::new(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728".to_owned())
+        Self::entity_too_large("limit is 3145728")
+    }
+
+    pub(crate) fn entity_too_large(why: &str) -> Self {
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
     }
 
     pub(crate) fn unsupported_media_type(accepted: &str) -> Self {

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::SchemaGenerator;
 
 use crate::accounts;
 use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
@@ -12,6 +13,7 @@ use crate::kind::{ServedKind, kind_of};
 use crate::reply::Reply;
 use crate::request::{DeleteOptions, ListOptions, ResourcePath, ResourceRequest};
 use crate::resources;
+use crate::schema::Type;
 use crate::storage::{Key, StoredObject};
 use crate::verbs::{Core, Part, restored};
 
@@ -28,18 +30,18 @@ pub(crate) struct Subresource {
 pub(crate) trait Handler: Sync {
     /// Whether the path is about this resource.
     fn serves(&self, path: &ResourcePath) -> bool;
+    fn resource(&self) -> &'static str;
     /// What discovery tells of it.
     fn describe(&self) -> ServedResource;
-    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
-}
-
-/// A resource whose objects are kept, rather than answered and forgotten.
-pub(crate) trait KeptHandler: Handler {
-    fn resource(&self) -> &'static str;
+    /// How its objects are made up, for merging.
+    fn shape(&self) -> &'static Type;
+    /// Adds the schema of its kind, and of what that is made of.
+    fn add_schemas(&self, generator: &mut SchemaGenerator);
     fn is_kind(&self, api_version: &str, kind: &str) -> bool;
     fn is_namespaced(&self) -> bool;
     /// Whether its objects expire.
     fn expires(&self) -> bool;
+    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
     /// An object of this kind, from the bytes that were stored of it.
     fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String>;
     /// Deletes one object by the rules of its kind.
@@ -141,6 +143,10 @@ impl<K: ServedKind> Handler for Serve<K> {
         path.group == K::GROUP && path.version == K::VERSION && path.resource == K::URL_PATH_SEGMENT
     }
 
+    fn resource(&self) -> &'static str {
+        K::URL_PATH_SEGMENT
+    }
+
     fn describe(&self) -> ServedResource {
         let status = K::HAS_STATUS.then(|| ServedSubresource {
             name: "status",
@@ -164,25 +170,12 @@ impl<K: ServedKind> Handler for Serve<K> {
         }
     }
 
-    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
-        request.check_accept()?;
-        let reply = self.dispatch(core, request)?;
-        // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
-        // a creation may have come while the namespace went.
-        if request.method != Method::GET {
-            let namespace = if K::NAMESPACED { &request.path.namespace } else { &request.path.name };
-            if let Some(namespace) = namespace {
-                resources::settle_namespace(core, namespace)?;
-            }
-            accounts::furnish_after::<K>(core, request);
-        }
-        Ok(reply)
+    fn shape(&self) -> &'static Type {
+        K::SHAPE
     }
-}
 
-impl<K: ServedKind> KeptHandler for Serve<K> {
-    fn resource(&self) -> &'static str {
-        K::URL_PATH_SEGMENT
+    fn add_schemas(&self, generator: &mut SchemaGenerator) {
+        generator.subschema_for::<K>();
     }
 
     fn is_kind(&self, api_version: &str, kind: &str) -> bool {
@@ -221,5 +214,22 @@ impl<K: ServedKind> KeptHandler for Serve<K> {
 
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
         resources::empty::<K>(core, namespace)
+    }
+
+    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+        let form = request.form()?;
+        let reply = self.dispatch(core, request)?;
+        // Lists and watches are made in their form; what else is answered with an object is brought into it here.
+        let reply = reply.map_object(|encoded| form.object::<K>(&encoded))?;
+        // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
+        // a creation may have come while the namespace went.
+        if request.method != Method::GET {
+            let namespace = if K::NAMESPACED { &request.path.namespace } else { &request.path.name };
+            if let Some(namespace) = namespace {
+                resources::settle_namespace(core, namespace)?;
+            }
+            accounts::furnish_after::<K>(core, request);
+        }
+        Ok(reply)
     }
 }

@@ -7,15 +7,19 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ListableResource, Metadata};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::names;
+use crate::schema::{self, Type};
 use crate::storage::Fields;
-use crate::verbs::Core;
+use crate::table::Tabular;
+use crate::verbs::{Core, Part};
 
 /// Where a quantity stands in an object; `*` is every element of a list or map.
 pub(crate) type Place = &'static [&'static str];
@@ -28,6 +32,8 @@ pub(crate) fn kind_of<K: ServedKind>() -> GroupVersionKind {
 /// A kind that this server serves. The methods are called in the order in which they are listed.
 pub(crate) trait ServedKind:
     Metadata<Ty = ObjectMeta>
+    + Tabular
+    + JsonSchema
     + ListableResource
     + Serialize
     + DeserializeOwned
@@ -55,6 +61,23 @@ pub(crate) trait ServedKind:
     const EXPIRES: bool = false;
     /// Fields that selectors may ask about, besides the metadata's name and namespace.
     const SELECTABLE: &'static [&'static str] = &[];
+
+    /// How its objects are made up.
+    const SHAPE: &'static Type = &schema::OBJECT;
+
+    /// What an object has before anything is written to it: the fields that upstream's types always have.
+    fn blank() -> Value {
+        json!({ "metadata": {}, "spec": {}, "status": {} })
+    }
+
+    /// The fields that a write to this part leaves as they are, and so gives to nobody.
+    fn untouched_fields(part: Part) -> &'static [&'static [&'static str]] {
+        match part {
+            Part::Main if Self::HAS_STATUS => &[&["status"]],
+            Part::Main => &[],
+            Part::Status => &[&["spec"]],
+        }
+    }
 
     /// Where quantities may be given as bare numbers.
     fn quantity_places() -> &'static [Place] {
@@ -96,7 +119,8 @@ pub(crate) trait ServedKind:
     /// The rules for a plain update, after [`ServedKind::validate`].
     fn validate_update(&self, _old: &Self, _errors: &mut FieldErrors) {}
 
-    /// Keeps from `old` everything but the status.
+    /// Keeps from `old` what an update of the status may not touch: the spec. Labels, annotations and finalizers may come
+    /// with a status.
     fn prepare_for_status_update(&mut self, _old: &Self) {}
 
     /// The rules for an update of the status.

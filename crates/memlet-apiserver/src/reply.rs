@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::error::ApiError;
+use crate::nodes::{Caller, NodeRequest};
 use crate::verbs::WatchEvents;
 use crate::warning;
 
@@ -30,8 +31,12 @@ pub(crate) struct Reply {
 }
 
 enum Content {
+    /// An object of the kind that the request is about.
+    Object(Bytes),
     Bytes(Bytes),
     Events(WatchEvents),
+    /// Not known here.
+    OfNode(Box<NodeRequest>),
 }
 
 impl Reply {
@@ -51,6 +56,23 @@ impl Reply {
         Self::new(code, JSON, Content::Bytes(json))
     }
 
+    /// An object of the kind that the request is about, as it is stored.
+    pub(crate) fn object(code: StatusCode, encoded: Bytes) -> Self {
+        Self::new(code, JSON, Content::Object(encoded))
+    }
+
+    /// Brings the object that this answers with, if it does, into another form.
+    pub(crate) fn map_object(
+        mut self,
+        form: impl FnOnce(Bytes) -> Result<Bytes, ApiError>,
+    ) -> Result<Self, ApiError> {
+        self.content = match self.content {
+            Content::Object(encoded) => Content::Bytes(form(encoded)?),
+            other => other,
+        };
+        Ok(self)
+    }
+
     pub(crate) fn status(status: &Status) -> Result<Self, ApiError> {
         let json = serde_json::to_vec(status).map_err(|_| ApiError::internal("cannot encode a Status"))?;
         let code = status.code.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
@@ -64,6 +86,11 @@ impl Reply {
 
     pub(crate) fn events(events: WatchEvents) -> Self {
         Self::new(StatusCode::OK, JSON, Content::Events(events))
+    }
+
+    /// What a node answers in this server's place.
+    pub(crate) fn of_node(request: NodeRequest) -> Self {
+        Self::new(StatusCode::OK, JSON, Content::OfNode(Box::new(request)))
     }
 
     pub(crate) fn with_media_type(mut self, media_type: &'static str) -> Self {
@@ -87,9 +114,20 @@ impl Reply {
         self
     }
 
+    /// The answer to this caller, for which a node may have to be asked first.
+    pub(crate) async fn respond(self, caller: Caller) -> Response<ResponseBody> {
+        match self.content {
+            Content::OfNode(request) => request.send(caller).await,
+            _ => self.into_response(),
+        }
+    }
+
+    /// The answer, where no node is to be asked.
     pub(crate) fn into_response(self) -> Response<ResponseBody> {
         let body = match self.content {
-            Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
+            // Only `respond` can.
+            Content::OfNode(_) => return ApiError::internal("a node was not asked").into_response(),
+            Content::Object(bytes) | Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
             Content::Events(events) => {
                 let frames = events.stream().map(|bytes| Ok(http_body::Frame::data(bytes)));
                 BodyExt::boxed_unsync(StreamBody::new(frames))

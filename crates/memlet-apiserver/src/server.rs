@@ -8,10 +8,9 @@ use http::{HeaderMap, Method, Request};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
-use crate::access::Identity;
+use crate::access::{Identity, Review};
 use crate::error::ApiError;
-use crate::handler::KeptHandler;
-use crate::housekeeping;
+use crate::handler::Handler;
 use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
@@ -20,7 +19,7 @@ use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Key, OpenError, Storage};
 use crate::verbs::Core;
-use crate::{discovery, health, version};
+use crate::{discovery, health, housekeeping, openapi, version};
 
 /// What can be chosen about a server.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +51,7 @@ impl ApiServer {
 
     /// As [`ApiServer::in_memory`], with settings of one's own.
     pub fn in_memory_with(settings: Settings) -> Self {
-        let resources = resources::kept().map(KeptHandler::resource);
+        let resources = resources::served().map(Handler::resource);
         Self::over(Storage::in_memory(resources, HistoryLimits::default()), settings)
     }
 
@@ -66,10 +65,10 @@ impl ApiServer {
     pub fn open(folder: &Path, settings: Settings) -> Result<Self, OpenError> {
         let storage = Storage::open(
             folder,
-            resources::kept().map(KeptHandler::resource),
+            resources::served().map(Handler::resource),
             HistoryLimits::default(),
             |resource, encoded| {
-                let handler = resources::kept().find(|handler| handler.resource() == resource)?;
+                let handler = resources::served().find(|handler| handler.resource() == resource)?;
                 Some(handler.restore(encoded).map(|object| (handler.resource(), object)))
             },
         )?;
@@ -167,12 +166,15 @@ impl ApiServer {
             }
             target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
-        let handler = resources::handler(&path).ok_or_else(ApiError::no_such_path)?;
         // Every service sets it. Without it, nobody asks.
         let identity = parts.extensions.get::<Arc<Identity>>().map(Arc::clone);
         let identity = identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
         let request =
             ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
+        if let Some(review) = Review::find(&request.path) {
+            return review.answer(&self.core, &request);
+        }
+        let handler = resources::handler(&request.path).ok_or_else(ApiError::no_such_path)?;
         handler.handle(&self.core, &request)
     }
 
@@ -194,9 +196,10 @@ impl ApiServer {
             Target::Group(name) => discovery::group(name),
             Target::Resources { group, version } => discovery::resource_list(group, version),
             Target::Metrics => Ok(self.metrics.answer()),
-            Target::OpenApiV2 | Target::OpenApiIndex | Target::OpenApiDocument(_) | Target::Resource(_) => {
-                Err(ApiError::no_such_path())
-            }
+            Target::OpenApiV2 => openapi::version_2(headers),
+            Target::OpenApiIndex => Ok(openapi::index()),
+            Target::OpenApiDocument(path) => openapi::document(path, query, headers),
+            Target::Resource(_) => Err(ApiError::no_such_path()),
         }
     }
 

@@ -1,4 +1,5 @@
 //! Service accounts: what each namespace has, the tokens of Pods, and what they are good for.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/served.rs"]
 mod served;

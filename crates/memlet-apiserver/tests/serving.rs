@@ -1,4 +1,5 @@
 //! The server on a socket: who gets in, what is refused, and that it outlives what clients do to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/served.rs"]
 mod served;

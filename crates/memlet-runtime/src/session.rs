@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
-use crate::shim::protocol::Request;
+use crate::shim::protocol::{Event, Request, SESSIONS_SINCE};
 use crate::shim::session::{Descriptor, SessionEvent};
 use crate::shim::socket;
 use crate::state::SandboxFolder;
@@ -100,6 +100,13 @@ impl Session {
                 let line: Vec<u8> = self.heard.drain(..=end).collect();
                 if let Ok(event) = serde_json::from_slice(&line) {
                     return Ok(event);
+                }
+                if let Ok(Event::Hello { version, .. }) = serde_json::from_slice(&line)
+                    && version < SESSIONS_SINCE
+                {
+                    let text =
+                        "it is of an earlier version, which cannot do that: delete and create the Pod anew";
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, text));
                 }
             }
             let (bytes, descriptors) =

@@ -22,7 +22,6 @@ use crate::decode;
 use crate::discovery::{GroupVersionKind, ServedResource};
 use crate::error::ApiError;
 use crate::field::{FieldErrors, FieldPath};
-use crate::handler::Handler;
 use crate::reply::Reply;
 use crate::request::{ResourcePath, ResourceRequest};
 use crate::verbs::Core;
@@ -37,39 +36,46 @@ pub(crate) struct Review {
     answer: Answer,
 }
 
-impl Review {
-    pub(crate) const TOKEN: Self = Self::of::<TokenReview>(false, review_token);
-    pub(crate) const SELF: Self = Self::of::<SelfSubjectReview>(false, review_self);
-    pub(crate) const ACCESS: Self = Self::of::<SubjectAccessReview>(false, review_access);
-    pub(crate) const LOCAL_ACCESS: Self = Self::of::<LocalSubjectAccessReview>(true, review_local_access);
-    pub(crate) const SELF_ACCESS: Self = Self::of::<SelfSubjectAccessReview>(false, review_self_access);
-    pub(crate) const SELF_RULES: Self = Self::of::<SelfSubjectRulesReview>(false, review_self_rules);
+/// Every question that can be asked.
+static REVIEWS: [Review; 6] = [
+    Review::of::<TokenReview>(false, review_token),
+    Review::of::<SelfSubjectReview>(false, review_self),
+    Review::of::<SubjectAccessReview>(false, review_access),
+    Review::of::<LocalSubjectAccessReview>(true, review_local_access),
+    Review::of::<SelfSubjectAccessReview>(false, review_self_access),
+    Review::of::<SelfSubjectRulesReview>(false, review_self_rules),
+];
 
+impl Review {
     const fn of<K: Resource>(namespaced: bool, answer: Answer) -> Self {
         let kind = GroupVersionKind { group: K::GROUP, version: K::VERSION, kind: K::KIND };
         Self { kind, plural: K::URL_PATH_SEGMENT, namespaced, answer }
     }
-}
 
-impl Handler for Review {
-    fn serves(&self, path: &ResourcePath) -> bool {
-        path.group == self.kind.group && path.version == self.kind.version && path.resource == self.plural
+    /// The question that a path is about.
+    pub(crate) fn find(path: &ResourcePath) -> Option<&'static Self> {
+        REVIEWS.iter().find(|review| {
+            path.group == review.kind.group
+                && path.version == review.kind.version
+                && path.resource == review.plural
+        })
     }
 
-    fn describe(&self) -> ServedResource {
-        ServedResource {
-            kind: self.kind,
-            plural: self.plural,
-            namespaced: self.namespaced,
+    /// What discovery tells.
+    pub(crate) fn described() -> impl Iterator<Item = ServedResource> {
+        REVIEWS.iter().map(|review| ServedResource {
+            kind: review.kind,
+            plural: review.plural,
+            namespaced: review.namespaced,
             verbs: &["create"],
             short_names: &[],
             categories: &[],
             subresources: Vec::new(),
             stored: false,
-        }
+        })
     }
 
-    fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+    pub(crate) fn answer(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
         if request.path.name.is_some() || request.path.namespace.is_some() != self.namespaced {
             return Err(ApiError::no_such_path());
         }

@@ -16,7 +16,7 @@ use crate::verbs::Core;
 pub(super) fn run(core: &Core, lifetime: Duration) -> Result<(), ApiError> {
     let now = Timestamp::now();
     let limit = now.checked_sub(lifetime).unwrap_or(Timestamp::MIN).as_second();
-    for handler in resources::kept().filter(|handler| handler.expires()) {
+    for handler in resources::served().filter(|handler| handler.expires()) {
         for object in core.storage.list(handler.resource(), None, None).objects {
             // Whole seconds are kept, so a last second may still be under way.
             if object.written.is_none_or(|written| written >= limit) {

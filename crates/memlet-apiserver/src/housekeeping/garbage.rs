@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Stored, unless_gone};
 use crate::error::ApiError;
-use crate::handler::KeptHandler;
+use crate::handler::Handler;
 use crate::request::{DeleteOptions, Propagation};
 use crate::resources;
 use crate::storage::{ChangeKind, FOREGROUND, Key, ORPHAN, Owner, Recorded, StoredObject};
@@ -215,18 +215,18 @@ impl Owners {
 }
 
 /// The kinds whose objects are collected.
-fn collected() -> impl Iterator<Item = &'static dyn KeptHandler> {
-    resources::kept().filter(|handler| !handler.expires())
+fn collected() -> impl Iterator<Item = &'static dyn Handler> {
+    resources::served().filter(|handler| !handler.expires())
 }
 
-fn handler(resource: &str) -> Result<&'static dyn KeptHandler, ApiError> {
-    let found = resources::kept().find(|handler| handler.resource() == resource);
+fn handler(resource: &str) -> Result<&'static dyn Handler, ApiError> {
+    let found = resources::served().find(|handler| handler.resource() == resource);
     found.ok_or_else(|| ApiError::internal("a resource is not served"))
 }
 
 /// Where an owner should be. `None` for a kind that is not served, and for a namespaced owner of a cluster-scoped object.
 fn place_of(owner: &Owner, namespace: &str) -> Option<Place> {
-    let handler = resources::kept().find(|handler| handler.is_kind(&owner.api_version, &owner.kind))?;
+    let handler = resources::served().find(|handler| handler.is_kind(&owner.api_version, &owner.kind))?;
     let namespace = match (handler.is_namespaced(), namespace) {
         (true, "") => return None,
         (true, namespace) => namespace,

@@ -13,7 +13,7 @@ impl Query {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
@@ -27,7 +27,7 @@ impl Query {
         self.0.iter().any(|(key, value)| key == name && !matches!(value.as_str(), "false" | "0"))
     }
 
-    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let number = text.parse().map_err(|_| {
             ApiError::bad_request(format!(
@@ -38,7 +38,7 @@ impl Query {
     }
 
     pub(super) fn dry_run(&self) -> Result<bool, ApiError> {
-        dry_run(self.all("dryRun"), "CreateOptions")
+        dry_run(self.all("dryRun"), "DeleteOptions")
     }
 }
 
@@ -48,34 +48,79 @@ pub(super) fn dry_run<'a>(stated: impl Iterator<Item = &'a str>, kind: &str) -> 
         if value != "All" {
             let mut errors = FieldErrors::default();
             errors.not_supported(&FieldPath::new("dryRun"), [value], &["All"]);
-            return Err(ApiError::invalid(kind, "", errors));
+            refuse_unless_empty(errors, kind)?;
         }
         dry = true;
     }
     Ok(dry)
 }
 
+/// Longest name of a writer.
+const LONGEST_MANAGER: usize = 128;
+
 /// How a create, update or patch is to be done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WriteOptions {
     pub(crate) dry_run: bool,
     pub(crate) validation: FieldValidation,
+    /// The writer's name, where it is stated.
+    pub(crate) manager: Option<String>,
+    pub(crate) force: Option<bool>,
 }
 
 impl WriteOptions {
-    pub(crate) fn parse(query: &Query) -> Result<Self, ApiError> {
+    /// `kind` is what upstream calls the options of the verb: `CreateOptions`.
+    pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
+        let mut errors = FieldErrors::default();
         let validation = match query.get("fieldValidation") {
             None => FieldValidation::default(),
             Some("Ignore") => FieldValidation::Ignore,
             Some("Warn") => FieldValidation::Warn,
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
-                let mut errors = FieldErrors::default();
                 let supported = ["Ignore", "Strict", "Warn"];
                 errors.not_supported(&FieldPath::new("fieldValidation"), other, &supported);
-                return Err(ApiError::invalid("CreateOptions", "", errors));
+                FieldValidation::default()
             }
         };
-        Ok(Self { dry_run: query.dry_run()?, validation })
+        let manager = query.get("fieldManager").map(str::to_owned);
+        check_manager(manager.as_deref().unwrap_or_default(), &mut errors);
+        refuse_unless_empty(errors, kind)?;
+        let dry_run = dry_run(query.all("dryRun"), kind)?;
+        let force = query.get("force").map(|_| query.flag("force"));
+        Ok(Self { dry_run, validation, manager, force })
     }
+
+    /// The options of a patch; an apply has rules of its own.
+    pub(crate) fn of_patch(query: &Query, applies: bool) -> Result<Self, ApiError> {
+        let kind = "PatchOptions";
+        let options = Self::parse(query, kind)?;
+        let mut errors = FieldErrors::default();
+        if applies && options.manager.is_none() {
+            errors.required(&FieldPath::new("fieldManager"), "is required for apply patch");
+        }
+        if !applies && options.force.is_some() {
+            errors.forbidden(&FieldPath::new("force"), "may not be specified for non-apply patch");
+        }
+        refuse_unless_empty(errors, kind)?;
+        Ok(options)
+    }
+}
+
+fn check_manager(manager: &str, errors: &mut FieldErrors) {
+    let path = FieldPath::new("fieldManager");
+    if manager.len() > LONGEST_MANAGER {
+        errors.too_long(&path, LONGEST_MANAGER);
+    }
+    if let Some(place) = manager.chars().position(char::is_control) {
+        let detail = format!("should only contain printable characters; found unprintable at {place}");
+        errors.invalid(&path, manager, detail);
+    }
+}
+
+fn refuse_unless_empty(errors: FieldErrors, kind: &str) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(&format!("{kind}.meta.k8s.io"), "", errors))
 }

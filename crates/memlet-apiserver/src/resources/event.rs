@@ -2,13 +2,16 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
+use serde_json::{Value, json};
 
 use crate::field::{FieldErrors, FieldPath};
 use crate::kind::ServedKind;
+use crate::schema::{self, Type};
 use crate::storage::Fields;
 
 impl ServedKind for Event {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::EVENT;
     const SHORT_NAMES: &'static [&'static str] = &["ev"];
     const EXPIRES: bool = true;
     const SELECTABLE: &'static [&'static str] = &[
@@ -24,6 +27,13 @@ impl ServedKind for Event {
         "source",
         "type",
     ];
+
+    fn blank() -> Value {
+        json!({
+            "metadata": {}, "involvedObject": {}, "source": {}, "firstTimestamp": null, "lastTimestamp": null,
+            "eventTime": null, "reportingComponent": "", "reportingInstance": "",
+        })
+    }
 
     /// An event about a cluster-scoped object belongs in `default`; any other in its object's namespace.
     fn validate(&self, errors: &mut FieldErrors) {

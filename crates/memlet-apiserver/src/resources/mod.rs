@@ -12,13 +12,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret,
 
 use crate::access::Review;
 use crate::discovery::ServedResource;
-use crate::handler::{Handler, KeptHandler, Serve};
+use crate::handler::{Handler, Serve};
 use crate::request::ResourcePath;
 
 pub(crate) use namespace::{INITIAL_NAMESPACES, empty, settle_namespace};
 
-/// What is kept.
-static KEPT: &[&dyn KeptHandler] = &[
+/// Everything that is served.
+static SERVED: &[&dyn Handler] = &[
     &Serve::<Pod>::with(pod::SUBRESOURCES),
     &Serve::<Node>::new(),
     &Serve::<Event>::new(),
@@ -29,33 +29,17 @@ static KEPT: &[&dyn KeptHandler] = &[
     &Serve::<Lease>::new(),
 ];
 
-/// What is answered and forgotten.
-static ANSWERED: &[&dyn Handler] = &[
-    &Review::TOKEN,
-    &Review::SELF,
-    &Review::ACCESS,
-    &Review::LOCAL_ACCESS,
-    &Review::SELF_ACCESS,
-    &Review::SELF_RULES,
-];
-
 /// The handler of a path; `None` for a resource that is not served.
 pub(crate) fn handler(path: &ResourcePath) -> Option<&'static dyn Handler> {
-    served().find(|handler| handler.serves(path))
+    SERVED.iter().find(|handler| handler.serves(path)).copied()
 }
 
 /// What discovery tells, in the order of the groups in which it tells it.
 pub(crate) fn described() -> Vec<ServedResource> {
-    served().map(Handler::describe).collect()
+    served().map(Handler::describe).chain(Review::described()).collect()
 }
 
 /// All served resources.
 pub(crate) fn served() -> impl Iterator<Item = &'static dyn Handler> {
-    let kept = kept().map(|handler| -> &'static dyn Handler { handler });
-    kept.chain(ANSWERED.iter().copied())
-}
-
-/// All resources whose objects are kept.
-pub(crate) fn kept() -> impl Iterator<Item = &'static dyn KeptHandler> {
-    KEPT.iter().copied()
+    SERVED.iter().copied()
 }

@@ -7,6 +7,7 @@ use crate::accounts;
 use crate::discovery::GroupVersionKind;
 use crate::handler::Subresource;
 use crate::kind::ServedKind;
+use crate::schema::{self, Type};
 
 /// Subresources of a service account.
 pub(super) const ACCOUNT_SUBRESOURCES: &[Subresource] = &[Subresource {
@@ -18,10 +19,12 @@ pub(super) const ACCOUNT_SUBRESOURCES: &[Subresource] = &[Subresource {
 
 impl ServedKind for ServiceAccount {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::SERVICE_ACCOUNT;
     const RETURNS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
 }
 
 impl ServedKind for Lease {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::LEASE;
 }

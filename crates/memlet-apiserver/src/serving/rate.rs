@@ -58,7 +58,7 @@ mod tests {
         let (rates, start) = (Rates::default(), Instant::now());
         assert_eq!(taken(&rates, "a", 100, start), 20);
         assert_eq!(taken(&rates, "a", 100, start + Duration::from_millis(500)), 5);
-        assert_eq!(taken(&rates, "a", 100, start + Duration::from_secs(60)), 20);
+        assert_eq!(taken(&rates, "a", 100, start + Duration::from_mins(1)), 20);
         assert_eq!(taken(&rates, "b", 100, start), 20, "each user has a bucket");
     }
 

@@ -4,18 +4,17 @@
 //! served from. When the history no longer reaches so far, the client is told 410 with a token of another kind, by which
 //! it may go on with the present.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::Core;
 use crate::error::ApiError;
+use crate::form::ListHead;
 use crate::kind::ServedKind;
 use crate::reply::Reply;
 use crate::request::{ListOptions, ResourceRequest, RevisionMatch};
 use crate::selector::Selection;
-use crate::storage::{Key, Revision, Snapshot, StoredObject};
+use crate::storage::{Key, Revision, Snapshot};
 
 /// Where the next page starts. Opaque to clients.
 struct Resume {
@@ -59,7 +58,14 @@ impl Core {
             // How many of the rest a selector meant is not counted upstream.
             remaining: (options.labels.is_none() && options.fields.is_none()).then_some(remaining),
         });
-        Ok(Reply::document(StatusCode::OK, document::<K>(snapshot.revision, next.as_ref(), &page)))
+        let head = ListHead {
+            resource_version: snapshot.revision.to_string(),
+            remaining_item_count: next.as_ref().and_then(|next| next.remaining),
+            resume: next.map(|next| next.resume.to_text()),
+        };
+        let items: Vec<Bytes> = page.into_iter().map(|object| object.encoded.clone()).collect();
+        let json = request.form()?.list::<K>(&head, &items)?;
+        Ok(Reply::document(StatusCode::OK, json))
     }
 
     /// The objects that a list is taken from: the present ones, or as they were at an exact revision or at the first
@@ -110,38 +116,4 @@ impl Resume {
         let revision = self.revision.map_or(PRESENT.to_owned(), |revision| revision.to_string());
         format!("{revision}:{}/{}", self.after.namespace, self.after.name)
     }
-}
-
-/// An object as an item of a list: without its type, as upstream's are.
-fn item<'a>(object: &'a StoredObject, type_prefix: &str) -> [&'a [u8]; 2] {
-    match object.encoded.strip_prefix(type_prefix.as_bytes()) {
-        Some(rest) => [b"{", rest],
-        None => [&object.encoded, b""],
-    }
-}
-
-fn document<K: ServedKind>(revision: Revision, next: Option<&Next>, page: &[&Arc<StoredObject>]) -> Bytes {
-    let mut metadata = format!(r#"{{"resourceVersion":"{revision}""#);
-    if let Some(next) = next {
-        metadata.push_str(&format!(r#","continue":{}"#, serde_json::Value::from(next.resume.to_text())));
-        if let Some(remaining) = next.remaining {
-            metadata.push_str(&format!(r#","remainingItemCount":{remaining}"#));
-        }
-    }
-    let (kind, version) = (K::LIST_KIND, K::API_VERSION);
-    let start = format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{metadata}}},"items":["#);
-    let type_prefix = format!(r#"{{"apiVersion":"{version}","kind":"{}","#, K::KIND);
-    let length: usize = page.iter().map(|object| object.encoded.len() + 1).sum();
-    let mut json = Vec::with_capacity(start.len() + length + 2);
-    json.extend_from_slice(start.as_bytes());
-    for (index, object) in page.iter().enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        for part in item(object, &type_prefix) {
-            json.extend_from_slice(part);
-        }
-    }
-    json.extend_from_slice(b"]}");
-    json.into()
 }

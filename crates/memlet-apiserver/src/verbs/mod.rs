@@ -1,5 +1,6 @@
 //! The verbs of the API, written once for every kind.
 
+mod apply;
 mod create;
 mod delete;
 mod list;
@@ -39,17 +40,16 @@ pub(crate) struct Core {
 impl Core {
     /// The same server, for as long as somebody else holds it too.
     pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + use<> {
-        let storage = Arc::downgrade(&self.storage);
-        let (nodes, accounts) = (self.nodes.clone(), Arc::clone(&self.accounts));
+        let (storage, nodes) = (Arc::downgrade(&self.storage), self.nodes.clone());
+        let accounts = Arc::clone(&self.accounts);
         move || {
-            let storage = storage.upgrade()?;
-            Some(Self { storage, nodes: nodes.clone(), accounts: Arc::clone(&accounts) })
+            Some(Self { storage: storage.upgrade()?, nodes: nodes.clone(), accounts: Arc::clone(&accounts) })
         }
     }
 
     pub(crate) fn get<K: ServedKind>(&self, request: &ResourceRequest) -> Result<Reply, ApiError> {
         let object = self.stored::<K>(&key::<K>(request)?)?;
-        Ok(Reply::document(StatusCode::OK, object.encoded.clone()))
+        Ok(Reply::object(StatusCode::OK, object.encoded.clone()))
     }
 
     fn stored<K: ServedKind>(&self, key: &Key) -> Result<Arc<StoredObject>, ApiError> {
@@ -108,7 +108,7 @@ fn described<K: ServedKind>(
         revision,
         // Kept for long, so without the room that writing it took.
         encoded: Bytes::from(encoded.into_boxed_slice()),
-        labels: metadata.labels.clone().unwrap_or_default(),
+        labels: metadata.labels.clone().into_iter().flatten().collect(),
         fields: object.fields(),
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
         ties: Ties::of(metadata),

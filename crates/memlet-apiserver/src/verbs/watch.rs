@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Core;
 use crate::error::ApiError;
+use crate::form::Form;
 use crate::kind::ServedKind;
 use crate::reply::Reply;
 use crate::request::{ListOptions, ResourceRequest};
@@ -50,6 +51,14 @@ struct Watch<K> {
     last_bookmark: bool,
     end: Instant,
     over: bool,
+    lines: Lines<K>,
+}
+
+/// Writes events as lines, the objects in the form that the client asked for.
+struct Lines<K> {
+    form: Form,
+    /// Whether an event has told a table's columns.
+    columns_told: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -84,7 +93,8 @@ impl Core {
             Ok(subscription) => subscription,
             Err(expired) => return Ok(Reply::events(WatchEvents::expired(from, expired))),
         };
-        let seconds = options.timeout_seconds.unwrap_or(SHORTEST_WATCH + present * 7919 % SHORTEST_WATCH);
+        let stated = options.timeout_seconds.filter(|seconds| *seconds > 0);
+        let seconds = stated.unwrap_or(SHORTEST_WATCH + present * 7919 % SHORTEST_WATCH);
         let now = Instant::now();
         let watch = Watch::<K> {
             selection,
@@ -97,7 +107,7 @@ impl Core {
             // A client's timeout may be absurd; a day is as good as for ever.
             end: now + Duration::from_secs(seconds.min(86_400)),
             over: false,
-            kind: PhantomData,
+            lines: Lines { form: request.form()?, columns_told: false, kind: PhantomData },
         };
         Ok(Reply::events(WatchEvents::new(stream::unfold(watch, Watch::step))))
     }
@@ -153,7 +163,7 @@ impl<K: ServedKind> Watch<K> {
                         self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
                         self.last_bookmark |= Instant::now() + LAST_BOOKMARK_BEFORE_END >= self.end;
                         let revision = self.subscription.caught_up_to();
-                        return Some((bookmark::<K>(revision, false), self));
+                        return Some((self.lines.bookmark(revision, false), self));
                     }
                 }
             }
@@ -167,11 +177,12 @@ impl<K: ServedKind> Watch<K> {
         let mut bytes = 0;
         while bytes < CHUNK {
             let Some(object) = self.first.next() else {
-                lines.extend(self.first_end.take().map(|revision| bookmark::<K>(revision, true)));
+                let end = self.first_end.take();
+                lines.extend(end.map(|revision| self.lines.bookmark(revision, true)));
                 break;
             };
             bytes += object.encoded.len();
-            lines.push(line("ADDED", &object.encoded));
+            lines.push(self.lines.event("ADDED", &object.encoded));
         }
         if lines.is_empty() { None } else { Some(join(lines)) }
     }
@@ -185,22 +196,41 @@ impl<K: ServedKind> Watch<K> {
     }
 
     /// A change as this watch sees it: an object that enters the selection is added, one that leaves it is deleted.
-    fn line_of(&self, change: &Change) -> Option<Bytes> {
+    fn line_of(&mut self, change: &Change) -> Option<Bytes> {
         let is = self.selection.matches(&change.object);
         let was = change.previous.as_ref().is_some_and(|previous| self.selection.matches(previous));
-        let object = &change.object;
+        let (object, lines) = (&change.object, &mut self.lines);
         match (change.kind, was, is) {
             (ChangeKind::Added, _, true) | (ChangeKind::Modified, false, true) => {
-                Some(line("ADDED", &object.encoded))
+                Some(lines.event("ADDED", &object.encoded))
             }
-            (ChangeKind::Modified, true, true) => Some(line("MODIFIED", &object.encoded)),
+            (ChangeKind::Modified, true, true) => Some(lines.event("MODIFIED", &object.encoded)),
             (ChangeKind::Modified, true, false) => {
                 let previous = change.previous.as_ref()?;
-                Some(line("DELETED", &at_revision(previous, object.revision)))
+                Some(lines.event("DELETED", &at_revision(previous, object.revision)))
             }
-            (ChangeKind::Deleted, true, _) => Some(line("DELETED", &object.encoded)),
+            (ChangeKind::Deleted, true, _) => Some(lines.event("DELETED", &object.encoded)),
             _ => None,
         }
+    }
+}
+
+impl<K: ServedKind> Lines<K> {
+    fn event(&mut self, kind: &str, encoded: &Bytes) -> Bytes {
+        let object = self.form.watched::<K>(encoded, !self.columns_told);
+        self.columns_told = true;
+        object.map_or_else(|error| error_line(&error), |object| line(kind, &object))
+    }
+
+    fn bookmark(&self, revision: Revision, ends_initial_events: bool) -> Bytes {
+        let mut metadata = serde_json::json!({ "resourceVersion": revision.to_string() });
+        if ends_initial_events {
+            metadata["annotations"] = serde_json::json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let object =
+            serde_json::json!({ "kind": K::KIND, "apiVersion": K::API_VERSION, "metadata": metadata });
+        let object = self.form.bookmark::<K>(&object.to_string().into());
+        object.map_or_else(|error| error_line(&error), |object| line("BOOKMARK", &object))
     }
 }
 
@@ -225,17 +255,12 @@ fn line(kind: &str, object: &[u8]) -> Bytes {
     line.into()
 }
 
-fn bookmark<K: ServedKind>(revision: Revision, ends_initial_events: bool) -> Bytes {
-    let mut metadata = serde_json::json!({ "resourceVersion": revision.to_string() });
-    if ends_initial_events {
-        metadata["annotations"] = serde_json::json!({ "k8s.io/initial-events-end": "true" });
-    }
-    let object = serde_json::json!({ "kind": K::KIND, "apiVersion": K::API_VERSION, "metadata": metadata });
-    line("BOOKMARK", object.to_string().as_bytes())
-}
-
 fn expired_line(from: Revision, expired: Expired) -> Bytes {
     let error = ApiError::expired(format!("too old resource version: {from} ({})", expired.oldest));
+    error_line(&error)
+}
+
+fn error_line(error: &ApiError) -> Bytes {
     // A Status is strings and numbers: it always has a JSON form.
     line("ERROR", &serde_json::to_vec(error.status()).unwrap_or_default())
 }

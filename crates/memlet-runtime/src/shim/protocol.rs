@@ -23,7 +23,9 @@ use super::session::{Attach, Exec};
 use crate::memory_controls::MemoryControls;
 
 /// The version of this conversation and of the files of a sandbox.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// The first version that has sessions.
+pub(crate) const SESSIONS_SINCE: u32 = 2;
 
 /// What a supervisor makes first: the namespaces that a Pod's containers share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

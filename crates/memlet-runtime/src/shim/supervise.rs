@@ -342,11 +342,6 @@ impl Supervisor {
         }
     }
 
-    fn end(&mut self) {
-        self.ending = true;
-        self.kill_everything();
-    }
-
     fn exec(&mut self, connection: Connection, exec: &Exec) {
         self.session_count += 1;
         let session = match self.containers.get(&exec.container) {
@@ -354,6 +349,11 @@ impl Supervisor {
             None => ExecSession::refuse(connection, "the container does not run"),
         };
         self.sessions.push(session);
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+        self.kill_everything();
     }
 
     fn start(&mut self, id: &str) {
