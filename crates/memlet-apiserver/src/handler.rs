@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use http::Method;
+use schemars::SchemaGenerator;
 
 use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
 use crate::error::ApiError;
@@ -28,6 +29,8 @@ pub(crate) trait Handler: Sync {
     fn resource(&self) -> &'static str;
     /// What discovery tells of it.
     fn describe(&self) -> ServedResource;
+    /// Adds the schema of its kind, and of what that is made of.
+    fn add_schemas(&self, generator: &mut SchemaGenerator);
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
     /// Deletes everything of this kind in a namespace; says how many objects are still there.
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError>;
@@ -148,6 +151,10 @@ impl<K: ServedKind> Handler for Serve<K> {
             subresources: own.chain(status).collect(),
             stored: true,
         }
+    }
+
+    fn add_schemas(&self, generator: &mut SchemaGenerator) {
+        generator.subschema_for::<K>();
     }
 
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {

@@ -6,6 +6,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ListableResource, Metadata};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -31,6 +32,7 @@ pub(crate) fn kind_of<K: ServedKind>() -> GroupVersionKind {
 pub(crate) trait ServedKind:
     Metadata<Ty = ObjectMeta>
     + Tabular
+    + JsonSchema
     + ListableResource
     + Serialize
     + DeserializeOwned

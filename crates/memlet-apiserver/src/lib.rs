@@ -42,6 +42,7 @@ mod kind;
 mod metrics;
 mod names;
 mod nodes;
+mod openapi;
 mod ownership;
 mod patch;
 mod reply;

@@ -17,7 +17,7 @@ use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Storage};
 use crate::verbs::Core;
-use crate::{discovery, health, version};
+use crate::{discovery, health, openapi, version};
 
 /// The writer of what the server makes itself.
 const OWN_NAME: &str = "kube-apiserver";
@@ -117,9 +117,10 @@ impl ApiServer {
             Target::Group(name) => discovery::group(name),
             Target::Resources { group, version } => discovery::resource_list(group, version),
             Target::Metrics => Ok(self.metrics.answer()),
-            Target::OpenApiV2 | Target::OpenApiIndex | Target::OpenApiDocument(_) | Target::Resource(_) => {
-                Err(ApiError::no_such_path())
-            }
+            Target::OpenApiV2 => openapi::version_2(headers),
+            Target::OpenApiIndex => Ok(openapi::index()),
+            Target::OpenApiDocument(path) => openapi::document(path, query, headers),
+            Target::Resource(_) => Err(ApiError::no_such_path()),
         }
     }
 

@@ -10,6 +10,7 @@ mod core;
 
 use serde_json::Value;
 
+pub(crate) use core::of_definition;
 pub(crate) use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, OBJECT, POD, SECRET, SERVICE_ACCOUNT};
 
 /// A struct: what is special about its fields.
