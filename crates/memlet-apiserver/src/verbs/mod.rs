@@ -22,7 +22,7 @@ use crate::request::ResourceRequest;
 use crate::storage::{Key, Revision, Storage, StoredObject, Unmet};
 
 pub(crate) use delete::Deletion;
-pub(crate) use update::Part;
+pub(crate) use update::{Part, check_identity};
 pub(crate) use watch::WatchEvents;
 
 /// The server without its transport: verbs over storage.
