@@ -7,6 +7,8 @@
 //! `+patchMergeKey` markers.
 
 mod core;
+#[cfg(test)]
+pub(crate) mod generated;
 
 use serde_json::Value;
 
