@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 use crate::admission::Ledger;
-use crate::adoption::{Left, orphan};
+use crate::adoption::{Found, Known, Left, orphan};
 use crate::cgroups::{CgroupsError, NodeCgroups};
 use crate::config::{NodeConfig, RulesError};
 use crate::cri::{Cri, CriError};
@@ -82,6 +82,9 @@ enum Stop {
     /// Without them.
     Detach,
 }
+
+/// Who brings the manifests of static Pods has brought them by then.
+const STATIC_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a worker is about when the agent detaches is done within this, or left to the next run.
 const DETACH_PATIENCE: Duration = Duration::from_secs(5);
@@ -285,6 +288,9 @@ struct Workers {
     listed: Option<Vec<String>>,
     /// What an earlier run left, until the first list has been read, and the Pods in that.
     left: Option<(Left, Vec<Pod>)>,
+    /// What an earlier run left of static Pods, until somebody brings their manifests.
+    awaited: HashMap<String, Found>,
+    known: Arc<Known>,
     /// What belongs to no Pod, on its way out.
     orphans: Vec<JoinHandle<()>>,
 }
@@ -292,7 +298,15 @@ struct Workers {
 impl Workers {
     fn new(node: Arc<Node>, left: Left) -> Self {
         let left = Some((left, Vec::new()));
-        Self { node, by_uid: HashMap::new(), listed: None, left, orphans: Vec::new() }
+        Self {
+            node,
+            by_uid: HashMap::new(),
+            listed: None,
+            left,
+            awaited: HashMap::new(),
+            known: Arc::default(),
+            orphans: Vec::new(),
+        }
     }
 
     /// Follows the API until asked to stop, with the Pods or without.
@@ -301,8 +315,11 @@ impl Workers {
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node.config.name));
         let events = watch_pods(pods, config).default_backoff();
         pin_mut!(events);
+        let patience = tokio::time::sleep(STATIC_PATIENCE);
+        pin_mut!(patience);
         let stop = loop {
             tokio::select! {
+                () = &mut patience, if !patience.is_elapsed() => self.give_up_awaited(),
                 event = events.next() => match event {
                     Some(Ok(event)) => self.take(event),
                     Some(Err(error)) => tracing::warn!("the watch of Pods was interrupted: {error}"),
@@ -327,6 +344,7 @@ impl Workers {
         if let Some((left, pods)) = self.left.take() {
             self.adopt(left, pods);
         }
+        self.give_up_awaited();
         for handle in self.by_uid.values() {
             handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
         }
@@ -395,7 +413,7 @@ impl Workers {
     /// The first list: who was here before goes on, and has its share before anybody new; what has no Pod ends.
     fn adopt(&mut self, left: Left, pods: Vec<Pod>) {
         let Left { pods: mut found, known } = left;
-        let known = Arc::new(known);
+        self.known = Arc::new(known);
         let began = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let (before, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(began);
         let mut without_pod: Vec<String> = sweep::known_pods(&self.node.config);
@@ -410,23 +428,46 @@ impl Workers {
                 self.node.ledger.readmit(&pod);
             }
             let found = found.unwrap_or_default();
-            self.apply(pod, Some(Adoption { found, known: known.clone() }));
+            self.apply(pod, Some(Adoption { found, known: self.known.clone() }));
         };
-        before.into_iter().for_each(|pod| adopt(pod, true));
+        for pod in before {
+            adopt(pod, true);
+        }
         // Of these there is only what was made before the first status was written.
-        new.into_iter().for_each(|pod| adopt(pod, false));
+        for pod in new {
+            adopt(pod, false);
+        }
         for uid in without_pod {
             found.entry(uid).or_default();
         }
         for (uid, found) in found {
-            self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
+            if found.is_static {
+                self.awaited.insert(uid, found);
+            } else {
+                self.end_orphan(uid, found);
+            }
         }
         self.node.protect_tiers();
+    }
+
+    fn end_orphan(&mut self, uid: String, found: Found) {
+        self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
+    }
+
+    /// Nobody has brought the manifests of these: they are gone.
+    fn give_up_awaited(&mut self) {
+        for (uid, found) in std::mem::take(&mut self.awaited) {
+            self.end_orphan(uid, found);
+        }
+        // Records are large.
+        self.known = Arc::default();
     }
 
     fn apply(&mut self, pod: Pod, adoption: Option<Adoption>) {
         self.by_uid.retain(|_, handle| !handle.task.is_finished());
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        let awaited = self.awaited.remove(&uid).map(|found| Adoption { found, known: self.known.clone() });
+        let adoption = adoption.or(awaited);
         if let Some(handle) = self.by_uid.get(&uid) {
             handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
             return;
