@@ -3,6 +3,7 @@
 use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, Status, StatusCause, StatusDetails};
 
+use crate::access::Attributes;
 use crate::field::FieldErrors;
 
 /// A refusal. Becomes the response's body and code.
@@ -68,6 +69,44 @@ impl ApiError {
         Self::new(400, "BadRequest", message.into())
     }
 
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized".to_owned())
+    }
+
+    /// The user may not do that (upstream's `ForbiddenStatusError`).
+    pub(crate) fn not_permitted(user: &str, asked: &Attributes) -> Self {
+        let Attributes { verb, group, namespace, name, .. } = asked;
+        if let Some(path) = &asked.path {
+            let mut error =
+                Self::new(403, "Forbidden", format!("forbidden: User {user:?} cannot {verb} path {path:?}"));
+            error.status.details = Some(StatusDetails::default());
+            return error;
+        }
+        let mut resource = asked.resource.clone();
+        if !asked.subresource.is_empty() {
+            resource = format!("{resource}/{}", asked.subresource);
+        }
+        let place = if namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {namespace:?}")
+        };
+        let subject =
+            if group.is_empty() { asked.resource.clone() } else { format!("{}.{group}", asked.resource) };
+        let subject = if name.is_empty() { subject } else { format!("{subject} {name:?}") };
+        let message = format!(
+            "{subject} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}"
+        );
+        let mut error = Self::new(403, "Forbidden", message);
+        error.status.details = Some(StatusDetails {
+            name: (!name.is_empty()).then(|| name.clone()),
+            group: (!group.is_empty()).then(|| group.clone()),
+            kind: Some(asked.resource.clone()),
+            ..StatusDetails::default()
+        });
+        error
+    }
+
     pub(crate) fn forbidden(resource: &str, name: &str, why: &str) -> Self {
         Self::new(403, "Forbidden", format!("{resource} {name:?} is forbidden: {why}")).about(resource, name)
     }
@@ -84,6 +123,11 @@ impl ApiError {
 
     pub(crate) fn not_found(resource: &str, name: &str) -> Self {
         Self::new(404, "NotFound", format!("{resource} {name:?} not found")).about(resource, name)
+    }
+
+    /// What a node does not have, in its words.
+    pub(crate) fn not_found_by_node(message: String) -> Self {
+        Self::new(404, "NotFound", message)
     }
 
     pub(crate) fn no_such_path() -> Self {
@@ -109,6 +153,10 @@ impl ApiError {
         Self::new(409, "AlreadyExists", format!("{resource} {name:?} already exists")).about(resource, name)
     }
 
+    pub(crate) fn is_already_exists(&self) -> bool {
+        self.status.reason.as_deref() == Some("AlreadyExists")
+    }
+
     pub(crate) fn conflict(resource: &str, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {resource} {name:?}: {why}");
         Self::new(409, "Conflict", message).about(resource, name)
@@ -120,12 +168,38 @@ impl ApiError {
         Self::conflict(resource, name, why)
     }
 
+    /// An apply that would change what is others': one cause for each field, told as its owner and path.
+    pub(crate) fn apply_conflict(message: String, conflicts: Vec<(String, String)>) -> Self {
+        let mut error = Self::new(409, "Conflict", message);
+        for (owner, path) in conflicts {
+            let message = format!("conflict with {owner}");
+            error = error.cause("FieldManagerConflict", &message, Some(path));
+        }
+        error
+    }
+
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message.into())
     }
 
+    /// Pages of a past that has been forgotten; `present` is a token to go on with the present.
+    pub(crate) fn expired_pages(present: &str) -> Self {
+        let mut error = Self::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+             results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+             modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        );
+        error.status.metadata.continue_ = Some(present.to_owned());
+        error
+    }
+
     pub(crate) fn too_large() -> Self {
-        Self::new(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728".to_owned())
+        Self::entity_too_large("limit is 3145728")
+    }
+
+    pub(crate) fn entity_too_large(why: &str) -> Self {
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
     }
 
     pub(crate) fn unsupported_media_type(accepted: &str) -> Self {
@@ -153,6 +227,16 @@ impl ApiError {
 
     pub(crate) fn internal(what: &str) -> Self {
         Self::new(500, "InternalError", format!("Internal error occurred: {what}"))
+    }
+
+    pub(crate) fn timeout() -> Self {
+        let message = "Timeout: request did not complete within the allotted timeout".to_owned();
+        Self::new(504, "Timeout", message)
+    }
+
+    /// A change that could not be made durable, and therefore was not made.
+    pub(crate) fn not_stored(reason: &str) -> Self {
+        Self::internal(&format!("nothing was changed, because changes cannot be stored: {reason}"))
     }
 
     /// A resourceVersion that this server has not reached yet.

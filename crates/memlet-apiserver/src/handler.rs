@@ -3,30 +3,64 @@
 use std::marker::PhantomData;
 
 use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::SchemaGenerator;
 
+use crate::accounts;
+use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
 use crate::error::ApiError;
-use crate::kind::ServedKind;
+use crate::kind::{ServedKind, kind_of};
 use crate::reply::Reply;
-use crate::request::{ListOptions, ResourcePath, ResourceRequest};
+use crate::request::{DeleteOptions, ListOptions, ResourcePath, ResourceRequest};
 use crate::resources;
-use crate::verbs::{Core, Part};
+use crate::schema::Type;
+use crate::storage::{Key, StoredObject};
+use crate::verbs::{Core, Part, restored};
 
 /// A subresource that is not simply a part of the object.
-pub(crate) type Subresource = fn(&Core, &ResourceRequest) -> Result<Reply, ApiError>;
+pub(crate) struct Subresource {
+    pub(crate) name: &'static str,
+    /// What is sent or answered; discovery tells it.
+    pub(crate) kind: GroupVersionKind,
+    pub(crate) verbs: &'static [&'static str],
+    pub(crate) handle: fn(&Core, &ResourceRequest) -> Result<Reply, ApiError>,
+}
 
 /// One served resource, its kind forgotten.
 pub(crate) trait Handler: Sync {
     /// Whether the path is about this resource.
     fn serves(&self, path: &ResourcePath) -> bool;
     fn resource(&self) -> &'static str;
+    /// What discovery tells of it.
+    fn describe(&self) -> ServedResource;
+    /// How its objects are made up, for merging.
+    fn shape(&self) -> &'static Type;
+    /// Adds the schema of its kind, and of what that is made of.
+    fn add_schemas(&self, generator: &mut SchemaGenerator);
+    fn is_kind(&self, api_version: &str, kind: &str) -> bool;
+    fn is_namespaced(&self) -> bool;
+    /// Whether its objects expire.
+    fn expires(&self) -> bool;
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError>;
+    /// An object of this kind, from the bytes that were stored of it.
+    fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String>;
+    /// Deletes one object by the rules of its kind.
+    fn delete(&self, core: &Core, key: &Key, options: &DeleteOptions) -> Result<(), ApiError>;
+    /// Changes the metadata of one object; `make` may run more than once.
+    fn change_metadata(&self, core: &Core, key: &Key, make: &dyn Fn(&mut ObjectMeta))
+    -> Result<(), ApiError>;
     /// Deletes everything of this kind in a namespace; says how many objects are still there.
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError>;
 }
 
+/// The verbs of a kind, in the order in which discovery tells them.
+const ALL_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS_OF_SINGLES: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+
 /// The handler of a kind, with its own subresources by name.
 pub(crate) struct Serve<K> {
-    subresources: &'static [(&'static str, Subresource)],
+    subresources: &'static [Subresource],
     kind: PhantomData<fn() -> K>,
 }
 
@@ -35,7 +69,7 @@ impl<K: ServedKind> Serve<K> {
         Self { subresources: &[], kind: PhantomData }
     }
 
-    pub(crate) const fn with(subresources: &'static [(&'static str, Subresource)]) -> Self {
+    pub(crate) const fn with(subresources: &'static [Subresource]) -> Self {
         Self { subresources, kind: PhantomData }
     }
 
@@ -47,7 +81,7 @@ impl<K: ServedKind> Serve<K> {
         match request.method {
             Method::GET => Self::look(core, request),
             Method::POST if placed => core.create::<K>(request),
-            Method::DELETE if placed => core.delete_collection::<K>(request),
+            Method::DELETE if placed && K::DELETES_COLLECTIONS => core.delete_collection::<K>(request),
             _ => Err(Self::not_allowed(&request.method)),
         }
     }
@@ -86,9 +120,8 @@ impl<K: ServedKind> Serve<K> {
             (Some(_), None) => Self::object(core, request),
             (Some(_), Some("status")) if K::HAS_STATUS => Self::status(core, request),
             (Some(_), Some(other)) => {
-                let found = self.subresources.iter().find(|(name, _)| *name == other);
-                let (_, subresource) = found.ok_or_else(ApiError::no_such_path)?;
-                subresource(core, request)
+                let found = self.subresources.iter().find(|subresource| subresource.name == other);
+                (found.ok_or_else(ApiError::no_such_path)?.handle)(core, request)
             }
         }
     }
@@ -114,13 +147,80 @@ impl<K: ServedKind> Handler for Serve<K> {
         K::URL_PATH_SEGMENT
     }
 
+    fn describe(&self) -> ServedResource {
+        let status = K::HAS_STATUS.then(|| ServedSubresource {
+            name: "status",
+            kind: kind_of::<K>(),
+            verbs: &["get", "patch", "update"],
+        });
+        let own = self.subresources.iter().map(|subresource| ServedSubresource {
+            name: subresource.name,
+            kind: subresource.kind,
+            verbs: subresource.verbs,
+        });
+        ServedResource {
+            kind: kind_of::<K>(),
+            plural: K::URL_PATH_SEGMENT,
+            namespaced: K::NAMESPACED,
+            verbs: if K::DELETES_COLLECTIONS { ALL_VERBS } else { VERBS_OF_SINGLES },
+            short_names: K::SHORT_NAMES,
+            categories: K::CATEGORIES,
+            subresources: own.chain(status).collect(),
+            stored: true,
+        }
+    }
+
+    fn shape(&self) -> &'static Type {
+        K::SHAPE
+    }
+
+    fn add_schemas(&self, generator: &mut SchemaGenerator) {
+        generator.subschema_for::<K>();
+    }
+
+    fn is_kind(&self, api_version: &str, kind: &str) -> bool {
+        (api_version, kind) == (K::API_VERSION, K::KIND)
+    }
+
+    fn is_namespaced(&self) -> bool {
+        K::NAMESPACED
+    }
+
+    fn expires(&self) -> bool {
+        K::EXPIRES
+    }
+
+    fn restore(&self, encoded: &[u8]) -> Result<StoredObject, String> {
+        restored::<K>(encoded)
+    }
+
+    fn delete(&self, core: &Core, key: &Key, options: &DeleteOptions) -> Result<(), ApiError> {
+        core.delete_object::<K>(key, options).map(drop)
+    }
+
+    fn change_metadata(
+        &self,
+        core: &Core,
+        key: &Key,
+        make: &dyn Fn(&mut ObjectMeta),
+    ) -> Result<(), ApiError> {
+        let changed = core.change::<K>(key, false, |_, old| {
+            let mut new = old.clone();
+            make(new.metadata_mut());
+            Ok(new)
+        });
+        changed.map(drop)
+    }
+
     fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
         resources::empty::<K>(core, namespace)
     }
 
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
-        request.check_accept()?;
+        let form = request.form()?;
         let reply = self.dispatch(core, request)?;
+        // Lists and watches are made in their form; what else is answered with an object is brought into it here.
+        let reply = reply.map_object(|encoded| form.object::<K>(&encoded))?;
         // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
         // a creation may have come while the namespace went.
         if request.method != Method::GET {
@@ -128,6 +228,7 @@ impl<K: ServedKind> Handler for Serve<K> {
             if let Some(namespace) = namespace {
                 resources::settle_namespace(core, namespace)?;
             }
+            accounts::furnish_after::<K>(core, request);
         }
         Ok(reply)
     }

@@ -4,22 +4,36 @@
 //! change, what selectors may ask) are here, as upstream's registry strategies hold them. To serve another kind,
 //! implement this trait and add it to `resources::SERVED`.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ListableResource, Metadata};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::names;
+use crate::schema::{self, Type};
 use crate::storage::Fields;
+use crate::table::Tabular;
+use crate::verbs::{Core, Part};
 
 /// Where a quantity stands in an object; `*` is every element of a list or map.
 pub(crate) type Place = &'static [&'static str];
 
+/// A kind's own name.
+pub(crate) fn kind_of<K: ServedKind>() -> GroupVersionKind {
+    GroupVersionKind { group: K::GROUP, version: K::VERSION, kind: K::KIND }
+}
+
 /// A kind that this server serves. The methods are called in the order in which they are listed.
 pub(crate) trait ServedKind:
     Metadata<Ty = ObjectMeta>
+    + Tabular
+    + JsonSchema
     + ListableResource
     + Serialize
     + DeserializeOwned
@@ -37,8 +51,33 @@ pub(crate) trait ServedKind:
     /// Whether a deletion marks the object before it goes, even where no time is given (upstream's
     /// `RESTGracefulDeleteStrategy`).
     const GRACEFUL: bool = false;
+    /// Whether a whole collection may be deleted at once.
+    const DELETES_COLLECTIONS: bool = true;
+    /// What users may type in place of the resource's name.
+    const SHORT_NAMES: &'static [&'static str] = &[];
+    /// The groups of resources that it belongs to, for users (`all`).
+    const CATEGORIES: &'static [&'static str] = &[];
+    /// Whether its objects are deleted when they have not been written for the server's event lifetime.
+    const EXPIRES: bool = false;
     /// Fields that selectors may ask about, besides the metadata's name and namespace.
     const SELECTABLE: &'static [&'static str] = &[];
+
+    /// How its objects are made up.
+    const SHAPE: &'static Type = &schema::OBJECT;
+
+    /// What an object has before anything is written to it: the fields that upstream's types always have.
+    fn blank() -> Value {
+        json!({ "metadata": {}, "spec": {}, "status": {} })
+    }
+
+    /// The fields that a write to this part leaves as they are, and so gives to nobody.
+    fn untouched_fields(part: Part) -> &'static [&'static [&'static str]] {
+        match part {
+            Part::Main if Self::HAS_STATUS => &[&["status"]],
+            Part::Main => &[],
+            Part::Status => &[&["spec"]],
+        }
+    }
 
     /// Where quantities may be given as bare numbers.
     fn quantity_places() -> &'static [Place] {
@@ -57,7 +96,7 @@ pub(crate) trait ServedKind:
     fn prepare_for_create(&mut self) {}
 
     /// Mutating admission at creation.
-    fn admit(&mut self) -> Result<(), ApiError> {
+    fn admit(&mut self, _core: &Core) -> Result<(), ApiError> {
         Ok(())
     }
 
@@ -80,7 +119,8 @@ pub(crate) trait ServedKind:
     /// The rules for a plain update, after [`ServedKind::validate`].
     fn validate_update(&self, _old: &Self, _errors: &mut FieldErrors) {}
 
-    /// Keeps from `old` everything but the status.
+    /// Keeps from `old` what an update of the status may not touch: the spec. Labels, annotations and finalizers may come
+    /// with a status.
     fn prepare_for_status_update(&mut self, _old: &Self) {}
 
     /// The rules for an update of the status.
@@ -108,6 +148,11 @@ pub(crate) trait ServedKind:
 
     /// Shows in the object that its deletion has begun.
     fn mark_deleting(&mut self) {}
+
+    /// When an object that expires was last written, as far as it tells itself.
+    fn last_seen(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// The values of [`ServedKind::SELECTABLE`].
     fn fields(&self) -> Fields {

@@ -7,9 +7,11 @@
 //! It stores and checks objects and tells of their changes. It runs nothing: that a Pod is placed and started is the
 //! doing of the scheduler and the node agent, which are ordinary clients.
 //!
-//! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
-//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, events do not expire, and a Pod gets no
-//! service-account token.
+//! [`serving`] puts the server on a socket, with the keys and certificates of [`keys`]. Who asks is found there or given by
+//! construction ([`ApiServer::service_as`]); what they may is decided before a request is looked into. Service accounts
+//! and their tokens begin with [`ApiServer::keep_accounts`].
+//!
+//! Not served yet: protobuf (406), `pods/log`, `exec`, `attach`, `resize`.
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;
@@ -31,26 +33,44 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
+mod accounts;
+mod cache;
 mod decode;
+mod discovery;
 mod error;
 mod field;
+mod form;
 mod handler;
+mod health;
+mod housekeeping;
+pub mod keys;
 mod kind;
+mod metrics;
 mod names;
 mod nodes;
+mod openapi;
+mod ownership;
 mod patch;
 mod reply;
 mod request;
 mod resources;
+mod schema;
 mod selector;
 mod server;
 mod service;
+pub mod serving;
 mod storage;
+mod table;
 mod verbs;
+mod version;
 mod warning;
 
+pub use access::Identity;
+pub use accounts::{AccountsError, PodTokens};
 pub use nodes::NodeService;
 pub use reply::ResponseBody;
-pub use server::ApiServer;
+pub use server::{ApiServer, Settings};
 pub use service::ApiService;
+pub use storage::OpenError;
 pub use warning::warnings;

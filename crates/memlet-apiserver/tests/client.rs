@@ -195,7 +195,7 @@ async fn the_patch_formats() {
     let conditions = merged.status.unwrap().conditions.unwrap();
     let conditions: Vec<_> =
         conditions.iter().map(|found| (found.type_.as_str(), found.status.as_str())).collect();
-    assert_eq!(conditions, [("Ready", "True"), ("Other", "True")]);
+    assert_eq!(conditions, [("Other", "True"), ("Ready", "True")], "what is new comes first");
 
     let steps = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]);
     let patch: Patch<Pod> = Patch::Json(serde_json::from_value(steps).unwrap());
@@ -207,7 +207,7 @@ async fn the_patch_formats() {
     let apply = pods
         .patch("a", &PatchParams::apply("me"), &Patch::Apply(json!({"apiVersion": "v1", "kind": "Pod"})))
         .await;
-    assert_eq!(status_of(apply.unwrap_err()).code, 415);
+    assert_eq!(apply.unwrap().metadata.labels.unwrap()["a"], "b");
 }
 
 #[tokio::test]
@@ -457,4 +457,40 @@ async fn an_eviction_is_a_deletion() {
     bind(&client, "default", "a", "node").await.unwrap();
     pods.evict("a", &EvictParams::default()).await.unwrap();
     assert_eq!(pods.get("a").await.unwrap().metadata.deletion_grace_period_seconds, Some(30));
+}
+
+/// What of a watch's beginning may be asked for: nothing, the present objects, and a sign that they are over. The last
+/// bookmark comes because the watch ends.
+#[tokio::test(start_paused = true)]
+async fn how_a_watch_begins() {
+    let client = ApiServer::in_memory().client();
+    let pods = pods(&client);
+    pods.create(&PostParams::default(), &pod("a")).await.unwrap();
+    let present = pods.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let begin = "/api/v1/namespaces/default/pods?watch=1&timeoutSeconds=1";
+    let streaming = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let nothing = "&sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
+    for (options, expected) in [
+        (String::new(), "ADDED"),
+        ("&resourceVersion=0".to_owned(), "ADDED"),
+        (format!("&resourceVersion={present}"), ""),
+        (streaming.to_owned(), "ADDED"),
+        (format!("{streaming}&allowWatchBookmarks=true"), "ADDED BOOKMARK(end) BOOKMARK"),
+        (
+            format!("{streaming}&allowWatchBookmarks=true&resourceVersion={present}"),
+            "ADDED BOOKMARK(end) BOOKMARK",
+        ),
+        (format!("{streaming}&allowWatchBookmarks=true&labelSelector=x"), "BOOKMARK(end) BOOKMARK"),
+        (nothing.to_owned(), ""),
+    ] {
+        let request = http::Request::get(format!("{begin}{options}")).body(Vec::new()).unwrap();
+        let text = client.request_text(request).await.unwrap();
+        let events = text.lines().map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let end = &event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"];
+            let end = if end == "true" { "(end)" } else { "" };
+            format!("{}{end}", event["type"].as_str().unwrap())
+        });
+        assert_eq!(events.collect::<Vec<_>>().join(" "), expected, "{options}");
+    }
 }

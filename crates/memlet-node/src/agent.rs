@@ -10,7 +10,7 @@ use kube::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
-use memlet_policy::node_memory::{NodeMemory, ReservationTooLarge};
+use memlet_policy::cgroup_limits::CgroupVersion;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -22,11 +22,14 @@ use crate::config::{NodeConfig, RulesError};
 use crate::cri::{Cri, CriError};
 use crate::events::{Recorder, Severity, node_reference};
 use crate::exits::{self, Subscriptions};
+use crate::heartbeat::Heartbeat;
 use crate::node::{self, Node};
+use crate::node_resources::{NodeResources, ReservationError};
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 use crate::records::{Record, Records};
-use crate::registration;
+use crate::registration::{self, Description, Registered};
+use crate::server::NodeServer;
 use crate::sweep;
 use crate::worker::{Adoption, End, Wish, Worker};
 
@@ -38,7 +41,7 @@ pub enum StartError {
     NoMemory,
     /// The node is too small for what is set aside of it.
     #[error(transparent)]
-    Reservation(#[from] ReservationTooLarge),
+    Reservation(#[from] ReservationError),
     /// The machine cannot do what was chosen.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -97,6 +100,8 @@ pub struct NodeAgent {
     stop: Option<oneshot::Sender<Stop>>,
     watching: JoinHandle<()>,
     following: JoinHandle<()>,
+    heartbeat: Heartbeat,
+    beating: JoinHandle<()>,
 }
 
 impl NodeAgent {
@@ -126,8 +131,8 @@ impl NodeAgent {
             None => Records::in_memory(),
         };
         let memory = config.memory.or_else(node::machine_memory).ok_or(StartError::NoMemory)?;
-        let memory = NodeMemory::new(memory);
-        memory.check()?;
+        let resources = NodeResources::of_machine(memory, &config.reservations, &config.state);
+        resources.check()?;
         config.memory_rules.check(node::version_of(&config.hierarchy))?;
         let cri = Cri::new(runtime);
         let version = cri.version().await.map_err(StartError::Runtime)?;
@@ -139,21 +144,31 @@ impl NodeAgent {
             marked.map_err(|source| StartError::File { path, source })?;
         }
         let left = Left::survey(&cri, &config, &records).await.map_err(StartError::Runtime)?;
-        cgroups.make_node(memory.kubepods_limit(), &left.uids(&config))?;
-        let shape = node::shape(&memory, &config, cgroups.accounts_swap());
+        cgroups.make_node(resources.memory.kubepods_limit(), &left.uids(&config))?;
+        let shape = node::shape(&resources, &config, cgroups.accounts_swap());
         let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
-        if let Err(source) = registration::register(&client, &config.name, &shape, &runtime).await {
-            // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
-            if left.pods.is_empty() {
-                let _ = cgroups.remove_node().await;
-                remove_root(&config, &cgroups);
+        let description = Description {
+            name: config.name.clone(),
+            resources: resources.clone(),
+            host_ip: shape.host_ip.clone(),
+            runtime,
+            registration: config.registration.clone(),
+        };
+        let registered = match registration::register(&client, &description).await {
+            Ok(registered) => registered,
+            Err(source) => {
+                // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
+                if left.pods.is_empty() {
+                    let _ = cgroups.remove_node().await;
+                    remove_root(&config, &cgroups);
+                }
+                return Err(StartError::Register { name: config.name, source: Box::new(source) });
             }
-            return Err(StartError::Register { name: config.name, source: Box::new(source) });
-        }
+        };
         let recorder = Recorder::start(client.clone(), "kubelet", config.name.clone());
-        recorder.record(node_reference(&config.name), Severity::Normal, "Starting", "Starting kubelet.");
+        announce(&recorder, &config, &registered);
         let node = Arc::new(Node {
-            ledger: Ledger::new(memory.allocatable(), shape.cpus),
+            ledger: Ledger::new(&resources),
             exits: Subscriptions::default(),
             witness: Witness::start(config.kernel_log, &left.ids()),
             kills: KillLog::new(records),
@@ -171,7 +186,9 @@ impl NodeAgent {
         let _ = tokio::time::timeout(Duration::from_secs(1), listens).await;
         let (stop, asked) = oneshot::channel();
         let watching = tokio::spawn(Workers::new(node.clone(), left).run(asked));
-        Ok(Self { node, stop: Some(stop), watching, following })
+        let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
+        let beating = tokio::spawn(heartbeat.clone().run());
+        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -200,6 +217,11 @@ impl NodeAgent {
                 _ => None,
             })
         })
+    }
+
+    /// The node's own HTTP server, with kubelet's paths. It answers for as long as a clone of it lives.
+    pub fn server(&self) -> NodeServer {
+        NodeServer::new(self.node.clone())
     }
 
     /// What Pods may request of this node's memory.
@@ -239,6 +261,8 @@ impl NodeAgent {
     }
 
     async fn stop(&mut self, how: Stop) {
+        self.beating.abort();
+        self.heartbeat.end().await;
         if let Some(stop) = self.stop.take() {
             // The watching task ends only on this.
             let _ = stop.send(how);
@@ -265,8 +289,36 @@ impl Drop for NodeAgent {
     fn drop(&mut self) {
         self.watching.abort();
         self.following.abort();
+        self.beating.abort();
     }
 }
+
+/// What kubelet tells of the node at its start.
+fn announce(recorder: &Recorder, config: &NodeConfig, registered: &Registered) {
+    let tell = |severity, reason, message: String| {
+        recorder.record(node_reference(&config.name), severity, reason, message);
+    };
+    tell(Severity::Normal, "Starting", "Starting kubelet.".to_owned());
+    if node::version_of(&config.hierarchy) == CgroupVersion::V1 {
+        tell(Severity::Warning, "CgroupV1", CGROUP_V1.to_owned());
+    }
+    let name = &config.name;
+    let (ready, others): (Vec<_>, Vec<_>) =
+        registered.changed.iter().partition(|reason| **reason == "NodeReady");
+    for reason in others {
+        tell(Severity::Normal, reason, format!("Node {name} status is now: {reason}"));
+    }
+    let enforced = "Updated Node Allocatable limit across pods";
+    tell(Severity::Normal, "NodeAllocatableEnforced", enforced.to_owned());
+    for reason in ready {
+        tell(Severity::Normal, reason, format!("Node {name} status is now: {reason}"));
+    }
+}
+
+/// kubelet's warning about the older cgroups.
+const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
+                         Please migrate to cgroup v2. More information at \
+                         https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
 
 /// A Pod that ended for good.
 fn is_final(pod: &Pod) -> bool {

@@ -6,10 +6,12 @@
 mod adopt; // what an earlier run began
 mod exit; // a container ended, or lost a process
 mod lost_sandbox; // the sandbox has ended, and the Pod has not
+mod projection; // what volumes show of the API, kept as the API has it
 mod sandbox_kill; // the pause process was killed
 mod set_up; // cgroup, volumes, sandbox
 mod start; // one container, from its image to running
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,7 @@ use crate::volumes::Volumes;
 
 pub(crate) use adopt::Adoption;
 pub(crate) use exit::InstanceFacts;
+use projection::Projection;
 pub(crate) use set_up::Sandbox;
 
 /// What a worker is told from below.
@@ -103,6 +106,7 @@ pub(crate) struct Worker {
     pub(crate) containers: Vec<Life>,
     pub(crate) instances: HashMap<String, InstanceFacts>,
     pulls: Pulls,
+    projection: Projection,
     /// What there was of the Pod before this worker, until it is taken over.
     adoption: Option<Adoption>,
     /// There was something of it.
@@ -147,6 +151,7 @@ impl Worker {
             ending: false,
             instances: HashMap::new(),
             pulls: Pulls::default(),
+            projection: Projection::default(),
             adoption,
             resumed: false,
             node,
@@ -164,7 +169,7 @@ impl Worker {
         }
         loop {
             let wish = self.wish.borrow_and_update().clone();
-            self.pod = wish.pod.clone();
+            self.take_pod(wish.pod.clone());
             if wish.ends() {
                 return self.end().await;
             }
@@ -199,7 +204,17 @@ impl Worker {
             }
             self.publish();
         }
+        self.keep_projected().await;
         self.advance_containers().await
+    }
+
+    /// The Pod's object has changed, or is as it was.
+    fn take_pod(&mut self, pod: Arc<Pod>) {
+        let (old, new) = (&self.pod.metadata, &pod.metadata);
+        if old.labels != new.labels || old.annotations != new.annotations {
+            self.projection.is_due_now();
+        }
+        self.pod = pod;
     }
 
     fn admit(&mut self) -> bool {
@@ -212,7 +227,7 @@ impl Worker {
                 self.node.protect_tiers();
             }
             Err(rejection) => {
-                self.tell(None, Severity::Warning, rejection.reason, rejection.message.clone());
+                self.tell(None, Severity::Warning, rejection.reason.clone(), rejection.message.clone());
                 self.rejection = Some(rejection);
             }
         }
@@ -315,6 +330,7 @@ impl Worker {
     /// Waits for anything to happen, and takes it in; whether there still is an agent.
     async fn wait_for_news(&mut self, look_again: Option<Timestamp>) -> bool {
         let look_again = earliest(look_again, self.next_settlement());
+        let look_again = earliest(look_again, self.next_projection());
         let pause =
             look_again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
         tokio::select! {
@@ -376,7 +392,7 @@ impl Worker {
         &self,
         place: Option<Place>,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
         let field_path = place.map(|place| {

@@ -15,6 +15,25 @@ pub(super) fn parse(body: &[u8]) -> Result<(Value, Vec<String>), serde_json::Err
     Ok((value, duplicates))
 }
 
+/// How deep a YAML document may nest.
+const DEEPEST: usize = 100;
+/// The longest text that all scalars of a document may make together, aliases spelt out: some more than a body.
+const MOST_TEXT: usize = 8 << 20;
+
+/// The same from YAML. Its aliases are bounded, and so is its depth.
+pub(super) fn parse_yaml(body: &[u8]) -> Result<(Value, Vec<String>), Box<serde_saphyr::Error>> {
+    let mut duplicates = Vec::new();
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::PassThrough,
+        budget: serde_saphyr::budget! { max_total_scalar_bytes: MOST_TEXT, max_depth: DEEPEST },
+        with_snippet: false,
+    };
+    let value = serde_saphyr::with_deserializer_from_slice_with_options(body, options, |reader| {
+        Node { place: &Place::Root, duplicates: &mut duplicates }.deserialize(reader)
+    })?;
+    Ok((value, duplicates))
+}
+
 /// `spec.containers[0].foo`, where `serde_ignored` itself would write `spec.containers.0.foo`.
 pub(super) fn upstream_path(path: &Path<'_>) -> String {
     match path {

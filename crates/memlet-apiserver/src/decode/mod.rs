@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::kind::ServedKind;
+use crate::ownership;
+use crate::storage::Key;
 
 use quantities::numbers_to_text;
 
@@ -32,6 +34,13 @@ pub(crate) enum FieldValidation {
     Strict,
 }
 
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notation {
+    Json,
+    Yaml,
+}
+
 /// Reads JSON into a value; repeated keys are told and the last one counts.
 pub(crate) fn parse(body: &[u8], kind: &str) -> Result<Decoded<Value>, ApiError> {
     document::parse(body).map(|(object, oddities)| Decoded { object, oddities }).map_err(|error| {
@@ -40,13 +49,94 @@ pub(crate) fn parse(body: &[u8], kind: &str) -> Result<Decoded<Value>, ApiError>
     })
 }
 
+/// Reads the body of a patch.
+pub(crate) fn patch(body: &[u8]) -> Result<Decoded<Value>, ApiError> {
+    document::parse(body)
+        .map(|(object, oddities)| Decoded { object, oddities })
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+}
+
+/// Reads YAML, of which JSON is a part, as [`parse`] does.
+fn parse_yaml(body: &[u8], kind: &str) -> Result<Decoded<Value>, ApiError> {
+    document::parse_yaml(body).map(|(object, oddities)| Decoded { object, oddities }).map_err(|error| {
+        let why = format!("yaml: {error}");
+        ApiError::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+    })
+}
+
 /// Decodes the body of a create or an update into the kind that the path names.
-pub(crate) fn object<K: ServedKind>(body: &[u8]) -> Result<Decoded<K>, ApiError> {
-    let Decoded { object: mut value, mut oddities } = parse(body, K::KIND)?;
+pub(crate) fn object<K: ServedKind>(body: &[u8], notation: Notation) -> Result<Decoded<K>, ApiError> {
+    let Decoded { object: mut value, mut oddities } = match notation {
+        Notation::Json => parse(body, K::KIND)?,
+        Notation::Yaml => parse_yaml(body, K::KIND)?,
+    };
     check_type::<K>(&value)?;
     let typed = self::value::<K>(&mut value)?;
     oddities.extend(typed.oddities);
     Ok(Decoded { object: typed.object, oddities })
+}
+
+/// Reads the configuration of a server-side apply. It is kept as it is, for what it does not state is not the applier's;
+/// only its bare numbers for amounts become text. What a repeated field means is told by `validation`; a field that the
+/// kind does not have is always refused.
+pub(crate) fn configuration<K: ServedKind>(
+    body: &[u8],
+    key: &Key,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let is_json = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let read = is_json.then(|| document::parse(body).ok()).flatten();
+    let (mut json, repeated) = match read {
+        Some(read) => read,
+        None => document::parse_yaml(body)
+            .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?,
+    };
+    let warnings = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Strict if !repeated.is_empty() => {
+            let why = format!("error strict decoding YAML: {}", repeated.join(", "));
+            return Err(ApiError::bad_request(why));
+        }
+        _ => repeated,
+    };
+    let stated = |field: &str| json.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, kind) = (stated("apiVersion"), stated("kind"));
+    let of_type = match version.split_once('/') {
+        Some((group, version)) => format!("{group}/{version}, Kind={kind}"),
+        None => format!("/{version}, Kind={kind}"),
+    };
+    if (version.as_str(), kind.as_str()) != (K::API_VERSION, K::KIND) {
+        return Err(ApiError::bad_request(format!("invalid object type: {of_type}")));
+    }
+    if json
+        .get("metadata")
+        .and_then(|metadata| metadata.get("managedFields"))
+        .is_some_and(|own| !own.is_null())
+    {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    for place in K::quantity_places() {
+        numbers_to_text(&mut json, place);
+    }
+    let wrong = match plain::<K>(&json) {
+        Ok(Decoded { oddities, .. }) => {
+            let unknown = oddities.iter().filter_map(|oddity| unknown_path(oddity)).collect::<Vec<_>>();
+            ownership::check(&json, &unknown, K::SHAPE)
+        }
+        Err(why) => vec![format!(".{why}")],
+    };
+    let wrong = match &wrong[..] {
+        [] => return Ok((json, warnings)),
+        [one] => one.clone(),
+        all => format!("errors:\n  {}", all.join("\n  ")),
+    };
+    let name = format!("{}/{}; {of_type}", key.namespace, key.name);
+    Err(ApiError::bad_request(format!("failed to create typed patch object ({name}): {wrong}")))
+}
+
+/// The path that an oddity of [`plain`] names.
+fn unknown_path(oddity: &str) -> Option<String> {
+    serde_json::from_str(oddity.strip_prefix("unknown field ")?).ok()
 }
 
 /// Decodes a value, for instance what a patch gave, into a kind.

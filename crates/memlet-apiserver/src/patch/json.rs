@@ -4,15 +4,28 @@
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
 
+use super::Refused;
+use crate::error::ApiError;
+
 /// Upstream's bound on the operations of one patch.
-pub(super) const MOST_OPERATIONS: usize = 10_000;
+const MOST_OPERATIONS: usize = 10_000;
 /// Upstream's bound on what all `copy` operations of one patch may add, in bytes of JSON.
 const LARGEST_COPIES: usize = 3 << 20;
 /// The deepest nesting that the decoder accepts, and so the deepest that a patch may make.
 const DEEPEST: usize = 120;
 
+pub(super) fn read(patch: Value) -> Result<Patch, ApiError> {
+    let operations = patch.as_array().map_or(0, Vec::len);
+    if operations > MOST_OPERATIONS {
+        let told = "The allowed maximum operations in a JSON patch is";
+        return Err(ApiError::entity_too_large(&format!("{told} {MOST_OPERATIONS}, got {operations}")));
+    }
+    serde_json::from_value(patch)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+}
+
 /// Changes the value, or says why that cannot be; the value is then spoilt.
-pub(super) fn apply(value: &mut Value, patch: &Patch) -> Result<(), String> {
+pub(super) fn apply(value: &mut Value, patch: &Patch) -> Result<(), Refused> {
     let mut copied = 0;
     for operation in &patch.0 {
         check_depth(value, operation)?;
@@ -20,22 +33,23 @@ pub(super) fn apply(value: &mut Value, patch: &Patch) -> Result<(), String> {
             let source = value.pointer(copy.from.as_str());
             copied += source.map_or(0, |source| source.to_string().len());
             if copied > LARGEST_COPIES {
-                return Err(format!(
+                return Err(Refused::Unfit(format!(
                     "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the \
                      limit {LARGEST_COPIES}"
-                ));
+                )));
             }
         }
         // Without undoing: a spoilt value is thrown away.
         json_patch::patch_unsafe(value, std::slice::from_ref(operation)).map_err(|error| {
-            format!("the server rejected our request due to an error in our request: {error}")
+            let told = "the server rejected our request due to an error in our request";
+            Refused::Unfit(format!("{told}: {error}"))
         })?;
     }
     Ok(())
 }
 
 /// What is put somewhere may not reach deeper than a document may.
-fn check_depth(value: &Value, operation: &PatchOperation) -> Result<(), String> {
+fn check_depth(value: &Value, operation: &PatchOperation) -> Result<(), Refused> {
     let (path, put) = match operation {
         PatchOperation::Add(add) => (&add.path, Some(&add.value)),
         PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
@@ -45,7 +59,7 @@ fn check_depth(value: &Value, operation: &PatchOperation) -> Result<(), String> 
     };
     let above = path.as_str().matches('/').count();
     if above > DEEPEST || put.is_some_and(|put| is_deeper_than(DEEPEST - above, put)) {
-        return Err(format!("the patch nests the object deeper than {DEEPEST} levels"));
+        return Err(Refused::Unfit(format!("the patch nests the object deeper than {DEEPEST} levels")));
     }
     Ok(())
 }
@@ -66,7 +80,8 @@ mod tests {
     use serde_json::json;
 
     fn applied(mut value: Value, steps: Vec<Value>) -> Result<Value, String> {
-        apply(&mut value, &serde_json::from_value(Value::from(steps)).unwrap()).map(|()| value)
+        let done = apply(&mut value, &serde_json::from_value(Value::from(steps)).unwrap());
+        done.map(|()| value).map_err(|(Refused::Unfit(why) | Refused::Malformed(why))| why)
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The patch formats: what a body describes, applied to an object's JSON.
+//! The patch formats: what a body describes, applied to an object's JSON. Server-side apply is another thing (see
+//! `ownership`).
 
 mod json;
 mod strategic;
@@ -7,14 +8,24 @@ use serde_json::Value;
 
 use crate::decode;
 use crate::error::ApiError;
+use crate::schema::Type;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+/// Server-side apply.
+pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
-/// A patch, read and ready to be applied. Server-side apply is not served yet and is refused as a media type.
+/// A patch, read and ready to be applied.
 #[derive(Debug)]
-pub(crate) enum Patch {
+pub(crate) struct Patch {
+    format: Format,
+    /// Fields that the patch states twice.
+    pub(crate) oddities: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Format {
     /// RFC 6902.
     Json(json_patch::Patch),
     /// RFC 7386.
@@ -23,39 +34,52 @@ pub(crate) enum Patch {
     Strategic(Value),
 }
 
+/// Why a patch was not applied.
+#[derive(Debug)]
+enum Refused {
+    /// It is not a patch of its format.
+    Malformed(String),
+    /// It does not fit the object.
+    Unfit(String),
+}
+
+impl Refused {
+    fn told(self) -> ApiError {
+        match self {
+            Self::Malformed(why) => ApiError::bad_request(why),
+            Self::Unfit(why) => ApiError::unprocessable(why),
+        }
+    }
+}
+
 impl Patch {
     pub(crate) fn parse(media_type: &str, body: &[u8]) -> Result<Self, ApiError> {
-        let parse = || decode::parse(body, "Patch").map(|decoded| decoded.object);
-        match media_type {
-            JSON_PATCH => {
-                let patch: json_patch::Patch = serde_json::from_value(parse()?)
-                    .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-                if patch.0.len() > json::MOST_OPERATIONS {
-                    return Err(ApiError::too_large());
-                }
-                Ok(Self::Json(patch))
-            }
-            MERGE_PATCH => parse().map(Self::Merge),
-            STRATEGIC_MERGE_PATCH => match parse()? {
-                patch @ Value::Object(_) => Ok(Self::Strategic(patch)),
-                _ => Err(ApiError::bad_request("error decoding patch: a strategic merge patch is an object")),
-            },
-            _ => {
-                let accepted = [JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH].join(", ");
-                Err(ApiError::unsupported_media_type(&accepted))
-            }
+        if ![JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH].contains(&media_type) {
+            let accepted = [JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH].join(", ");
+            return Err(ApiError::unsupported_media_type(&accepted));
         }
+        let decode::Decoded { object: patch, oddities } = decode::patch(body)?;
+        let format = match media_type {
+            JSON_PATCH => Format::Json(json::read(patch)?),
+            _ if !patch.is_object() => {
+                return Err(ApiError::bad_request("error decoding patch: the patch is not an object"));
+            }
+            MERGE_PATCH => Format::Merge(patch),
+            _ => Format::Strategic(patch),
+        };
+        Ok(Self { format, oddities })
     }
 
     /// Changes the value, or says why that cannot be; the value is then spoilt.
-    pub(crate) fn apply(&self, value: &mut Value) -> Result<(), String> {
-        match self {
-            Self::Json(patch) => json::apply(value, patch),
-            Self::Merge(patch) => {
+    pub(crate) fn apply(&self, value: &mut Value, of: &'static Type) -> Result<(), ApiError> {
+        let applied = match &self.format {
+            Format::Json(patch) => json::apply(value, patch),
+            Format::Merge(patch) => {
                 json_patch::merge(value, patch);
                 Ok(())
             }
-            Self::Strategic(patch) => strategic::merge(value, patch),
-        }
+            Format::Strategic(patch) => strategic::merge(value, patch, of),
+        };
+        applied.map_err(Refused::told)
     }
 }

@@ -1,48 +1,24 @@
-//! Strategic merge patch (apimachinery's `util/strategicpatch`), for the lists of the kinds served here.
+//! Strategic merge patch (apimachinery's `util/strategicpatch`).
 //!
 //! A list with a merge key is merged element by element; any other list is replaced. The directives `$patch`,
-//! `$deleteFromPrimitiveList`, `$setElementOrder` and `$retainKeys` are honoured.
+//! `$deleteFromPrimitiveList`, `$setElementOrder` and `$retainKeys` are honoured. Which list has which key is in `schema`.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// How a list is merged, by the name of its field. Upstream holds this as tags on its Go types; among the kinds served
-/// here one name never means two things.
-enum Strategy {
-    ByKey(&'static str),
-    /// A list of plain values, merged as a set.
-    Set,
-    Replace,
-}
+use super::Refused;
+use crate::schema::{ListPatch, Type};
 
-fn strategy(field: &str) -> Strategy {
-    Strategy::ByKey(match field {
-        "conditions" | "addresses" => "type",
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "env"
-        | "volumes"
-        | "imagePullSecrets"
-        | "resourceClaims"
-        | "schedulingGates"
-        | "secrets"
-        | "resourceClaimStatuses"
-        | "volumesAttached" => "name",
-        "ports" => "containerPort",
-        "volumeMounts" => "mountPath",
-        "volumeDevices" => "devicePath",
-        "hostAliases" | "podIPs" | "hostIPs" => "ip",
-        "ownerReferences" => "uid",
-        "topologySpreadConstraints" => "topologyKey",
-        "finalizers" | "podCIDRs" => return Strategy::Set,
-        _ => return Strategy::Replace,
-    })
-}
+const DIRECTIVE: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+const ELEMENT_ORDER: &str = "$setElementOrder/";
 
 /// Merges a patch into a value.
-pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<(), String> {
+pub(super) fn merge(value: &mut Value, patch: &Value, of: &'static Type) -> Result<(), Refused> {
     match (value, patch) {
-        (Value::Object(map), Value::Object(patch)) => merge_map(map, patch),
+        (Value::Object(map), Value::Object(patch)) => merge_map(map, patch, of),
         (value, patch) => {
             *value = without_directives(patch);
             Ok(())
@@ -50,11 +26,14 @@ pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<(), String> {
     }
 }
 
-fn merge_map(map: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
-    match patch.get("$patch").and_then(Value::as_str) {
+fn merge_map(
+    map: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    of: &'static Type,
+) -> Result<(), Refused> {
+    match patch.get(DIRECTIVE).map(|directive| directive.as_str().unwrap_or_default()) {
         Some("replace") => {
-            map.clone_from(patch);
-            map.remove("$patch");
+            *map = fields_without_directives(patch);
             return Ok(());
         }
         Some("delete") => {
@@ -62,196 +41,346 @@ fn merge_map(map: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result
             return Ok(());
         }
         None | Some("merge") => {}
-        Some(other) => return Err(format!("unknown patch type: {other}")),
+        Some(other) => return Err(Refused::Malformed(format!("unknown patch type: {other} in map"))),
     }
-    if let Some(keys) = patch.get("$retainKeys").and_then(Value::as_array) {
-        map.retain(|key, _| keys.iter().any(|kept| kept == key));
+    if let Some(keys) = patch.get(RETAIN_KEYS) {
+        retain(map, patch, keys)?;
     }
-    for (key, change) in patch {
-        if let Some(field) = key.strip_prefix("$deleteFromPrimitiveList/") {
-            if let (Some(Value::Array(items)), Value::Array(gone)) = (map.get_mut(field), change) {
-                items.retain(|item| !gone.contains(item));
-            }
-        } else if key.starts_with('$') {
-            // `$setElementOrder/…` is done last, the others were done above.
-        } else if change.is_null() {
-            map.remove(key);
-        } else {
-            merge_field(map, key, change)?;
+    for (directive, gone) in patch {
+        let Some(field) = directive.strip_prefix(DELETE_FROM) else { continue };
+        let gone = list_of(gone, "invalid patch format of primitive list")?;
+        if let Some(Value::Array(items)) = map.get_mut(field) {
+            items.retain(|item| !gone.contains(item));
         }
     }
-    for (key, order) in patch {
-        if let (Some(field), Value::Array(order)) = (key.strip_prefix("$setElementOrder/"), order)
-            && let Some(Value::Array(items)) = map.get_mut(field)
-        {
-            reorder(items, order, field);
+    for (field, change) in patch.iter().filter(|(field, _)| !field.starts_with('$')) {
+        if change.is_null() {
+            map.remove(field);
+        } else {
+            let order = patch.get(&format!("{ELEMENT_ORDER}{field}"));
+            merge_field(map, field, change, order, of)?;
+        }
+    }
+    for (directive, order) in patch {
+        let Some(field) = directive.strip_prefix(ELEMENT_ORDER) else { continue };
+        let order = list_of(order, "invalid patch format of setElementOrder list")?;
+        if let (false, Some(Value::Array(items))) = (patch.contains_key(field), map.get_mut(field)) {
+            let live = items.clone();
+            *items = ordered(std::mem::take(items), order, &live, of.list_patch(field));
         }
     }
     Ok(())
 }
 
-fn merge_field(map: &mut Map<String, Value>, field: &str, change: &Value) -> Result<(), String> {
-    match change {
-        Value::Object(_) => {
-            let inner = map.entry(field).or_insert_with(|| Value::Object(Map::new()));
-            if !inner.is_object() {
-                *inner = Value::Object(Map::new());
-            }
-            merge(inner, change)
-        }
-        Value::Array(changes) => match strategy(field) {
-            Strategy::Replace => {
-                map.insert(field.to_owned(), without_directives(change));
-                Ok(())
-            }
-            Strategy::Set => {
-                let items = list(map, field);
-                for change in changes {
-                    if !items.contains(change) {
-                        items.push(change.clone());
-                    }
+fn list_of<'a>(value: &'a Value, otherwise: &str) -> Result<&'a [Value], Refused> {
+    let list = value.as_array().ok_or_else(|| Refused::Malformed(otherwise.to_owned()))?;
+    Ok(list)
+}
+
+/// `$retainKeys`: all that it does not name goes. What the patch sets must be named.
+fn retain(map: &mut Map<String, Value>, patch: &Map<String, Value>, keys: &Value) -> Result<(), Refused> {
+    let malformed = "invalid patch format of retainKeys";
+    let keys = list_of(keys, malformed)?;
+    let kept = |name: &String| keys.iter().any(|key| key.as_str() == Some(name));
+    if patch.iter().any(|(name, value)| !name.starts_with('$') && !value.is_null() && !kept(name)) {
+        return Err(Refused::Malformed(malformed.to_owned()));
+    }
+    map.retain(|name, _| kept(name));
+    Ok(())
+}
+
+fn merge_field(
+    map: &mut Map<String, Value>,
+    field: &str,
+    change: &Value,
+    order: Option<&Value>,
+    of: &'static Type,
+) -> Result<(), Refused> {
+    let by = of.list_patch(field);
+    match (map.get_mut(field), change) {
+        (Some(inner @ Value::Object(_)), Value::Object(_)) => merge(inner, change, of.inner(field)),
+        (Some(Value::Array(items)), Value::Array(changes)) if by != ListPatch::Replace => {
+            let live = items.clone();
+            let patched = match by {
+                ListPatch::ByKey(key) => merge_list(items, changes, key, of.inner(field))?,
+                _ => {
+                    items.extend(changes.iter().cloned());
+                    deduplicate(items);
+                    Patched::Merged
                 }
-                Ok(())
+            };
+            if let Patched::Merged = patched {
+                let order = match order {
+                    Some(order) => list_of(order, "invalid patch format of setElementOrder list")?,
+                    None => changes,
+                };
+                *items = ordered(std::mem::take(items), order, &live, by);
             }
-            Strategy::ByKey(key) => merge_list(list(map, field), changes, field, key),
-        },
-        plain => {
-            map.insert(field.to_owned(), plain.clone());
+            Ok(())
+        }
+        _ => {
+            map.insert(field.to_owned(), without_directives(change));
             Ok(())
         }
     }
 }
 
-/// The list of a field, made if it is missing or something else.
-fn list<'a>(map: &'a mut Map<String, Value>, field: &str) -> &'a mut Vec<Value> {
-    let value = map.entry(field).or_insert_with(|| Value::Array(Vec::new()));
-    if !value.is_array() {
-        *value = Value::Array(Vec::new());
-    }
-    match value {
-        Value::Array(items) => items,
-        _ => unreachable!("made an array just above"),
-    }
+/// What became of a list.
+enum Patched {
+    Merged,
+    Replaced,
 }
 
-fn merge_list(items: &mut Vec<Value>, changes: &[Value], field: &str, key: &str) -> Result<(), String> {
-    let directive = |change: &Value| change.get("$patch").and_then(Value::as_str).map(str::to_owned);
-    if changes
-        .iter()
-        .any(|change| directive(change).as_deref() == Some("replace") && change.get(key).is_none())
-    {
-        *items =
-            changes.iter().filter(|change| directive(change).is_none()).map(without_directives).collect();
-        return Ok(());
+fn deduplicate(items: &mut Vec<Value>) {
+    let mut seen = std::collections::BTreeSet::new();
+    items.retain(|item| seen.insert(item.to_string()));
+}
+
+fn merge_list(
+    items: &mut Vec<Value>,
+    changes: &[Value],
+    key: &str,
+    of: &'static Type,
+) -> Result<Patched, Refused> {
+    let directive = |change: &Value| change.get(DIRECTIVE).and_then(Value::as_str).map(str::to_owned);
+    if changes.iter().any(|change| directive(change).as_deref() == Some("replace")) {
+        let plain = changes.iter().filter(|change| change.get(DIRECTIVE).is_none());
+        *items = plain.map(without_directives).collect();
+        return Ok(Patched::Replaced);
     }
-    for change in changes {
-        let identity = change.get(key).filter(|identity| !identity.is_null()).ok_or_else(|| {
-            format!("map: {change} does not contain declared merge key: {key} (in {field})")
-        })?;
-        let found = items.iter().position(|item| item.get(key) == Some(identity));
-        match (found, directive(change).as_deref()) {
-            (Some(index), Some("delete")) => {
-                items.remove(index);
-            }
-            (None, Some("delete")) => {}
-            (Some(index), _) => merge(&mut items[index], change)?,
-            (None, _) => items.push(without_directives(change)),
+    let identity = |item: &Value| item.get(key).filter(|value| !value.is_null()).map(ToString::to_string);
+    let mut gone = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for (place, item) in items.iter().enumerate() {
+        if let Some(identity) = identity(item) {
+            places.entry(identity).or_insert(place);
         }
     }
-    Ok(())
+    for change in changes {
+        let own = identity(change).ok_or_else(|| {
+            Refused::Unfit(format!("map: {change} does not contain declared merge key: {key}"))
+        })?;
+        match (directive(change).as_deref(), places.get(&own)) {
+            (Some("delete"), _) => gone.push(own),
+            (None, Some(place)) => merge(&mut items[*place], change, of)?,
+            (None, None) => {
+                places.insert(own, items.len());
+                items.push(without_directives(change));
+            }
+            (Some(other), _) => {
+                return Err(Refused::Malformed(format!("unknown patch type: {other} in map")));
+            }
+        }
+    }
+    if !gone.is_empty() {
+        items.retain(|item| identity(item).is_none_or(|identity| !gone.contains(&identity)));
+    }
+    Ok(Patched::Merged)
 }
 
-/// Elements named in `order` take that order; the others keep their place behind the ones before them.
-fn reorder(items: &mut [Value], order: &[Value], field: &str) {
-    let place = |item: &Value| match strategy(field) {
-        Strategy::ByKey(key) => order.iter().position(|wanted| wanted.get(key) == item.get(key)),
-        Strategy::Set | Strategy::Replace => order.iter().position(|wanted| wanted == item),
+/// A list in the order that the patch wants: the elements that `order` names in its order, and the others in among them
+/// where the live list has them before.
+fn ordered(items: Vec<Value>, order: &[Value], live: &[Value], by: ListPatch) -> Vec<Value> {
+    let identity = |item: &Value| match by {
+        ListPatch::ByKey(key) => item.get(key).map(ToString::to_string),
+        _ => Some(item.to_string()),
     };
-    let mut last = 0;
-    let mut ranked: Vec<(usize, Value)> = items
-        .iter()
-        .map(|item| {
-            last = place(item).unwrap_or(last);
-            (last, item.clone())
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    for (slot, (_, item)) in items.iter_mut().zip(ranked) {
-        *slot = item;
+    let places = |list: &[Value]| {
+        let mut places = BTreeMap::new();
+        for (place, item) in list.iter().enumerate() {
+            if let Some(identity) = identity(item) {
+                places.entry(identity).or_insert(place);
+            }
+        }
+        places
+    };
+    let (wanted, live) = (places(order), places(live));
+    let place = |places: &BTreeMap<String, usize>, item: &Value| {
+        identity(item).and_then(|identity| places.get(&identity).copied())
+    };
+    let (mut patched, others): (Vec<Value>, Vec<Value>) =
+        items.into_iter().partition(|item| place(&wanted, item).is_some());
+    patched.sort_by_key(|item| place(&wanted, item));
+    let mut all = Vec::with_capacity(patched.len() + others.len());
+    let mut others = others.into_iter().peekable();
+    for item in patched {
+        let here = place(&live, &item);
+        while let Some(other) =
+            others.next_if(|other| here.zip(place(&live, other)).is_some_and(|(here, other)| other < here))
+        {
+            all.push(other);
+        }
+        all.push(item);
     }
+    all.extend(others);
+    all
 }
 
 /// A part of a patch that becomes part of the object as it is: nulls and directives stay out of it.
 fn without_directives(patch: &Value) -> Value {
     match patch {
-        Value::Object(map) => Value::Object(
-            map.iter()
-                .filter(|(key, value)| !key.starts_with('$') && !value.is_null())
-                .map(|(key, value)| (key.clone(), without_directives(value)))
-                .collect(),
-        ),
-        Value::Array(items) => Value::Array(items.iter().map(without_directives).collect()),
+        Value::Object(map) => Value::Object(fields_without_directives(map)),
+        Value::Array(items) => {
+            let plain = items.iter().filter(|item| item.get(DIRECTIVE).is_none());
+            Value::Array(plain.map(without_directives).collect())
+        }
         plain => plain.clone(),
     }
+}
+
+fn fields_without_directives(map: &Map<String, Value>) -> Map<String, Value> {
+    map.iter()
+        .filter(|(key, value)| !key.starts_with('$') && !value.is_null())
+        .map(|(key, value)| (key.clone(), without_directives(value)))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema;
     use serde_json::json;
 
     fn merged(mut value: Value, patch: &Value) -> Value {
-        merge(&mut value, patch).unwrap();
+        merge(&mut value, patch, &schema::POD).unwrap();
         value
+    }
+
+    fn container(fields: Value) -> Value {
+        let mut container = json!({"name": "c"});
+        json_patch::merge(&mut container, &fields);
+        json!({"spec": {"containers": [container]}})
+    }
+
+    fn names(pod: &Value, list: &str) -> String {
+        let items = pod["spec"][list].as_array().unwrap();
+        items.iter().map(|item| item["name"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn lists_with_a_key_are_merged_by_it_and_others_are_replaced() {
         let value = json!({
-            "conditions": [{"type": "Ready", "status": "False"}, {"type": "Other", "status": "True"}],
-            "args": ["a", "b"],
-            "labels": {"x": "1", "y": "2"},
+            "metadata": {"labels": {"x": "1", "y": "2"}},
+            "status": {"conditions": [{"type": "Ready", "status": "False"}, {"type": "Other", "status": "True"}]},
+            "spec": {"tolerations": [{"key": "a"}, {"key": "b"}]},
         });
         let patch = json!({
-            "conditions": [{"type": "Ready", "status": "True"}, {"type": "New", "status": "True", "reason": null}],
-            "args": ["c"],
-            "labels": {"x": null, "z": "3"},
+            "metadata": {"labels": {"x": null, "z": "3"}},
+            "status": {"conditions": [
+                {"type": "Ready", "status": "True"}, {"type": "New", "status": "True", "reason": null},
+            ]},
+            "spec": {"tolerations": [{"key": "c"}]},
         });
         assert_eq!(
             merged(value, &patch),
             json!({
-                "conditions": [
-                    {"type": "Ready", "status": "True"},
+                "metadata": {"labels": {"y": "2", "z": "3"}},
+                // What is new comes where the patch has it, and the rest where the object had it.
+                "status": {"conditions": [
+                    {"type": "Ready", "status": "True"}, {"type": "New", "status": "True"},
                     {"type": "Other", "status": "True"},
-                    {"type": "New", "status": "True"},
-                ],
-                "args": ["c"],
-                "labels": {"y": "2", "z": "3"},
+                ]},
+                "spec": {"tolerations": [{"key": "c"}]},
             })
         );
     }
 
     #[test]
-    fn directives() {
-        let value =
-            json!({"env": [{"name": "a", "value": "1"}, {"name": "b"}], "finalizers": ["x/a", "x/b"]});
-        let patch = json!({
-            "env": [{"name": "a", "$patch": "delete"}, {"name": "c"}],
-            "$setElementOrder/env": [{"name": "c"}, {"name": "b"}],
-            "$deleteFromPrimitiveList/finalizers": ["x/a"],
-        });
-        assert_eq!(
-            merged(value, &patch),
-            json!({"env": [{"name": "c"}, {"name": "b"}], "finalizers": ["x/b"]})
-        );
-        let value = json!({"env": [{"name": "a"}], "strategy": {"a": 1, "b": 2}});
-        let patch = json!({"env": [{"$patch": "replace"}, {"name": "z"}], "strategy": {"$retainKeys": ["b"], "b": 3}});
-        assert_eq!(merged(value, &patch), json!({"env": [{"name": "z"}], "strategy": {"b": 3}}));
+    fn the_order_of_merged_lists() {
+        let list = |names: &[&str]| -> Value { names.iter().map(|name| json!({"name": name})).collect() };
+        for (live, patch, order, expected) in [
+            (vec!["a", "b"], vec!["c"], None, "c a b"),
+            (vec!["a", "b"], vec!["b"], None, "a b"),
+            (vec!["a", "b"], vec!["b", "a"], None, "b a"),
+            (vec!["a", "b", "x"], vec!["c"], Some(vec!["b", "c", "a"]), "b c a x"),
+            (vec!["x", "a", "b"], vec![], Some(vec!["b", "a"]), "x b a"),
+        ] {
+            let value = json!({"spec": {"containers": list(&live)}});
+            let mut patch = json!({"spec": {"containers": list(&patch)}});
+            if let Some(order) = &order {
+                patch["spec"]["$setElementOrder/containers"] = list(order);
+            }
+            if patch["spec"]["containers"] == json!([]) {
+                patch["spec"].as_object_mut().unwrap().remove("containers");
+            }
+            assert_eq!(names(&merged(value, &patch), "containers"), expected, "{live:?} {patch}");
+        }
     }
 
     #[test]
-    fn an_element_without_its_key_is_refused() {
-        let error = merge(&mut json!({}), &json!({"containers": [{"image": "x"}]})).unwrap_err();
-        assert!(error.contains("does not contain declared merge key: name"), "{error}");
+    fn a_set_is_added_to_and_taken_from() {
+        let value = json!({"metadata": {"finalizers": ["x/a", "x/b"]}});
+        let patch = json!({"metadata": {
+            "finalizers": ["x/c"],
+            "$deleteFromPrimitiveList/finalizers": ["x/a"],
+            "$setElementOrder/finalizers": ["x/b", "x/c"],
+        }});
+        assert_eq!(merged(value, &patch), json!({"metadata": {"finalizers": ["x/b", "x/c"]}}));
+    }
+
+    #[test]
+    fn directives() {
+        let env = json!([{"name": "a", "value": "1"}, {"name": "b"}]);
+        let delete = container(json!({"env": [{"name": "a", "$patch": "delete"}, {"name": "c"}]}));
+        assert_eq!(
+            merged(container(json!({"env": env})), &delete),
+            container(json!({"env": [{"name": "c"}, {"name": "b"}]}))
+        );
+        let replace = container(json!({"env": [{"$patch": "replace"}, {"name": "z"}]}));
+        assert_eq!(
+            merged(container(json!({"env": env})), &replace),
+            container(json!({"env": [{"name": "z"}]}))
+        );
+        let volume = json!({"spec": {"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}});
+        let retain = json!({"spec": {"volumes": [
+            {"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/x"}},
+        ]}});
+        assert_eq!(
+            merged(volume.clone(), &retain),
+            json!({"spec": {"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}})
+        );
+        let whole = json!({"spec": {"$patch": "replace", "nodeName": "n"}});
+        assert_eq!(merged(volume.clone(), &whole), json!({"spec": {"nodeName": "n"}}));
+        assert_eq!(merged(volume, &json!({"spec": {"$patch": "delete"}})), json!({"spec": {}}));
+    }
+
+    #[test]
+    fn a_field_name_means_what_its_struct_says() {
+        let account = json!({"imagePullSecrets": [{"name": "a"}], "secrets": [{"name": "a"}]});
+        let patch = json!({"imagePullSecrets": [{"name": "b"}], "secrets": [{"name": "b"}]});
+        let mut merged = account;
+        merge(&mut merged, &patch, &schema::SERVICE_ACCOUNT).unwrap();
+        assert_eq!(merged["imagePullSecrets"], json!([{"name": "b"}]), "replaced");
+        assert_eq!(merged["secrets"], json!([{"name": "b"}, {"name": "a"}]), "merged");
+    }
+
+    #[test]
+    fn malformed_patches_are_told() {
+        let live = json!({"spec": {"containers": [{"name": "a"}], "volumes": [{"name": "v"}]}});
+        for (patch, told) in [
+            (json!({"spec": {"containers": [{"image": "x"}]}}), "does not contain declared merge key: name"),
+            (json!({"spec": {"$patch": "twist"}}), "unknown patch type: twist"),
+            (
+                json!({"spec": {"containers": [{"name": "a", "$patch": "twist"}]}}),
+                "unknown patch type: twist",
+            ),
+            (
+                json!({"spec": {"volumes": [{"name": "v", "$retainKeys": 1}]}}),
+                "invalid patch format of retainKeys",
+            ),
+            (
+                json!({"spec": {"volumes": [{"name": "v", "$retainKeys": []}]}}),
+                "invalid patch format of retainKeys",
+            ),
+            (
+                json!({"spec": {"$setElementOrder/containers": 1}}),
+                "invalid patch format of setElementOrder list",
+            ),
+            (json!({"spec": {"$deleteFromPrimitiveList/x": 1}}), "invalid patch format of primitive list"),
+        ] {
+            let (Refused::Malformed(why) | Refused::Unfit(why)) =
+                merge(&mut live.clone(), &patch, &schema::POD).unwrap_err();
+            assert!(why.contains(told), "{why}");
+        }
     }
 }

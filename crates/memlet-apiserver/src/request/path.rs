@@ -7,10 +7,34 @@ use crate::error::ApiError;
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// `/healthz`, `/livez`, `/readyz`: answered `ok` for as long as the server answers at all.
-    Health,
+    /// `/`: the paths that there are.
+    Index,
+    /// `/healthz`, `/livez`, `/readyz`, and one check of them.
+    Health {
+        endpoint: String,
+        check: Option<String>,
+    },
     /// `/version`.
     Version,
+    /// `/metrics`.
+    Metrics,
+    /// `/api`: the versions of the core group.
+    CoreVersions,
+    /// `/apis`: all other groups.
+    Groups,
+    /// `/apis/{group}`: the versions of one group.
+    Group(String),
+    /// `/api/{version}` and `/apis/{group}/{version}`: the resources of a version.
+    Resources {
+        group: String,
+        version: String,
+    },
+    /// `/openapi/v2`.
+    OpenApiV2,
+    /// `/openapi/v3`: which documents there are.
+    OpenApiIndex,
+    /// `/openapi/v3/{path}`: the document of one group and version, by the path of its resources.
+    OpenApiDocument(String),
     Resource(ResourcePath),
 }
 
@@ -28,11 +52,6 @@ pub(crate) struct ResourcePath {
 
 impl Target {
     pub(crate) fn parse(path: &str) -> Result<Self, ApiError> {
-        match path {
-            "/healthz" | "/livez" | "/readyz" => return Ok(Self::Health),
-            "/version" | "/version/" => return Ok(Self::Version),
-            _ => {}
-        }
         let segments: Option<Vec<String>> = path
             .trim_matches('/')
             .split('/')
@@ -40,7 +59,27 @@ impl Target {
             .collect();
         let segments = segments.ok_or_else(ApiError::no_such_path)?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let owned = |text: &str| text.to_owned();
         let (group, version, rest) = match &segments[..] {
+            [""] => return Ok(Self::Index),
+            [endpoint @ ("healthz" | "livez" | "readyz"), check @ ..] => {
+                let check = (!check.is_empty()).then(|| check.join("/"));
+                return Ok(Self::Health { endpoint: owned(endpoint), check });
+            }
+            ["version"] => return Ok(Self::Version),
+            ["metrics"] => return Ok(Self::Metrics),
+            ["openapi", "v2"] => return Ok(Self::OpenApiV2),
+            ["openapi", "v3"] => return Ok(Self::OpenApiIndex),
+            ["openapi", "v3", rest @ ..] => return Ok(Self::OpenApiDocument(rest.join("/"))),
+            ["api"] => return Ok(Self::CoreVersions),
+            ["apis"] => return Ok(Self::Groups),
+            ["apis", group] => return Ok(Self::Group(owned(group))),
+            ["api", version] => {
+                return Ok(Self::Resources { group: String::new(), version: owned(version) });
+            }
+            ["apis", group, version] => {
+                return Ok(Self::Resources { group: owned(group), version: owned(version) });
+            }
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return Err(ApiError::no_such_path()),
@@ -107,18 +146,31 @@ mod tests {
     }
 
     #[test]
-    fn other_paths_are_not_found() {
-        for path in [
-            "/",
-            "",
-            "/api",
-            "/api/v1",
-            "/apis/x",
-            "/api/v1/a/b/c/d",
-            "/api/v1/namespaces//pods",
-            "/x",
-            "/api/v1/nodes/%ff",
+    fn paths_about_the_server_itself() {
+        let own = |text: &str| text.to_owned();
+        for (path, expected) in [
+            ("/", Target::Index),
+            ("", Target::Index),
+            ("/version/", Target::Version),
+            ("/metrics", Target::Metrics),
+            ("/livez", Target::Health { endpoint: own("livez"), check: None }),
+            ("/readyz/a/b", Target::Health { endpoint: own("readyz"), check: Some(own("a/b")) }),
+            ("/api", Target::CoreVersions),
+            ("/api/v1", Target::Resources { group: own(""), version: own("v1") }),
+            ("/apis/", Target::Groups),
+            ("/apis/x", Target::Group(own("x"))),
+            ("/apis/x/v1", Target::Resources { group: own("x"), version: own("v1") }),
+            ("/openapi/v2", Target::OpenApiV2),
+            ("/openapi/v3", Target::OpenApiIndex),
+            ("/openapi/v3/apis/x/v1", Target::OpenApiDocument(own("apis/x/v1"))),
         ] {
+            assert_eq!(Target::parse(path), Ok(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_are_not_found() {
+        for path in ["/api/v1/a/b/c/d", "/api/v1/namespaces//pods", "/x", "/api/v1/nodes/%ff"] {
             assert!(Target::parse(path).is_err(), "{path}");
         }
     }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use crate::field::{FieldErrors, FieldPath};
 use crate::kind::ServedKind;
 use crate::names;
+use crate::schema::{self, Type};
 use crate::storage::Fields;
 
 /// Upstream's bound on all values of one object together.
@@ -27,6 +28,8 @@ fn length(binary: Option<&BTreeMap<String, ByteString>>) -> usize {
 
 impl ServedKind for ConfigMap {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::CONFIG_MAP;
+    const SHORT_NAMES: &'static [&'static str] = &["cm"];
 
     fn validate(&self, errors: &mut FieldErrors) {
         let (data, binary) = (FieldPath::new("data"), FieldPath::new("binaryData"));
@@ -61,6 +64,7 @@ impl ServedKind for ConfigMap {
 
 impl ServedKind for Secret {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::SECRET;
     const SELECTABLE: &'static [&'static str] = &["type"];
 
     fn apply_defaults(&mut self) {

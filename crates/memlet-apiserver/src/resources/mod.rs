@@ -10,6 +10,8 @@ mod pod;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, ServiceAccount};
 
+use crate::access::Review;
+use crate::discovery::ServedResource;
 use crate::handler::{Handler, Serve};
 use crate::request::ResourcePath;
 
@@ -23,13 +25,18 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<Namespace>::new(),
     &Serve::<ConfigMap>::new(),
     &Serve::<Secret>::new(),
-    &Serve::<ServiceAccount>::new(),
+    &Serve::<ServiceAccount>::with(plain::ACCOUNT_SUBRESOURCES),
     &Serve::<Lease>::new(),
 ];
 
 /// The handler of a path; `None` for a resource that is not served.
 pub(crate) fn handler(path: &ResourcePath) -> Option<&'static dyn Handler> {
     SERVED.iter().find(|handler| handler.serves(path)).copied()
+}
+
+/// What discovery tells, in the order of the groups in which it tells it.
+pub(crate) fn described() -> Vec<ServedResource> {
+    served().map(Handler::describe).chain(Review::described()).collect()
 }
 
 /// All served resources.

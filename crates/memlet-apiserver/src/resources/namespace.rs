@@ -7,6 +7,7 @@ use crate::error::ApiError;
 use crate::kind::ServedKind;
 use crate::names;
 use crate::request::DeleteOptions;
+use crate::schema::{self, Type};
 use crate::storage::{Fields, Key, StoredObject};
 use crate::verbs::{Core, Deletion};
 
@@ -20,8 +21,11 @@ const TERMINATING: &str = "Terminating";
 
 impl ServedKind for Namespace {
     const NAMESPACED: bool = false;
+    const SHAPE: &'static Type = &schema::NAMESPACE;
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
+    const DELETES_COLLECTIONS: bool = false;
+    const SHORT_NAMES: &'static [&'static str] = &["ns"];
     const SELECTABLE: &'static [&'static str] = &["status.phase"];
 
     fn check_name(name: &str) -> Vec<String> {
@@ -50,9 +54,7 @@ impl ServedKind for Namespace {
     }
 
     fn prepare_for_status_update(&mut self, old: &Self) {
-        let status = self.status.take();
-        *self = old.clone();
-        self.status = status;
+        self.spec.clone_from(&old.spec);
     }
 
     fn is_held(&self) -> bool {

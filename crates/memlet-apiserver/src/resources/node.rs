@@ -8,11 +8,14 @@ use memlet_policy::quantity::Quantity;
 
 use crate::field::{FieldErrors, FieldPath};
 use crate::kind::{Place, ServedKind};
+use crate::schema::{self, Type};
 use crate::storage::Fields;
 
 impl ServedKind for Node {
     const NAMESPACED: bool = false;
+    const SHAPE: &'static Type = &schema::NODE;
     const HAS_STATUS: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["no"];
     const SELECTABLE: &'static [&'static str] = &["spec.unschedulable"];
 
     fn quantity_places() -> &'static [Place] {
@@ -55,13 +58,7 @@ impl ServedKind for Node {
     }
 
     fn prepare_for_status_update(&mut self, old: &Self) {
-        let status = self.status.take();
-        let metadata = std::mem::take(&mut self.metadata);
-        *self = old.clone();
-        self.status = status;
-        // A node's labels and annotations may come with its status: kubelet sends them so.
-        self.metadata.labels = metadata.labels;
-        self.metadata.annotations = metadata.annotations;
+        self.spec.clone_from(&old.spec);
     }
 
     fn fields(&self) -> Fields {

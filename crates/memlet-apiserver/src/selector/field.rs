@@ -116,11 +116,8 @@ mod tests {
 
     fn matches(selector: &str) -> Result<bool, String> {
         let object = StoredObject {
-            key: Key::new("default", "a"),
-            revision: 1,
-            encoded: bytes::Bytes::new(),
-            labels: std::collections::BTreeMap::new(),
             fields: vec![("spec.nodeName", "n,1".to_owned()), ("status.phase", "Running".to_owned())],
+            ..StoredObject::bare(Key::new("default", "a"), 1)
         };
         FieldSelector::parse(selector, &["spec.nodeName", "status.phase"])
             .map(|parsed| parsed.matches(&object))

@@ -9,6 +9,9 @@ use tokio::sync::watch;
 
 use super::{Change, Expired, Revision, Storage};
 
+/// How many bytes of objects a reader is given at once: what a stalled one may hold.
+const PORTION: usize = 64 << 10;
+
 pub(crate) struct Subscription {
     storage: Arc<Storage>,
     resource: &'static str,
@@ -31,11 +34,11 @@ impl Subscription {
         self.position
     }
 
-    /// Waits for changes and gives all that there are. Dropping the future loses nothing.
+    /// Waits for changes and gives the next of them. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Vec<Arc<Change>>, Expired> {
         loop {
             self.news.mark_unchanged();
-            let changes = self.storage.changes_after(self.resource, self.position)?;
+            let changes = self.storage.changes_after(self.resource, self.position, PORTION)?;
             if let Some(last) = changes.last() {
                 self.position = last.object.revision;
                 return Ok(changes);
@@ -45,13 +48,8 @@ impl Subscription {
         }
     }
 
-    /// The revision up to which this reader has seen everything, for bookmarks: nothing of its resource happened
-    /// between its position and the store's present revision if it has no news.
+    /// The revision up to which this reader has seen everything, for bookmarks.
     pub(crate) fn caught_up_to(&self) -> Revision {
-        let present = self.storage.revision();
-        match self.storage.changes_after(self.resource, self.position) {
-            Ok(changes) if changes.is_empty() => present,
-            _ => self.position,
-        }
+        self.storage.quiet_until(self.resource, self.position)
     }
 }

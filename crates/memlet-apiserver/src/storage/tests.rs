@@ -1,21 +1,14 @@
 use super::*;
-use bytes::Bytes;
 use proptest::prelude::*;
 
 const RESOURCE: &str = "things";
 
 fn storage(changes: usize) -> Arc<Storage> {
-    Arc::new(Storage::new([RESOURCE], HistoryLimits { changes, bytes: 1 << 20 }))
+    Arc::new(Storage::in_memory([RESOURCE], HistoryLimits { changes, ..HistoryLimits::default() }))
 }
 
 fn object(key: &Key, revision: Revision) -> StoredObject {
-    StoredObject {
-        key: key.clone(),
-        revision,
-        encoded: Bytes::from_static(b"{}"),
-        labels: BTreeMap::new(),
-        fields: Fields::new(),
-    }
+    StoredObject::bare(key.clone(), revision)
 }
 
 fn put(storage: &Storage, name: &str, expect: Expect) -> Result<Revision, Unmet> {
@@ -86,11 +79,13 @@ proptest! {
         let storage = storage(128);
         let mut replayed = BTreeMap::new();
         let mut from = storage.revision();
+        let mut past = Vec::new();
         for (index, (name, remove)) in steps.iter().enumerate() {
             if index == cut {
                 let snapshot = storage.list(RESOURCE, None, None);
                 replayed = snapshot.objects.iter().map(|object| (object.key.clone(), object.revision)).collect();
                 from = snapshot.revision;
+                past = snapshot.objects;
             }
             let key = Key::new("default", name.to_string());
             let current = storage.get(RESOURCE, &key).map(|object| object.revision);
@@ -104,7 +99,12 @@ proptest! {
                 }
             }
         }
-        for change in storage.changes_after(RESOURCE, from).unwrap() {
+        let revisions = |objects: &[Arc<StoredObject>]| -> Vec<_> {
+            objects.iter().map(|object| (object.key.clone(), object.revision)).collect()
+        };
+        let taken_back = storage.list_at(from, RESOURCE, None, None).unwrap();
+        prop_assert_eq!(revisions(&taken_back.objects), revisions(&past));
+        for change in storage.changes_after(RESOURCE, from, usize::MAX).unwrap() {
             match change.kind {
                 ChangeKind::Deleted => { replayed.remove(&change.object.key); }
                 ChangeKind::Added | ChangeKind::Modified => {

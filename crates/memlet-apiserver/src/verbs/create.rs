@@ -1,14 +1,16 @@
 //! POST of a new object: decode, default, admit, validate, store.
 
+use bytes::Bytes;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::{Metadata as _, Resource as _};
 
-use super::{Core, metadata, refusal, stored_form, typed};
+use super::{Core, Part, metadata, refusal, stored_form, typed};
 use crate::decode::{self, Decoded};
 use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::kind::ServedKind;
+use crate::ownership::{self, Before};
 use crate::reply::Reply;
 use crate::request::{ResourceRequest, WriteOptions};
 use crate::storage::{Expect, Key, Unmet};
@@ -18,45 +20,58 @@ const NAME_ATTEMPTS: usize = 8;
 
 impl Core {
     pub(crate) fn create<K: ServedKind>(&self, request: &ResourceRequest) -> Result<Reply, ApiError> {
-        let options = WriteOptions::parse(&request.query)?;
-        request.expect_json()?;
-        let Decoded { mut object, oddities } = decode::object::<K>(&request.body)?;
-        let mut warnings = decode::judge::<K>(oddities, options.validation)?;
-        place(&mut object, request.path.namespace.as_deref())?;
+        let options = WriteOptions::parse(&request.query, "CreateOptions")?;
+        let Decoded { mut object, oddities } = decode::object::<K>(&request.body, request.notation()?)?;
+        let warnings = decode::judge::<K>(oddities, options.validation)?;
+        object.apply_defaults();
+        let writer = request.writer(&options, Part::Main);
+        ownership::follow_update(&mut object, &Before::nothing::<K>(), &writer)?;
+        let (stored, more) =
+            self.create_object(object, request.path.namespace.as_deref(), options.dry_run)?;
+        let warnings = warnings.into_iter().chain(more).collect();
+        Ok(Reply::object(StatusCode::CREATED, stored).with_warnings(warnings))
+    }
+
+    /// Stores a new object, its defaults filled in and its owners known. Gives its JSON, and what is odd about it.
+    pub(super) fn create_object<K: ServedKind>(
+        &self,
+        mut object: K,
+        namespace: Option<&str>,
+        dry_run: bool,
+    ) -> Result<(Bytes, Vec<String>), ApiError> {
+        place(&mut object, namespace)?;
         if object.metadata().resource_version.as_ref().is_some_and(|revision| !revision.is_empty()) {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        object.apply_defaults();
         metadata::begin(object.metadata_mut());
         object.prepare_for_create();
 
         let base = object.metadata().generate_name.clone().unwrap_or_default();
         let generate = object.metadata().name.as_ref().is_none_or(String::is_empty) && !base.is_empty();
+        let mut warnings = Vec::new();
         for attempt in 1.. {
             if generate {
                 object.metadata_mut().name = Some(metadata::generate_name(&base));
             }
             if attempt == 1 {
                 self.check_namespace(&object)?;
-                object.admit()?;
+                object.admit(self)?;
                 validate(&object)?;
-                warnings.extend(object.warnings());
+                warnings = object.warnings();
             }
-            match self.insert(&mut object, options.dry_run) {
+            match self.insert(&mut object, dry_run) {
                 Err(Unmet::Exists) if generate && attempt < NAME_ATTEMPTS => {}
                 Err(unmet) => {
                     let name = object.metadata().name.as_deref().unwrap_or_default();
                     return Err(refusal::<K>(unmet, name));
                 }
-                Ok(encoded) => {
-                    return Ok(Reply::document(StatusCode::CREATED, encoded).with_warnings(warnings));
-                }
+                Ok(encoded) => return Ok((encoded, warnings)),
             }
         }
         Err(ApiError::internal("no free name was found"))
     }
 
-    fn insert<K: ServedKind>(&self, object: &mut K, dry_run: bool) -> Result<bytes::Bytes, Unmet> {
+    fn insert<K: ServedKind>(&self, object: &mut K, dry_run: bool) -> Result<Bytes, Unmet> {
         let metadata = object.metadata();
         let key = Key::new(
             metadata.namespace.clone().unwrap_or_default(),

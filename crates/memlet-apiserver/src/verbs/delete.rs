@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusDetails, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, StatusDetails, Time};
 
 use super::update::check_uid;
 use super::{Core, key, metadata, refusal, stored_form, typed};
 use crate::error::{ApiError, success};
+use crate::form::ListHead;
 use crate::kind::ServedKind;
 use crate::reply::Reply;
-use crate::request::{DeleteOptions, ListOptions, ResourceRequest};
+use crate::request::{DeleteOptions, ListOptions, Propagation, ResourceRequest};
 use crate::selector::Selection;
-use crate::storage::{Expect, Key, Revision, StoredObject, Unmet};
+use crate::storage::{Expect, FOREGROUND, Key, ORPHAN, Revision, StoredObject, Unmet};
 
 /// What became of a request to delete.
 pub(crate) enum Deletion {
@@ -40,7 +41,7 @@ impl Core {
                 ))
             }
             Deletion::Removed(object) | Deletion::Begun(object) => {
-                Ok(Reply::document(StatusCode::OK, object.encoded.clone()))
+                Ok(Reply::object(StatusCode::OK, object.encoded.clone()))
             }
         }
     }
@@ -55,13 +56,15 @@ impl Core {
             let mut object = typed::<K>(&current)?;
             check_preconditions(&object, options, key)?;
             object.check_deletion()?;
+            // What expires is no owner (upstream's `rest.Unsupported`).
+            let rebound = !K::EXPIRES && bind_dependents(object.metadata_mut(), options.propagation);
             let grace = object.deletion_grace(options.grace_period_seconds).max(0);
             let at_once = grace == 0 && !object.is_held();
             if options.dry_run {
                 return Ok(if at_once { Deletion::Removed(current) } else { Deletion::Begun(current) });
             }
             let marks = !at_once || K::GRACEFUL;
-            let done = if marks && begin(&mut object, grace) {
+            let done = if marks && (begin(&mut object, grace) || rebound) {
                 let expect = Expect::At(current.revision);
                 let form = |revision| stored_form(&mut object, revision);
                 match self.storage.put(K::URL_PATH_SEGMENT, key, expect, form) {
@@ -92,7 +95,7 @@ impl Core {
         self.storage.remove(K::URL_PATH_SEGMENT, key, revision, |revision| stored_form(object, revision))
     }
 
-    /// DELETE of a collection: each object by its own rules.
+    /// DELETE of a collection: each object by its own rules. The answer is the list of those that were meant, as they were.
     pub(crate) fn delete_collection<K: ServedKind>(
         &self,
         request: &ResourceRequest,
@@ -102,16 +105,36 @@ impl Core {
         let namespace = request.path.namespace.as_deref();
         let (labels, fields) = (list.labels.as_deref(), list.fields.as_deref());
         let selection = Selection::parse(namespace, None, labels, fields, K::SELECTABLE)?;
-        for object in self.storage.list(K::URL_PATH_SEGMENT, namespace, None).objects {
-            if selection.matches(&object) {
-                match self.delete_object::<K>(&object.key, &options) {
-                    Err(error) if error.code() != StatusCode::NOT_FOUND => return Err(error),
-                    _ => {}
-                }
+        let mut meant = self.storage.list(K::URL_PATH_SEGMENT, namespace, None);
+        meant.objects.retain(|object| selection.matches(object));
+        for object in &meant.objects {
+            match self.delete_object::<K>(&object.key, &options) {
+                Err(error) if error.code() != StatusCode::NOT_FOUND => return Err(error),
+                _ => {}
             }
         }
-        Reply::status(&success(StatusCode::OK, None))
+        let head = ListHead { resource_version: meant.revision.to_string(), ..ListHead::default() };
+        let items: Vec<_> = meant.objects.iter().map(|object| object.encoded.clone()).collect();
+        Ok(Reply::document(StatusCode::OK, request.form()?.list::<K>(&head, &items)?))
     }
+}
+
+/// Sets the finalizers by which the object's dependents are dealt with before it goes; whether that changes anything.
+/// Where nothing is said, those that it has stay.
+fn bind_dependents(metadata: &mut ObjectMeta, propagation: Option<Propagation>) -> bool {
+    let wanted = match propagation {
+        None => return false,
+        Some(Propagation::Background) => None,
+        Some(Propagation::Foreground) => Some(FOREGROUND),
+        Some(Propagation::Orphan) => Some(ORPHAN),
+    };
+    let old = metadata.finalizers.take().unwrap_or_default();
+    let mut new: Vec<_> =
+        old.iter().filter(|finalizer| !matches!(finalizer.as_str(), FOREGROUND | ORPHAN)).cloned().collect();
+    new.extend(wanted.map(str::to_owned));
+    let changed = new != old;
+    metadata.finalizers = Some(new).filter(|finalizers| !finalizers.is_empty());
+    changed
 }
 
 fn check_preconditions<K: ServedKind>(

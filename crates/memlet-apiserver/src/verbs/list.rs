@@ -1,23 +1,36 @@
 //! GET of a collection, whole or in pages.
+//!
+//! All pages of a list show one moment: what has changed since the first is taken back, by the history that watches are
+//! served from. When the history no longer reaches so far, the client is told 410 with a token of another kind, by which
+//! it may go on with the present.
 
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::Core;
 use crate::error::ApiError;
+use crate::form::ListHead;
 use crate::kind::ServedKind;
 use crate::reply::Reply;
-use crate::request::{ListOptions, ResourceRequest};
+use crate::request::{ListOptions, ResourceRequest, RevisionMatch};
 use crate::selector::Selection;
-use crate::storage::{Key, Revision, StoredObject};
+use crate::storage::{Key, Revision, Snapshot};
 
 /// Where the next page starts. Opaque to clients.
-///
-/// Pages after the first show the present, not the past, but carry the first page's revision: a client that goes on
-/// to watch from there is shown every change again that it may have seen or missed, and ends up right.
 struct Resume {
-    revision: Revision,
+    /// All pages show the objects as they were at the first. `None` for a client that takes the present instead, after
+    /// that past has been forgotten.
+    revision: Option<Revision>,
     after: Key,
+}
+
+/// In the place of a revision in a [`Resume`].
+const PRESENT: &str = "present";
+
+/// What a page says of the rest.
+struct Next {
+    resume: Resume,
+    remaining: Option<usize>,
 }
 
 impl Core {
@@ -34,34 +47,55 @@ impl Core {
             options.fields.as_deref(),
             K::SELECTABLE,
         )?;
-        let resume = options.resume.as_deref().map(Resume::parse).transpose()?;
-        let snapshot =
-            self.storage.list(K::URL_PATH_SEGMENT, namespace, resume.as_ref().map(|resume| &resume.after));
-        self.check_revision(options)?;
-        let revision = resume.map_or(snapshot.revision, |resume| resume.revision);
+        let snapshot = self.snapshot::<K>(namespace, options)?;
 
         let mut matching = snapshot.objects.iter().filter(|object| selection.matches(object));
         let page: Vec<_> = matching.by_ref().take(options.limit.unwrap_or(usize::MAX)).collect();
         let remaining = matching.count();
-        let resume = page
-            .last()
-            .filter(|_| remaining > 0)
-            .map(|last| Resume { revision, after: last.key.clone() }.to_text());
-        let items = page.into_iter().map(|object| without_type::<K>(object));
-        let json = document::<K>(revision, resume.as_deref(), remaining, items);
+        let last = page.last().filter(|_| remaining > 0);
+        let next = last.map(|last| Next {
+            resume: Resume { revision: Some(snapshot.revision), after: last.key.clone() },
+            // How many of the rest a selector meant is not counted upstream.
+            remaining: (options.labels.is_none() && options.fields.is_none()).then_some(remaining),
+        });
+        let head = ListHead {
+            resource_version: snapshot.revision.to_string(),
+            remaining_item_count: next.as_ref().and_then(|next| next.remaining),
+            resume: next.map(|next| next.resume.to_text()),
+        };
+        let items: Vec<Bytes> = page.into_iter().map(|object| object.encoded.clone()).collect();
+        let json = request.form()?.list::<K>(&head, &items)?;
         Ok(Reply::document(StatusCode::OK, json))
     }
 
-    /// The present satisfies "not older than"; an exact past revision is not kept.
-    pub(super) fn check_revision(&self, options: &ListOptions) -> Result<(), ApiError> {
-        let present = self.storage.revision();
-        match options.revision {
-            Some(asked) if asked > present => Err(ApiError::revision_in_the_future(asked, present)),
-            Some(asked) if options.exact && asked != present => Err(ApiError::expired(format!(
-                "The resourceVersion for the provided list is too old: {asked}"
-            ))),
-            _ => Ok(()),
+    /// The objects that a list is taken from: the present ones, or as they were at an exact revision or at the first
+    /// page. The present is "not older than" any revision.
+    fn snapshot<K: ServedKind>(
+        &self,
+        namespace: Option<&str>,
+        options: &ListOptions,
+    ) -> Result<Snapshot, ApiError> {
+        let resource = K::URL_PATH_SEGMENT;
+        let resume = options.resume.as_deref().map(Resume::parse).transpose()?;
+        let after = resume.as_ref().map(|resume| &resume.after);
+        let exact = options.revision.filter(|_| options.revision_match == Some(RevisionMatch::Exact));
+        let past = resume.as_ref().map_or(exact, |resume| resume.revision);
+        let present = self.storage.list(resource, namespace, after);
+        match past.or(options.revision) {
+            Some(asked) if asked > present.revision => {
+                return Err(ApiError::revision_in_the_future(asked, present.revision));
+            }
+            _ => {}
         }
+        let Some(past) = past.filter(|past| *past != present.revision) else { return Ok(present) };
+        self.storage.list_at(past, resource, namespace, after).map_err(|_| match &resume {
+            Some(resume) => {
+                ApiError::expired_pages(&Resume { revision: None, after: resume.after.clone() }.to_text())
+            }
+            None => {
+                ApiError::expired(format!("The resourceVersion for the provided list is too old: {past}"))
+            }
+        })
     }
 }
 
@@ -70,7 +104,8 @@ impl Resume {
         let parts = || {
             let (revision, key) = text.split_once(':')?;
             let (namespace, name) = key.split_once('/')?;
-            Some(Self { revision: revision.parse().ok()?, after: Key::new(namespace, name) })
+            let revision = if revision == PRESENT { None } else { Some(revision.parse().ok()?) };
+            Some(Self { revision, after: Key::new(namespace, name) })
         };
         parts().ok_or_else(|| {
             ApiError::bad_request("continue key is not valid: it was not given by this server")
@@ -78,44 +113,7 @@ impl Resume {
     }
 
     fn to_text(&self) -> String {
-        format!("{}:{}/{}", self.revision, self.after.namespace, self.after.name)
+        let revision = self.revision.map_or(PRESENT.to_owned(), |revision| revision.to_string());
+        format!("{revision}:{}/{}", self.after.namespace, self.after.name)
     }
-}
-
-/// Items of a list do not repeat their type, as upstream's do not.
-fn without_type<K: ServedKind>(object: &StoredObject) -> Bytes {
-    let prefix = format!(r#"{{"apiVersion":"{}","kind":"{}","#, K::API_VERSION, K::KIND);
-    if !object.encoded.starts_with(prefix.as_bytes()) {
-        return object.encoded.clone();
-    }
-    let mut item = Vec::with_capacity(object.encoded.len());
-    item.push(b'{');
-    item.extend_from_slice(&object.encoded[prefix.len()..]);
-    item.into()
-}
-
-fn document<K: ServedKind>(
-    revision: Revision,
-    resume: Option<&str>,
-    remaining: usize,
-    items: impl Iterator<Item = Bytes>,
-) -> Bytes {
-    let resume = resume.map_or_else(String::new, |resume| {
-        let quoted = serde_json::Value::from(resume);
-        format!(r#","continue":{quoted},"remainingItemCount":{remaining}"#)
-    });
-    let json = format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{revision}"{resume}}},"items":["#,
-        K::LIST_KIND,
-        K::API_VERSION
-    );
-    let mut json = json.into_bytes();
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        json.extend_from_slice(&item);
-    }
-    json.extend_from_slice(b"]}");
-    json.into()
 }

@@ -22,7 +22,7 @@ pub(super) fn now() -> Time {
 }
 
 /// `generateName` completed with five random letters.
-pub(super) fn generate_name(base: &str) -> String {
+pub(crate) fn generate_name(base: &str) -> String {
     let mut end = base.len().min(BASE_LENGTH);
     while !base.is_char_boundary(end) {
         end -= 1;
@@ -43,8 +43,6 @@ pub(super) fn begin(metadata: &mut ObjectMeta) {
     metadata.deletion_grace_period_seconds = None;
     metadata.generation = None;
     metadata.self_link = None;
-    // Field ownership is not tracked yet; a client's own account of it would only grow stale.
-    metadata.managed_fields = None;
 }
 
 /// Keeps what only the server sets, on a changed object.
@@ -59,7 +57,6 @@ pub(super) fn carry_over(metadata: &mut ObjectMeta, old: &ObjectMeta) {
     metadata.deletion_timestamp.clone_from(&old.deletion_timestamp);
     metadata.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
     metadata.self_link = None;
-    metadata.managed_fields = None;
 }
 
 /// The rules for metadata (apimachinery's `pkg/api/validation/objectmeta.go`).

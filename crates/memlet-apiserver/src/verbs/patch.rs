@@ -8,7 +8,8 @@ use super::{Core, Part, key};
 use crate::decode;
 use crate::error::ApiError;
 use crate::kind::ServedKind;
-use crate::patch::Patch;
+use crate::ownership::{self, Before};
+use crate::patch::{APPLY_PATCH, Patch};
 use crate::reply::Reply;
 use crate::request::{ResourceRequest, WriteOptions};
 
@@ -18,22 +19,29 @@ impl Core {
         request: &ResourceRequest,
         part: Part,
     ) -> Result<Reply, ApiError> {
-        let options = WriteOptions::parse(&request.query)?;
+        if request.content_type() == APPLY_PATCH {
+            return self.apply::<K>(request, part);
+        }
+        let options = WriteOptions::of_patch(&request.query, false)?;
         let patch = Patch::parse(request.content_type(), &request.body)?;
         let key = key::<K>(request)?;
+        let writer = request.writer(&options, part);
         let mut warnings = Vec::new();
         let stored = self.change::<K>(&key, options.dry_run, |current, old| {
-            let mut value: Value = serde_json::from_slice(&current.encoded)
+            let before: Value = serde_json::from_slice(&current.encoded)
                 .map_err(|_| ApiError::internal("a stored object cannot be read"))?;
-            patch.apply(&mut value).map_err(ApiError::unprocessable)?;
+            let mut value = before.clone();
+            patch.apply(&mut value, K::SHAPE)?;
             let decoded = decode::value::<K>(&mut value)?;
-            warnings = decode::judge::<K>(decoded.oddities, options.validation)?;
+            let oddities = patch.oddities.iter().cloned().chain(decoded.oddities).collect();
+            warnings = decode::judge::<K>(oddities, options.validation)?;
             let mut new = decoded.object;
             new.apply_defaults();
             check_identity(&new, old, &key)?;
+            ownership::follow_update(&mut new, &Before::of(before, old), &writer)?;
             settle(&mut new, old, part)?;
             Ok(new)
         })?;
-        Ok(Reply::document(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
+        Ok(Reply::object(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
     }
 }

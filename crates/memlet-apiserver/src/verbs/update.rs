@@ -10,6 +10,7 @@ use crate::decode::{self, Decoded};
 use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::kind::ServedKind;
+use crate::ownership::{self, Before};
 use crate::reply::Reply;
 use crate::request::{ResourceRequest, WriteOptions};
 use crate::storage::{Expect, Key, StoredObject, Unmet};
@@ -32,19 +33,20 @@ impl Core {
         request: &ResourceRequest,
         part: Part,
     ) -> Result<Reply, ApiError> {
-        let options = WriteOptions::parse(&request.query)?;
-        request.expect_json()?;
-        let Decoded { mut object, oddities } = decode::object::<K>(&request.body)?;
+        let options = WriteOptions::parse(&request.query, "UpdateOptions")?;
+        let Decoded { mut object, oddities } = decode::object::<K>(&request.body, request.notation()?)?;
         let warnings = decode::judge::<K>(oddities, options.validation)?;
         object.apply_defaults();
         let key = key::<K>(request)?;
-        let stored = self.change::<K>(&key, options.dry_run, |_, old| {
+        let writer = request.writer(&options, part);
+        let stored = self.change::<K>(&key, options.dry_run, |current, old| {
             let mut new = object.clone();
             check_identity(&new, old, &key)?;
+            ownership::follow_update(&mut new, &Before::stored(&current.encoded, old)?, &writer)?;
             settle(&mut new, old, part)?;
             Ok(new)
         })?;
-        Ok(Reply::document(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
+        Ok(Reply::object(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
     }
 
     /// Replaces an object by what `make` makes of it, once, whoever else writes. `make` runs again if somebody was
@@ -154,6 +156,8 @@ pub(super) fn settle<K: ServedKind>(new: &mut K, old: &K, part: Part) -> Result<
         }
         Part::Status => {
             new.prepare_for_status_update(old);
+            metadata::validate::<K>(new.metadata(), &mut errors);
+            metadata::validate_change(new.metadata(), old.metadata(), &mut errors);
             new.validate_status_update(old, &mut errors);
         }
     }

@@ -3,7 +3,6 @@
 //! A watch holds a position in the history, not a queue (see `storage::Subscription`): a client that reads slowly
 //! costs nothing, and if it falls too far behind it is sent `410 Expired` and must list again.
 
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Core;
 use crate::error::ApiError;
+use crate::form::Form;
 use crate::kind::ServedKind;
 use crate::reply::Reply;
 use crate::request::{ListOptions, ResourceRequest};
@@ -25,6 +25,8 @@ use crate::storage::{Change, ChangeKind, Expired, Revision, StoredObject, Subscr
 const SHORTEST_WATCH: u64 = 1800;
 /// Between bookmarks.
 const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
+/// About how many bytes of the first objects are written at once.
+const CHUNK: usize = 64 << 10;
 /// The client sees a bookmark this long before its watch ends, so that it can resume from a recent revision.
 const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
@@ -40,13 +42,23 @@ impl WatchEvents {
 struct Watch<K> {
     selection: Selection,
     subscription: Subscription,
-    /// Lines that are due before any change.
-    first: VecDeque<Bytes>,
+    /// The objects that are told of before any change.
+    first: std::vec::IntoIter<Arc<StoredObject>>,
+    /// Where the first objects end, if that is to be told.
+    first_end: Option<Revision>,
     bookmarks: bool,
     next_bookmark: Instant,
     last_bookmark: bool,
     end: Instant,
     over: bool,
+    lines: Lines<K>,
+}
+
+/// Writes events as lines, the objects in the form that the client asked for.
+struct Lines<K> {
+    form: Form,
+    /// Whether an event has told a table's columns.
+    columns_told: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -69,46 +81,46 @@ impl Core {
         if from > present {
             return Err(ApiError::revision_in_the_future(from, present));
         }
-        let (first, from) = if from == 0 || options.initial_events {
-            self.initial_events::<K>(path.namespace.as_deref(), &selection, options)
-        } else {
-            (VecDeque::new(), from)
+        let (first, from) = match options.initial_events {
+            Some(true) => self.initial_objects::<K>(path.namespace.as_deref(), &selection),
+            None if from == 0 => self.initial_objects::<K>(path.namespace.as_deref(), &selection),
+            // Any revision will do, so the present.
+            Some(false) if from == 0 => (Vec::new(), present),
+            _ => (Vec::new(), from),
         };
+        let first_end = (options.initial_events == Some(true) && options.bookmarks).then_some(from);
         let subscription = match self.storage.subscribe(K::URL_PATH_SEGMENT, from) {
             Ok(subscription) => subscription,
             Err(expired) => return Ok(Reply::events(WatchEvents::expired(from, expired))),
         };
-        let seconds = options.timeout_seconds.unwrap_or(SHORTEST_WATCH + present * 7919 % SHORTEST_WATCH);
+        let stated = options.timeout_seconds.filter(|seconds| *seconds > 0);
+        let seconds = stated.unwrap_or(SHORTEST_WATCH + present * 7919 % SHORTEST_WATCH);
         let now = Instant::now();
         let watch = Watch::<K> {
             selection,
             subscription,
-            first,
+            first: first.into_iter(),
+            first_end,
             bookmarks: options.bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
             last_bookmark: false,
             // A client's timeout may be absurd; a day is as good as for ever.
             end: now + Duration::from_secs(seconds.min(86_400)),
             over: false,
-            kind: PhantomData,
+            lines: Lines { form: request.form()?, columns_told: false, kind: PhantomData },
         };
         Ok(Reply::events(WatchEvents::new(stream::unfold(watch, Watch::step))))
     }
 
-    /// The present objects as if they had just been added.
-    fn initial_events<K: ServedKind>(
+    /// The present objects, which a watch tells of as if they had just been added.
+    fn initial_objects<K: ServedKind>(
         &self,
         namespace: Option<&str>,
         selection: &Selection,
-        options: &ListOptions,
-    ) -> (VecDeque<Bytes>, Revision) {
-        let snapshot = self.storage.list(K::URL_PATH_SEGMENT, namespace, None);
-        let matching = snapshot.objects.iter().filter(|object| selection.matches(object));
-        let mut first: VecDeque<_> = matching.map(|object| line("ADDED", &object.encoded)).collect();
-        if options.initial_events && options.bookmarks {
-            first.push_back(bookmark::<K>(snapshot.revision, true));
-        }
-        (first, snapshot.revision)
+    ) -> (Vec<Arc<StoredObject>>, Revision) {
+        let mut snapshot = self.storage.list(K::URL_PATH_SEGMENT, namespace, None);
+        snapshot.objects.retain(|object| selection.matches(object));
+        (snapshot.objects, snapshot.revision)
     }
 }
 
@@ -125,8 +137,7 @@ impl WatchEvents {
 impl<K: ServedKind> Watch<K> {
     /// The next chunk, and the watch after it.
     async fn step(mut self) -> Option<(Bytes, Self)> {
-        if !self.first.is_empty() {
-            let chunk = join(self.first.drain(..));
+        if let Some(chunk) = self.initial_chunk() {
             return Some((chunk, self));
         }
         while !self.over {
@@ -152,12 +163,28 @@ impl<K: ServedKind> Watch<K> {
                         self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
                         self.last_bookmark |= Instant::now() + LAST_BOOKMARK_BEFORE_END >= self.end;
                         let revision = self.subscription.caught_up_to();
-                        return Some((bookmark::<K>(revision, false), self));
+                        return Some((self.lines.bookmark(revision, false), self));
                     }
                 }
             }
         }
         None
+    }
+
+    /// The next of the first objects; as many as a reader that stalls may cost.
+    fn initial_chunk(&mut self) -> Option<Bytes> {
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while bytes < CHUNK {
+            let Some(object) = self.first.next() else {
+                let end = self.first_end.take();
+                lines.extend(end.map(|revision| self.lines.bookmark(revision, true)));
+                break;
+            };
+            bytes += object.encoded.len();
+            lines.push(self.lines.event("ADDED", &object.encoded));
+        }
+        if lines.is_empty() { None } else { Some(join(lines)) }
     }
 
     fn next_deadline(&self) -> Instant {
@@ -169,22 +196,41 @@ impl<K: ServedKind> Watch<K> {
     }
 
     /// A change as this watch sees it: an object that enters the selection is added, one that leaves it is deleted.
-    fn line_of(&self, change: &Change) -> Option<Bytes> {
+    fn line_of(&mut self, change: &Change) -> Option<Bytes> {
         let is = self.selection.matches(&change.object);
         let was = change.previous.as_ref().is_some_and(|previous| self.selection.matches(previous));
-        let object = &change.object;
+        let (object, lines) = (&change.object, &mut self.lines);
         match (change.kind, was, is) {
             (ChangeKind::Added, _, true) | (ChangeKind::Modified, false, true) => {
-                Some(line("ADDED", &object.encoded))
+                Some(lines.event("ADDED", &object.encoded))
             }
-            (ChangeKind::Modified, true, true) => Some(line("MODIFIED", &object.encoded)),
+            (ChangeKind::Modified, true, true) => Some(lines.event("MODIFIED", &object.encoded)),
             (ChangeKind::Modified, true, false) => {
                 let previous = change.previous.as_ref()?;
-                Some(line("DELETED", &at_revision(previous, object.revision)))
+                Some(lines.event("DELETED", &at_revision(previous, object.revision)))
             }
-            (ChangeKind::Deleted, true, _) => Some(line("DELETED", &object.encoded)),
+            (ChangeKind::Deleted, true, _) => Some(lines.event("DELETED", &object.encoded)),
             _ => None,
         }
+    }
+}
+
+impl<K: ServedKind> Lines<K> {
+    fn event(&mut self, kind: &str, encoded: &Bytes) -> Bytes {
+        let object = self.form.watched::<K>(encoded, !self.columns_told);
+        self.columns_told = true;
+        object.map_or_else(|error| error_line(&error), |object| line(kind, &object))
+    }
+
+    fn bookmark(&self, revision: Revision, ends_initial_events: bool) -> Bytes {
+        let mut metadata = serde_json::json!({ "resourceVersion": revision.to_string() });
+        if ends_initial_events {
+            metadata["annotations"] = serde_json::json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let object =
+            serde_json::json!({ "kind": K::KIND, "apiVersion": K::API_VERSION, "metadata": metadata });
+        let object = self.form.bookmark::<K>(&object.to_string().into());
+        object.map_or_else(|error| error_line(&error), |object| line("BOOKMARK", &object))
     }
 }
 
@@ -209,17 +255,12 @@ fn line(kind: &str, object: &[u8]) -> Bytes {
     line.into()
 }
 
-fn bookmark<K: ServedKind>(revision: Revision, ends_initial_events: bool) -> Bytes {
-    let mut metadata = serde_json::json!({ "resourceVersion": revision.to_string() });
-    if ends_initial_events {
-        metadata["annotations"] = serde_json::json!({ "k8s.io/initial-events-end": "true" });
-    }
-    let object = serde_json::json!({ "kind": K::KIND, "apiVersion": K::API_VERSION, "metadata": metadata });
-    line("BOOKMARK", object.to_string().as_bytes())
-}
-
 fn expired_line(from: Revision, expired: Expired) -> Bytes {
     let error = ApiError::expired(format!("too old resource version: {from} ({})", expired.oldest));
+    error_line(&error)
+}
+
+fn error_line(error: &ApiError) -> Bytes {
     // A Status is strings and numbers: it always has a JSON form.
     line("ERROR", &serde_json::to_vec(error.status()).unwrap_or_default())
 }

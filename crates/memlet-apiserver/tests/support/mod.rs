@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
+use std::time::Duration;
+
 use http::{Request, StatusCode};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
@@ -51,4 +53,26 @@ pub(crate) async fn send(
     let (code, warnings) = (response.status(), memlet_apiserver::warnings(response.headers()));
     let body = response.into_body().collect_bytes().await.unwrap();
     (code, warnings, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// Waits until something is so, for a while.
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("what was waited for did not come");
+}
+
+/// As [`until`], without a runtime.
+pub(crate) fn until_blocking(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("what was waited for did not come");
 }

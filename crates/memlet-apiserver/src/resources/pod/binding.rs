@@ -21,7 +21,7 @@ pub(super) fn bind(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiE
         return Err(ApiError::method_not_allowed("this method", RESOURCE));
     }
     request.expect_json()?;
-    let options = WriteOptions::parse(&request.query)?;
+    let options = WriteOptions::parse(&request.query, "CreateOptions")?;
     let value = decode::parse(&request.body, Binding::KIND)?.object;
     let binding: Binding = decode::plain(&value)
         .map_err(|why| {

@@ -1,34 +1,73 @@
 //! Pods.
 
+mod account;
 mod admission;
 mod binding;
 mod defaults;
 mod eviction;
+mod on_node;
 mod validation;
 mod warnings;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use memlet_policy::qos::QosClass;
 use memlet_policy::resources;
+use serde_json::{Value, json};
 
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
 use crate::field::{FieldErrors, FieldPath};
 use crate::handler::Subresource;
 use crate::kind::{Place, ServedKind};
+use crate::schema::{self, Type};
 use crate::storage::Fields;
+use crate::verbs::{Core, Part};
 
 /// Subresources beyond `status`.
-pub(super) const SUBRESOURCES: &[(&str, Subresource)] =
-    &[("binding", binding::bind), ("eviction", eviction::evict)];
+pub(super) const SUBRESOURCES: &[Subresource] = &[
+    Subresource {
+        name: "attach",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "PodAttachOptions" },
+        verbs: &["create", "get"],
+        handle: on_node::attach,
+    },
+    Subresource {
+        name: "binding",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "Binding" },
+        verbs: &["create"],
+        handle: binding::bind,
+    },
+    Subresource {
+        name: "eviction",
+        kind: GroupVersionKind { group: "policy", version: "v1", kind: "Eviction" },
+        verbs: &["create"],
+        handle: eviction::evict,
+    },
+    Subresource {
+        name: "exec",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "PodExecOptions" },
+        verbs: &["create", "get"],
+        handle: on_node::exec,
+    },
+    Subresource {
+        name: "log",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "Pod" },
+        verbs: &["get"],
+        handle: on_node::log,
+    },
+];
 
 /// The grace period of a Pod that does not say.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 impl ServedKind for Pod {
     const NAMESPACED: bool = true;
+    const SHAPE: &'static Type = &schema::POD;
     const HAS_STATUS: bool = true;
     const RETURNS_DELETED: bool = true;
     const GRACEFUL: bool = true;
+    const SHORT_NAMES: &'static [&'static str] = &["po"];
+    const CATEGORIES: &'static [&'static str] = &["all"];
     const SELECTABLE: &'static [&'static str] = &[
         "spec.nodeName",
         "spec.restartPolicy",
@@ -39,6 +78,19 @@ impl ServedKind for Pod {
         "status.podIP",
         "status.nominatedNodeName",
     ];
+
+    fn blank() -> Value {
+        json!({ "metadata": {}, "spec": { "containers": null }, "status": {} })
+    }
+
+    fn untouched_fields(part: Part) -> &'static [&'static [&'static str]] {
+        match part {
+            Part::Main => &[&["status"]],
+            Part::Status => {
+                &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
+            }
+        }
+    }
 
     fn quantity_places() -> &'static [Place] {
         &[
@@ -76,8 +128,8 @@ impl ServedKind for Pod {
         });
     }
 
-    fn admit(&mut self) -> Result<(), ApiError> {
-        admission::admit(self)
+    fn admit(&mut self, core: &Core) -> Result<(), ApiError> {
+        admission::admit(self, core)
     }
 
     fn validate(&self, errors: &mut FieldErrors) {
@@ -98,13 +150,12 @@ impl ServedKind for Pod {
     }
 
     fn prepare_for_status_update(&mut self, old: &Self) {
-        let mut status = self.status.take().unwrap_or_default();
-        *self = old.clone();
-        let old = old.status.as_ref();
+        self.spec.clone_from(&old.spec);
+        self.metadata.owner_references.clone_from(&old.metadata.owner_references);
+        let status = self.status.get_or_insert_default();
         if status.qos_class.is_none() {
-            status.qos_class = old.and_then(|status| status.qos_class.clone());
+            status.qos_class = old.status.as_ref().and_then(|status| status.qos_class.clone());
         }
-        self.status = Some(status);
     }
 
     fn validate_status_update(&self, old: &Self, errors: &mut FieldErrors) {
