@@ -87,6 +87,9 @@ enum Stop {
     Detach,
 }
 
+/// Who brings the manifests of static Pods has brought them by then.
+const STATIC_PATIENCE: Duration = Duration::from_mins(1);
+
 /// What a worker is about when the agent detaches is done within this, or left to the next run.
 const DETACH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -347,8 +350,9 @@ struct Workers {
     listed: Option<Vec<String>>,
     /// What an earlier run left, until the first list has been read, and the Pods in that.
     left: Option<(Left, Vec<Pod>)>,
-    /// What an earlier run left of static Pods, until their files have been read, and what is known of it all.
-    left_static: (HashMap<String, Found>, Arc<Known>),
+    /// What an earlier run left of static Pods, until somebody brings their manifests.
+    awaited: HashMap<String, Found>,
+    known: Arc<Known>,
     /// What belongs to no Pod, on its way out.
     orphans: Vec<JoinHandle<()>>,
     /// Where news of mirrors go.
@@ -364,12 +368,14 @@ impl Workers {
         mirrors: mpsc::UnboundedSender<Pod>,
         files: mpsc::UnboundedReceiver<Change>,
     ) -> Self {
+        let left = Some((left, Vec::new()));
         Self {
             node,
             by_uid: HashMap::new(),
             listed: None,
-            left: Some((left, Vec::new())),
-            left_static: Default::default(),
+            left,
+            awaited: HashMap::new(),
+            known: Arc::default(),
             orphans: Vec::new(),
             mirrors,
             files,
@@ -382,8 +388,11 @@ impl Workers {
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node.config.name));
         let events = watch_pods(pods, config).default_backoff();
         pin_mut!(events);
+        let patience = tokio::time::sleep(STATIC_PATIENCE);
+        pin_mut!(patience);
         let stop = loop {
             tokio::select! {
+                () = &mut patience, if !patience.is_elapsed() => self.give_up_awaited(),
                 event = events.next() => match event {
                     Some(Ok(event)) => self.take(event),
                     Some(Err(error)) => tracing::warn!("the watch of Pods was interrupted: {error}"),
@@ -410,6 +419,7 @@ impl Workers {
         if let Some((left, pods)) = self.left.take() {
             self.adopt(left, pods);
         }
+        self.give_up_awaited();
         for handle in self.by_uid.values() {
             handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
         }
@@ -480,18 +490,14 @@ impl Workers {
     /// The first list: who was here before goes on, and has its share before anybody new; what has no Pod ends.
     fn adopt(&mut self, left: Left, pods: Vec<Pod>) {
         let Left { pods: mut found, known } = left;
-        let known = Arc::new(known);
+        self.known = Arc::new(known);
         let began = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let (before, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(began);
         let mut without_pod: Vec<String> = sweep::known_pods(&self.node.config);
-        let mut of_files = HashMap::new();
         let mut adopt = |pod: Pod, readmit: bool| {
             if let Some(uid) = mirror::mirrored(&pod).cloned() {
                 // The Pod itself goes on when its file has been read.
                 without_pod.retain(|known| *known != uid);
-                if let Some(found) = found.remove(&uid) {
-                    of_files.insert(uid, found);
-                }
                 return self.pass_on(pod);
             }
             let uid = pod.metadata.uid.clone().unwrap_or_default();
@@ -504,19 +510,39 @@ impl Workers {
                 self.node.ledger.readmit(&pod);
             }
             let found = found.unwrap_or_default();
-            self.apply(pod, Some(Adoption { found, known: known.clone() }));
+            self.apply(pod, Some(Adoption { found, known: self.known.clone() }));
         };
-        before.into_iter().for_each(|pod| adopt(pod, true));
+        for pod in before {
+            adopt(pod, true);
+        }
         // Of these there is only what was made before the first status was written.
-        new.into_iter().for_each(|pod| adopt(pod, false));
-        self.left_static = (of_files, known);
+        for pod in new {
+            adopt(pod, false);
+        }
         for uid in without_pod {
             found.entry(uid).or_default();
         }
         for (uid, found) in found {
-            self.end_orphan(uid, found);
+            if found.is_static {
+                self.awaited.insert(uid, found);
+            } else {
+                self.end_orphan(uid, found);
+            }
         }
         self.node.protect_tiers();
+    }
+
+    fn end_orphan(&mut self, uid: String, found: Found) {
+        self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
+    }
+
+    /// Nobody has brought the manifests of these: they are gone.
+    fn give_up_awaited(&mut self) {
+        for (uid, found) in std::mem::take(&mut self.awaited) {
+            self.end_orphan(uid, found);
+        }
+        // Records are large.
+        self.known = Arc::default();
     }
 
     fn apply(&mut self, pod: Pod, adoption: Option<Adoption>) {
@@ -525,6 +551,8 @@ impl Workers {
             return self.pass_on(pod);
         }
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        let awaited = self.awaited.remove(&uid).map(|found| Adoption { found, known: self.known.clone() });
+        let adoption = adoption.or(awaited);
         if let Some(handle) = self.by_uid.get(&uid) {
             handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
             return;
@@ -578,7 +606,7 @@ impl Workers {
             }
             Change::End { uid } => self.remove(&uid, None),
             Change::Gone { uid } => {
-                if let Some(found) = self.left_static.0.remove(&uid) {
+                if let Some(found) = self.awaited.remove(&uid) {
                     self.end_orphan(uid, found);
                 }
             }
@@ -587,13 +615,13 @@ impl Workers {
 
     fn run_static(&mut self, mut pod: Pod, mirror: Pod, over: oneshot::Sender<()>) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let found = self.left_static.0.remove(&uid);
+        let found = self.awaited.remove(&uid);
         // What an earlier run left of another state of the file.
         let is_other = |found: &Found| {
             Some(&found.name) == pod.metadata.name.as_ref()
                 && Some(&found.namespace) == pod.metadata.namespace.as_ref()
         };
-        let others: Vec<_> = self.left_static.0.extract_if(|_, found| is_other(found)).collect();
+        let others: Vec<_> = self.awaited.extract_if(|_, found| is_other(found)).collect();
         for (uid, found) in others {
             self.end_orphan(uid, found);
         }
@@ -602,14 +630,10 @@ impl Workers {
             if !is_final(&pod) {
                 self.node.ledger.readmit(&pod);
             }
-            Adoption { found, known: self.left_static.1.clone() }
+            Adoption { found, known: self.known.clone() }
         });
         let wish = Wish { pod: Arc::new(pod), end: None, mirror: Some(Arc::new(mirror)) };
         self.start(uid, wish, adoption, Some(over));
-    }
-
-    fn end_orphan(&mut self, uid: String, found: Found) {
-        self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
     }
 
     /// The object is gone: its last form tells the grace.

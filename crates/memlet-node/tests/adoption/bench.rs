@@ -151,12 +151,8 @@ impl Bench {
     }
 
     pub(crate) async fn create(&self, name: &str, policy: &str, limit: &str, arguments: &str) {
-        let arguments: Vec<_> = arguments.split_whitespace().collect();
-        let container = json!({
-            "name": "c", "image": "memlet.dev/memory-eater", "args": arguments,
-            "resources": {"limits": {"memory": limit}, "requests": {"memory": "2Mi"}},
-        });
-        self.create_with(name, json!({"restartPolicy": policy, "containers": [container]})).await;
+        let spec = manifest(name, policy, limit, arguments)["spec"].take();
+        self.create_with(name, spec).await;
     }
 
     pub(crate) async fn create_with(&self, name: &str, mut spec: Value) {
@@ -182,12 +178,16 @@ impl Bench {
         }
     }
 
-    /// Waits until the container runs and its first line is in the log.
-    pub(crate) async fn until_begun(&self, name: &str) {
-        let pod = self.until(name, is_running).await;
+    /// Waits until each attempt to run the container began so often, by its log.
+    pub(crate) async fn until_begun(&self, name: &str, times: &[usize]) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while self.logs(&pod).iter().all(|log| starts(log) == 0) {
-            assert!(Instant::now() < deadline, "Pod {name} says nothing");
+        loop {
+            let pod = self.pods().get(name).await.unwrap();
+            let begun: Vec<_> = self.logs(&pod).iter().map(|log| starts(log)).collect();
+            if begun == times {
+                return;
+            }
+            assert!(Instant::now() < deadline, "Pod {name} began {begun:?} times, not {times:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -316,4 +316,17 @@ async fn serve(server: &ApiServer) -> String {
         }
     });
     format!("http://{address}")
+}
+
+/// A Pod of the built-in memory eater.
+pub(crate) fn manifest(name: &str, policy: &str, limit: &str, arguments: &str) -> Value {
+    let arguments: Vec<_> = arguments.split_whitespace().collect();
+    let container = json!({
+        "name": "c", "image": "memlet.dev/memory-eater", "args": arguments,
+        "resources": {"limits": {"memory": limit}, "requests": {"memory": "2Mi"}},
+    });
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"restartPolicy": policy, "containers": [container]},
+    })
 }

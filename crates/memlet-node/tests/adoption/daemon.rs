@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use memlet_bytes::Bytes;
 use memlet_cgroup::Hierarchy;
-use memlet_node::{MemoryRules, NodeAgent, NodeConfig};
+use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
 use memlet_policy::cgroup_names::Driver;
-use memlet_runtime::service::{Runtime, Settings};
+use memlet_runtime::service::{Rotation, Runtime, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The argument that makes this program a daemon.
@@ -28,7 +28,13 @@ impl Place {
             images: self.folder.join("images"),
             hierarchy: hierarchy.clone(),
             cgroup_driver: Driver::Cgroupfs,
+            log_rotation: Rotation::default(),
         }
+    }
+
+    /// Where the daemon looks for static Pods, if the folder is there when it starts.
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.folder.join("manifests")
     }
 
     pub(crate) fn agent(&self, hierarchy: &Hierarchy) -> NodeConfig {
@@ -44,6 +50,10 @@ impl Place {
             records: Some(self.records()),
             kernel_log: true,
             most_restarts: None,
+            reservations: Reservations::default(),
+            registration: Registration::default(),
+            static_pods: Some(self.manifests()).filter(|folder| folder.exists()),
+            api_server: None,
         }
     }
 
