@@ -125,6 +125,11 @@ impl ApiError {
         Self::new(404, "NotFound", format!("{resource} {name:?} not found")).about(resource, name)
     }
 
+    /// What a node does not have, in its words.
+    pub(crate) fn not_found_by_node(message: String) -> Self {
+        Self::new(404, "NotFound", message)
+    }
+
     pub(crate) fn no_such_path() -> Self {
         let mut error =
             Self::new(404, "NotFound", "the server could not find the requested resource".to_owned());

@@ -14,7 +14,8 @@ use tower::Service;
 
 use crate::access::{Attributes, Identity, authorize};
 use crate::error::ApiError;
-use crate::reply::{Reply, ResponseBody};
+use crate::nodes::Caller;
+use crate::reply::ResponseBody;
 use crate::server::ApiServer;
 
 /// Upstream's bound on a request's body.
@@ -58,12 +59,16 @@ where
             return Box::pin(async move { Ok(refusal.into_response()) });
         }
         request.extensions_mut().insert(Arc::clone(&self.identity));
+        let caller = Caller::of(&mut request);
         Box::pin(async move {
             let answer = match read(request).await {
                 Ok(request) => server.answer_durably(request).await,
                 Err(error) => Err(error),
             };
-            Ok(answer.map_or_else(ApiError::into_response, Reply::into_response))
+            Ok(match answer {
+                Ok(reply) => reply.respond(caller).await,
+                Err(refusal) => refusal.into_response(),
+            })
         })
     }
 }

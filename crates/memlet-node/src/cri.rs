@@ -33,6 +33,11 @@ impl CriError {
         self.code == Code::NotFound
     }
 
+    /// The runtime finds fault with what it was asked.
+    pub fn is_invalid_argument(&self) -> bool {
+        self.code == Code::InvalidArgument
+    }
+
     /// The runtime does not know this call at all.
     pub fn is_unimplemented(&self) -> bool {
         self.code == Code::Unimplemented
@@ -83,6 +88,24 @@ impl Cri {
         unless_missing(self.runtime.clone().remove_pod_sandbox(request).await.map(drop).map_err(Into::into))
     }
 
+    pub(crate) async fn list_sandboxes(&self) -> Answer<Vec<v1::PodSandbox>> {
+        let request = v1::ListPodSandboxRequest { filter: None };
+        Ok(self.runtime.clone().list_pod_sandbox(request).await?.into_inner().items)
+    }
+
+    /// Whether the sandbox is there and holds its namespaces.
+    pub(crate) async fn is_sandbox_ready(&self, id: &str) -> Answer<bool> {
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
+        match self.runtime.clone().pod_sandbox_status(request).await {
+            Ok(answer) => {
+                let status = answer.into_inner().status.unwrap_or_default();
+                Ok(status.state() == v1::PodSandboxState::SandboxReady)
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(status.into()),
+        }
+    }
+
     pub(crate) async fn create_container(
         &self,
         sandbox: &str,
@@ -111,6 +134,16 @@ impl Cri {
     pub(crate) async fn remove_container(&self, id: &str) -> Answer<()> {
         let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
         unless_missing(self.runtime.clone().remove_container(request).await.map(drop).map_err(Into::into))
+    }
+
+    /// Where a program can be run in a container: an address to stream at.
+    pub(crate) async fn exec(&self, request: v1::ExecRequest) -> Answer<String> {
+        Ok(self.runtime.clone().exec(request).await?.into_inner().url)
+    }
+
+    /// Where a container's own streams are.
+    pub(crate) async fn attach(&self, request: v1::AttachRequest) -> Answer<String> {
+        Ok(self.runtime.clone().attach(request).await?.into_inner().url)
     }
 
     /// With the runtime's own statements (`info`).

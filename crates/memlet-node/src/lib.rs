@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod admission; // which Pods the node takes
+mod adoption; // what an earlier run left
 mod agent; // watches Pods, keeps one worker for each
 mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told
 mod container; // spec to CRI configuration
+mod container_log; // what containers wrote
 mod cri; // the calls downward
 mod downward; // what a container may learn of its Pod
 mod environment; // variables and $(VAR)

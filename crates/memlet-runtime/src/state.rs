@@ -14,6 +14,7 @@
 //!                                         merged/       the mounted image of any other
 //!                                         start.json    how its start went
 //!                                         end.json      how it ended
+//!                                         exec-1.json   a further program that is being launched in it
 //! ```
 //!
 //! A `record.json` is written last of what the daemon writes, and whole: what has none was being made when somebody
@@ -194,6 +195,11 @@ impl ContainerFolder {
     /// How the container ended.
     pub fn end(&self) -> PathBuf {
         self.0.join("end.json")
+    }
+
+    /// A file of the launch of a further program in the container, the `number`th.
+    pub fn exec(&self, number: u64, kind: &str) -> PathBuf {
+        self.0.join(format!("exec-{number}.{kind}"))
     }
 
     /// Where a terminal's other end is received.

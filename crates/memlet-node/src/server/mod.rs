@@ -4,7 +4,11 @@
 //! well. It knows requests and answers; what Pods there are it asks the API, what their containers do the runtime.
 //! Whoever reaches it may do all of it: who may is decided by the API server before.
 
-mod answer;
+mod answer; // text and refusals
+mod logs; // /containerLogs
+mod pods; // which container is meant
+mod query; // parameters
+mod streaming; // /exec, /attach
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,11 +18,14 @@ use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Method, Request, Response};
+use percent_encoding::percent_decode_str;
 
 use crate::node::Node;
 
 pub(crate) use answer::Refusal;
 pub use answer::ServerBody;
+use pods::Found;
+use query::Query;
 
 /// Answers kubelet's HTTP requests for one node. Cheap to clone; made by [`NodeAgent::server`](crate::NodeAgent::server).
 #[derive(Clone, Debug)]
@@ -36,10 +43,23 @@ impl NodeServer {
     }
 
     async fn route(self, parts: Parts) -> Result<Response<ServerBody>, Refusal> {
-        let path = parts.uri.path().to_owned();
+        let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let query = Query::parse(parts.uri.query());
+        let node = &*self.node;
         match (&parts.method, &segments[..]) {
             (&Method::GET, ["healthz"]) => Ok(answer::text("ok")),
+            (&Method::GET, ["containerLogs", namespace, pod, container]) => {
+                logs::answer(node, namespace, pod, container, &query).await
+            }
+            (&Method::GET | &Method::POST, ["exec", namespace, pod, container]) => {
+                let found = Found::look(node, namespace, pod, container).await?;
+                streaming::exec(node, &found, &query, parts).await
+            }
+            (&Method::GET | &Method::POST, ["attach", namespace, pod, container]) => {
+                let found = Found::look(node, namespace, pod, container).await?;
+                streaming::attach(node, &found, &query, parts).await
+            }
             _ => Err(Refusal::not_found("404 page not found")),
         }
     }

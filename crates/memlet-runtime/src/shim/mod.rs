@@ -2,22 +2,28 @@
 //!
 //! It makes the pause process ([`pause`]), starts containers through libcontainer ([`launch`]), writes their
 //! output to log files ([`log`]), reaps them, reads their cgroups before anything is removed, and tells the
-//! daemon ([`protocol`]). It outlives the daemon; what it must not lose it writes to its folder.
+//! daemon ([`protocol`]). It outlives the daemon; what it must not lose it writes to its folder. On connections of
+//! their own it runs further programs in containers and attaches clients to them ([`session`]).
 //!
 //! The daemon's side of the conversation is `crate::supervisor`.
 
+mod audience;
 pub(crate) mod cgroup;
 mod connection;
 mod container;
 mod exec;
+mod exec_session;
 pub mod launch;
 pub mod log;
 mod losses;
 mod pause;
 mod process;
 pub mod protocol;
+pub mod rotation;
+pub mod session;
 pub mod socket;
 mod supervise;
+mod tenant;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -18,10 +18,14 @@ use memlet_diagnosis::evidence::{ContainerEnd, OomScoreAdj};
 use memlet_policy::oom_kill_mode::OomKillMode;
 use serde::{Deserialize, Serialize};
 
+use super::rotation::Rotation;
+use super::session::{Attach, Exec};
 use crate::memory_controls::MemoryControls;
 
 /// The version of this conversation and of the files of a sandbox.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// The first version that has sessions.
+pub(crate) const SESSIONS_SINCE: u32 = 2;
 
 /// What a supervisor makes first: the namespaces that a Pod's containers share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +65,12 @@ pub struct Launch {
     pub tty: bool,
     /// Its standard input stays open instead of being `/dev/null`.
     pub stdin: bool,
+    /// Its standard input ends when the first client that was attached to it goes.
+    #[serde(default)]
+    pub stdin_once: bool,
+    /// When its log is rotated.
+    #[serde(default)]
+    pub log_rotation: Rotation,
     /// A built-in workload instead of a program from its root filesystem.
     pub builtin: Option<String>,
 }
@@ -82,6 +92,17 @@ pub enum Request {
         /// Milliseconds between the two; 0 kills at once.
         grace_ms: u64,
     },
+    /// Go on in a new log file at the same path: what was there has been moved away.
+    ReopenLog {
+        /// The container's id.
+        container: String,
+    },
+    /// Run a program in a running container. The connection becomes that session's; see [`super::session`].
+    Exec(Exec),
+    /// Give this connection the output of a running container, and its input. It becomes that session's.
+    Attach(Attach),
+    /// On a session's connection: its client has no more input.
+    CloseStdin,
     /// Kill whatever still runs, pause included, and end.
     Shutdown,
 }

@@ -13,12 +13,15 @@ use memlet_policy::oom_kill_mode::OomKillMode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountFlags;
 
+use super::audience;
 use super::cgroup::make_cgroup;
 use super::connection::Connection;
 use super::container::{Container, Launched, complain, told};
+use super::exec_session::ExecSession;
 use super::pause;
 use super::process;
 use super::protocol::{Event, Request, Sandbox, VERSION};
+use super::session::Exec;
 use crate::state::{self, SandboxFolder};
 
 /// Supervises the sandbox described in `folder` until it is told to end.
@@ -46,6 +49,8 @@ pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
         containers: BTreeMap::new(),
         pod_killed: None,
         connections: Vec::new(),
+        sessions: Vec::new(),
+        session_count: 0,
         strangers: BTreeMap::new(),
         ending: false,
         ended_by_signal: false,
@@ -70,6 +75,10 @@ struct Supervisor {
     /// What took the whole Pod along: also what the daemon asked for before it heard of that.
     pod_killed: Option<TakenAlong>,
     connections: Vec<Connection>,
+    /// Programs that clients run in containers.
+    sessions: Vec<ExecSession>,
+    /// How many there were.
+    session_count: u64,
     /// Children that ended before their launcher said whose they are.
     strangers: BTreeMap<i32, Exit>,
     ending: bool,
@@ -124,7 +133,9 @@ impl Supervisor {
             self.follow_losses();
             self.note_launches();
             self.answer();
+            self.sessions.retain_mut(ExecSession::go_on);
             for container in self.containers.values_mut() {
+                container.serve_audience();
                 container.kill_if_due(Instant::now());
             }
             self.connections.retain_mut(|connection| {
@@ -150,6 +161,14 @@ impl Supervisor {
             awaited.extend(
                 container.descriptors().map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)),
             );
+            awaited.extend(container.audience().map(|(it, flags)| PollFd::from_borrowed_fd(it, flags)));
+        }
+        for session in &self.sessions {
+            // What has broken is not waited for: it would be ready for ever.
+            let connection = session.connection();
+            let heard = (!connection.is_broken()).then(|| connection.stream.as_fd());
+            let sources = session.outcome().into_iter().chain(heard);
+            awaited.extend(sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)));
         }
         match poll(&mut awaited, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -201,7 +220,13 @@ impl Supervisor {
                 }
             }
         }
-        if self.containers.values().all(|container| container.launcher().is_none()) {
+        let running: Vec<_> = self.sessions.iter_mut().filter_map(ExecSession::launched).collect();
+        for pid in running {
+            if let Some(exit) = self.strangers.remove(&pid) {
+                self.note_end(pid, exit);
+            }
+        }
+        if !self.is_launching() {
             // Nobody can claim them any more, and their pids may come again.
             self.strangers.clear();
         }
@@ -238,9 +263,20 @@ impl Supervisor {
             self.containers.values_mut().find(|container| container.launcher() == Some(pid))
         {
             container.note_launcher_end();
-        } else if self.containers.values().any(|container| container.launcher().is_some()) {
+        } else if let Some(session) = self.sessions.iter_mut().find(|session| session.pid() == Some(pid)) {
+            session.ended(exit);
+        } else if let Some(session) = self.sessions.iter_mut().find(|session| session.launcher() == Some(pid))
+        {
+            session.note_launcher_end();
+        } else if self.is_launching() {
             self.strangers.insert(pid, exit);
         }
+    }
+
+    /// Whether something is being started whose process is not known yet.
+    fn is_launching(&self) -> bool {
+        self.containers.values().any(|container| container.launcher().is_some())
+            || self.sessions.iter().any(|session| session.launcher().is_some())
     }
 
     /// Lets what the Pod wants to die with a process that the OOM killer took die with it.
@@ -271,7 +307,21 @@ impl Supervisor {
     }
 
     fn answer(&mut self) {
-        let requests: Vec<_> = self.connections.iter_mut().flat_map(Connection::requests).collect();
+        let mut requests = Vec::new();
+        for mut connection in std::mem::take(&mut self.connections) {
+            let mut asked = connection.requests().into_iter();
+            match asked.next() {
+                Some(Request::Exec(exec)) => self.exec(connection, &exec),
+                Some(Request::Attach(attach)) => match self.containers.get_mut(&attach.container) {
+                    Some(container) => container.attach(connection, &attach),
+                    None => audience::refuse(connection, "the container does not run"),
+                },
+                first => {
+                    requests.extend(first.into_iter().chain(asked));
+                    self.connections.push(connection);
+                }
+            }
+        }
         for request in requests {
             match request {
                 Request::Start { container } => self.start(&container),
@@ -280,9 +330,25 @@ impl Supervisor {
                         container.stop(signal, Duration::from_millis(grace_ms));
                     }
                 }
+                Request::ReopenLog { container } => {
+                    if let Some(container) = self.containers.get_mut(&container) {
+                        container.reopen_log();
+                    }
+                }
+                // Of sessions, which are no daemon's connection.
+                Request::Exec(_) | Request::Attach(_) | Request::CloseStdin => {}
                 Request::Shutdown => self.end(),
             }
         }
+    }
+
+    fn exec(&mut self, connection: Connection, exec: &Exec) {
+        self.session_count += 1;
+        let session = match self.containers.get(&exec.container) {
+            Some(container) => container.exec(connection, exec, self.session_count),
+            None => ExecSession::refuse(connection, "the container does not run"),
+        };
+        self.sessions.push(session);
     }
 
     fn end(&mut self) {

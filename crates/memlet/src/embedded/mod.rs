@@ -19,7 +19,7 @@ use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Hierarchy, Version};
 use memlet_node::{ApiAddress, MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
 use memlet_policy::cgroup_names::Driver;
-use memlet_runtime::service::{Runtime, Settings, sweep};
+use memlet_runtime::service::{Rotation, Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
 use tokio::sync::oneshot;
 
@@ -106,7 +106,7 @@ impl Embedded {
             return self.stop(grace).await;
         }
         let _ = self.stop_scheduler.send(());
-        drop(self.agent);
+        self.agent.detach().await;
         self.place.leave();
         Ok(())
     }
@@ -166,8 +166,12 @@ async fn wire(
     images: &Path,
     hierarchy: &Hierarchy,
 ) -> Result<Wired> {
-    let runtime = Runtime::new(runtime_settings(place.folder(), images, hierarchy, settings.cgroups.driver))
-        .context("the container runtime cannot keep its state")?;
+    let mut runtime = runtime_settings(place.folder(), images, hierarchy, settings.cgroups.driver);
+    if !settings.keeps_pods {
+        // A run shows all that was written, and keeps nothing of it.
+        runtime.log_rotation = Rotation::NEVER;
+    }
+    let runtime = Runtime::new(runtime).context("the container runtime cannot keep its state")?;
     // The sealed copy of this program is made while the rest starts; the first sandbox waits for it.
     tokio::spawn({
         let runtime = runtime.clone();
@@ -236,6 +240,7 @@ fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy, cgroup_
         images: images.to_owned(),
         hierarchy: hierarchy.clone(),
         cgroup_driver,
+        log_rotation: Rotation::default(),
     }
 }
 
