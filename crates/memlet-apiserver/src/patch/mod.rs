@@ -70,6 +70,16 @@ impl Patch {
         Ok(Self { format, oddities })
     }
 
+    /// Whether it may be about `metadata.managedFields`, which most patches are spared.
+    pub(crate) fn touches_owners(&self) -> bool {
+        match &self.format {
+            Format::Json(patch) => json::touches(patch, "/metadata/managedFields"),
+            Format::Merge(patch) | Format::Strategic(patch) => {
+                patch.get("metadata").is_some_and(|metadata| metadata.get("managedFields").is_some())
+            }
+        }
+    }
+
     /// Changes the value, or says why that cannot be; the value is then spoilt.
     pub(crate) fn apply(&self, value: &mut Value, of: &'static Type) -> Result<(), ApiError> {
         let applied = match &self.format {
