@@ -147,7 +147,7 @@ pub fn crash_loop_message(delay: Duration, container: &str, pod: &str, namespace
 
 /// The delay in a [`crash_loop_message`].
 pub fn crash_loop_delay(message: &str) -> Option<Duration> {
-    let text = message.strip_prefix("back-off ")?.split(' ').next()?;
+    let text = message.strip_prefix("back-off ")?.split(' ').next().filter(|text| !text.is_empty())?;
     let (mut seconds, mut number) = (0, None);
     for character in text.chars() {
         let factor = match character {
