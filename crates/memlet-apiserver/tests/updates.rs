@@ -260,9 +260,8 @@ async fn unknown_and_repeated_fields_in_every_kind_of_body() {
     let server = ApiServer::in_memory();
     done(&server, "POST", PODS, JSON, pod()).await;
     let yaml =
-        "metadata:\n  name: y\n  foo: 1\nspec:\n  containers:\n  - name: c\n    name: d\n    image: i:1\n";
-    let text =
-        r#"{"metadata":{"name":"y","foo":1},"spec":{"containers":[{"name":"c","name":"d","image":"i:1"}]}}"#;
+        "metadata:\n  name: late\n  foo: 1\nspec:\n  containers:\n  - name: c\n    name: d\n    image: i:1\n";
+    let text = r#"{"metadata":{"name":"late","foo":1},"spec":{"containers":[{"name":"c","name":"d","image":"i:1"}]}}"#;
     let told = [r#"duplicate field "spec.containers[0].name""#, r#"unknown field "metadata.foo""#];
     for (method, path, media, body) in
         [("POST", PODS.to_owned(), "application/yaml", yaml), ("POST", PODS.to_owned(), JSON, text)]

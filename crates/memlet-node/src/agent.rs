@@ -331,6 +331,9 @@ fn is_final(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
+/// What an earlier run left of static Pods waits so long for their files to be read.
+const FILE_PATIENCE: Duration = Duration::from_mins(1);
+
 /// A worker, by what it is told and when it is done.
 struct Handle {
     wish: watch::Sender<Wish>,
@@ -382,8 +385,11 @@ impl Workers {
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node.config.name));
         let events = watch_pods(pods, config).default_backoff();
         pin_mut!(events);
+        let patience = tokio::time::sleep(FILE_PATIENCE);
+        pin_mut!(patience);
         let stop = loop {
             tokio::select! {
+                () = &mut patience, if !patience.is_elapsed() => self.give_up_static(),
                 event = events.next() => match event {
                     Some(Ok(event)) => self.take(event),
                     Some(Err(error)) => tracing::warn!("the watch of Pods was interrupted: {error}"),
@@ -410,6 +416,7 @@ impl Workers {
         if let Some((left, pods)) = self.left.take() {
             self.adopt(left, pods);
         }
+        self.give_up_static();
         for handle in self.by_uid.values() {
             handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
         }
@@ -506,13 +513,19 @@ impl Workers {
             let found = found.unwrap_or_default();
             self.apply(pod, Some(Adoption { found, known: known.clone() }));
         };
-        before.into_iter().for_each(|pod| adopt(pod, true));
+        for pod in before {
+            adopt(pod, true);
+        }
         // Of these there is only what was made before the first status was written.
-        new.into_iter().for_each(|pod| adopt(pod, false));
-        self.left_static = (of_files, known);
+        for pod in new {
+            adopt(pod, false);
+        }
         for uid in without_pod {
             found.entry(uid).or_default();
         }
+        // A static Pod whose mirror somebody removed may have its file all the same.
+        of_files.extend(found.extract_if(|_, found| found.is_static));
+        self.left_static = (of_files, known);
         for (uid, found) in found {
             self.end_orphan(uid, found);
         }
@@ -606,6 +619,15 @@ impl Workers {
         });
         let wish = Wish { pod: Arc::new(pod), end: None, mirror: Some(Arc::new(mirror)) };
         self.start(uid, wish, adoption, Some(over));
+    }
+
+    /// By now the files have been read: what is left of static Pods has none.
+    fn give_up_static(&mut self) {
+        // What is known of it all is large.
+        let (left, _) = std::mem::take(&mut self.left_static);
+        for (uid, found) in left {
+            self.end_orphan(uid, found);
+        }
     }
 
     fn end_orphan(&mut self, uid: String, found: Found) {

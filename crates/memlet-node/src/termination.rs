@@ -52,10 +52,11 @@ impl Worker {
         }
         self.tidy().await;
         self.publish();
-        // Before the sandbox, by which the next run would find them.
+        // How it ended is said before the runtime forgets it; and the logs go before the sandbox, by which the next run would
+        // find them.
+        self.writer.flush().await;
         self.remove_logs().await;
         self.remove_sandbox().await;
-        self.writer.flush().await;
         if self.wish.borrow().pod.metadata.deletion_timestamp.is_some() {
             self.delete_object().await;
         }

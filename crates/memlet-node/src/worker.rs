@@ -85,6 +85,7 @@ pub(crate) enum Place {
 }
 
 /// A Pod on this node.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Worker {
     pub(crate) node: Arc<Node>,
     pub(crate) wish: watch::Receiver<Wish>,

@@ -10,6 +10,8 @@ mod check;
 mod compare;
 mod merge;
 mod owners;
+#[cfg(test)]
+mod properties;
 mod set;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;

@@ -2,6 +2,8 @@
 //! `ownership`).
 
 mod json;
+#[cfg(test)]
+mod properties;
 mod strategic;
 
 use serde_json::Value;

@@ -98,7 +98,7 @@ impl InstanceFacts {
         self.watch = None;
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) const fn is_over(&self) -> bool {
         self.over
     }
 }
