@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Buf;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -22,6 +23,9 @@ use crate::server::ApiServer;
 const LONGEST_BODY: usize = 3 << 20;
 /// How long a body may take to arrive: upstream's `--request-timeout`.
 const BODY_TIME: Duration = Duration::from_mins(1);
+/// How much of a body that is too long is read all the same, and for how long.
+const MOST_DISCARDED: usize = 16 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// Answers the HTTP requests of one user. Made by [`ApiServer::service`] and [`ApiServer::service_as`]; never fails: a
 /// refusal is an answer.
@@ -73,16 +77,31 @@ where
     }
 }
 
+/// Takes what is left of a body, within bounds: a client that is cut off while it sends may never see the answer.
+async fn discard<B: Body>(mut body: Pin<&mut B>) {
+    let mut length = 0;
+    while length < MOST_DISCARDED
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        length += frame.data_ref().map_or(0, Buf::remaining);
+    }
+}
+
 async fn read<B>(request: Request<B>) -> Result<Request<bytes::Bytes>, ApiError>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (parts, body) = request.into_parts();
-    let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST_BODY).collect()).await;
-    match collected.map_err(|_| ApiError::timeout())? {
+    let mut body = std::pin::pin!(body);
+    let collecting = Limited::new(body.as_mut(), LONGEST_BODY).collect();
+    let collected = tokio::time::timeout(BODY_TIME, collecting).await.map_err(|_| ApiError::timeout())?;
+    match collected {
         Ok(body) => Ok(Request::from_parts(parts, body.to_bytes())),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let _ = tokio::time::timeout(DISCARD_TIME, discard(body)).await;
+            Err(ApiError::too_large())
+        }
         Err(error) => Err(ApiError::bad_request(format!("the request's body cannot be read: {error}"))),
     }
 }

@@ -172,6 +172,9 @@ static ACCESS_REVIEW: &[Field] = &[
         ]),
     ),
 ];
+static RULES_REVIEW: &[Field] = &[METADATA, Field(2, "spec", Message(&[Field(1, "namespace", Text)]))];
+static TOKEN_REVIEW: &[Field] =
+    &[METADATA, Field(2, "spec", Message(&[Field(1, "token", Text), Field(2, "audiences", Texts)]))];
 static ASKED_RESOURCE: &[Field] = &[
     Field(1, "namespace", Text),
     Field(2, "verb", Text),
@@ -195,7 +198,9 @@ fn message(version: &str, kind: &str) -> Option<&'static [Field]> {
         ("authentication.k8s.io/v1", "TokenRequest") => TOKEN_REQUEST,
         ("authentication.k8s.io/v1", "SelfSubjectReview") => SELF_SUBJECT_REVIEW,
         ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => SELF_ACCESS_REVIEW,
-        ("authorization.k8s.io/v1", "SubjectAccessReview") => ACCESS_REVIEW,
+        ("authorization.k8s.io/v1", "SubjectAccessReview" | "LocalSubjectAccessReview") => ACCESS_REVIEW,
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => RULES_REVIEW,
+        ("authentication.k8s.io/v1", "TokenReview") => TOKEN_REVIEW,
         _ => return None,
     })
 }

@@ -1,5 +1,6 @@
 //! The schemas, by upstream's names (`io.k8s.api.core.v1.Pod`), made from the types that are served.
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, Status};
@@ -62,6 +63,7 @@ pub(super) fn of(handlers: &[&dyn Handler], notation: Notation) -> Map<String, V
     generator.subschema_for::<ListMeta>();
     if handlers.iter().any(|handler| handler.describe().kind.group.is_empty()) {
         generator.subschema_for::<Binding>();
+        generator.subschema_for::<TokenRequest>();
         generator.subschema_for::<Eviction>();
     }
     for handler in handlers {

@@ -78,7 +78,12 @@ impl Gate {
         if is_long_running(request.uri()) {
             return Ok((identity, None));
         }
-        let permit = Arc::clone(&self.shared.requests).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
+        let requests = if identity.is_administrator() {
+            &self.shared.administrator_requests
+        } else {
+            &self.shared.user_requests
+        };
+        let permit = Arc::clone(requests).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
         Ok((identity, Some(permit)))
     }
 }

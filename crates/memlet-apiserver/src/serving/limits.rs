@@ -18,8 +18,10 @@ pub struct Limits {
     pub head_bytes: u32,
     /// Requests at a time on one HTTP/2 connection.
     pub streams: u32,
-    /// Requests at a time on all connections, watches and other long ones apart.
-    pub requests: usize,
+    /// Requests of administrators at a time, watches and other long ones apart.
+    pub administrator_requests: usize,
+    /// The same for everybody else together, so that no Pod can keep an administrator out.
+    pub user_requests: usize,
     /// Requests per second of each administrator.
     pub administrator_rate: u32,
     /// Requests per second of each other user, and of all unknown ones together.
@@ -37,8 +39,9 @@ impl Default for Limits {
             idle: Duration::from_secs(90),
             head_bytes: 64 << 10,
             streams: 250,
-            // Upstream's 400 and 200 for requests that read and requests that write.
-            requests: 600,
+            // Upstream's 400 for requests that read and 200 for those that write, in all.
+            administrator_requests: 400,
+            user_requests: 200,
             administrator_rate: 20_000,
             user_rate: 500,
             grace: Duration::from_secs(2),

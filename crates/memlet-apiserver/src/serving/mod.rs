@@ -99,7 +99,8 @@ struct Shared {
     judge: tls::Judge,
     limits: Limits,
     rates: Rates,
-    requests: Arc<Semaphore>,
+    administrator_requests: Arc<Semaphore>,
+    user_requests: Arc<Semaphore>,
     /// True once the server is stopping.
     stop: watch::Receiver<bool>,
 }
@@ -130,7 +131,8 @@ impl Listener {
             server,
             acceptor: TlsAcceptor::from(Arc::new(configuration)),
             judge,
-            requests: Arc::new(Semaphore::new(self.limits.requests)),
+            administrator_requests: Arc::new(Semaphore::new(self.limits.administrator_requests)),
+            user_requests: Arc::new(Semaphore::new(self.limits.user_requests)),
             rates: Rates::default(),
             limits: self.limits,
             stop: stopping,
