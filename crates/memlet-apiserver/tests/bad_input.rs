@@ -441,7 +441,7 @@ async fn paths_and_verbs_that_are_not_served() {
             404,
             "the server could not find the requested resource",
         ),
-        ("GET", "/", 404, "the server could not find the requested resource"),
+        ("GET", "/nowhere", 404, "the server could not find the requested resource"),
         ("POST", "/api/v1/pods", 405, r#"create is not supported on resources of kind "pods""#),
         (
             "POST",
