@@ -215,7 +215,7 @@ pub(crate) fn driver() -> Driver {
     }
 }
 
-fn driver_arguments() -> &'static [&'static str] {
+pub(crate) fn driver_arguments() -> &'static [&'static str] {
     match driver() {
         Driver::Cgroupfs => &[],
         Driver::Systemd => &["--cgroup-driver", "systemd"],

@@ -18,6 +18,7 @@ mod machine;
 mod manifests;
 mod memory_files;
 mod oom_kill_mode;
+mod node;
 mod output;
 mod readers;
 mod systemd;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         isolation::tests(),
         explain::tests(),
         machine::tests(),
+        node::tests(),
     ] {
         tests.extend(each);
     }

@@ -37,7 +37,7 @@ enum Task {
         #[arg(long)]
         logs: bool,
     },
-    /// Feed the reader of logs with whatever a fuzzer makes up, for a bounded time (needs nightly Rust)
+    /// Feed the readers of logs and of requests with whatever a fuzzer makes up, for a bounded time (needs nightly Rust)
     Fuzz {
         /// How long each target is fuzzed
         #[arg(long, default_value_t = 60)]

@@ -54,6 +54,17 @@ impl ApiError {
         self
     }
 
+    /// A refusal about a resource of a group names the group with it: `leases.coordination.k8s.io "x" not found`.
+    pub(crate) fn in_group(mut self, group: &str) -> Self {
+        let Some(details) = self.status.details.as_mut().filter(|_| !group.is_empty()) else { return self };
+        let Some(kind) = details.kind.clone() else { return self };
+        details.group = Some(group.to_owned());
+        if let Some(message) = &mut self.status.message {
+            *message = message.replacen(&format!("{kind} \""), &format!("{kind}.{group} \""), 1);
+        }
+        self
+    }
+
     pub(crate) fn status(&self) -> &Status {
         &self.status
     }

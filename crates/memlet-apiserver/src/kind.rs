@@ -62,6 +62,10 @@ pub(crate) trait ServedKind:
     /// Fields that selectors may ask about, besides the metadata's name and namespace.
     const SELECTABLE: &'static [&'static str] = &[];
 
+    /// Whether a PUT of what is not there creates it.
+    const CREATED_BY_UPDATE: bool = false;
+    /// Whether a PUT need not say which version it replaces.
+    const UNCONDITIONAL_UPDATE: bool = true;
     /// How its objects are made up.
     const SHAPE: &'static Type = &schema::OBJECT;
 

@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_was_admitted_before_stays_and_counts() {
-        let ledger = Ledger::new(Bytes::from_mib(924), 2);
+        let ledger = Ledger::new(&node(Bytes::from_mib(924)));
         let large = pod("a", json!({"memory": "1Gi"}));
         ledger.readmit(&large);
         ledger.admit(&large).expect("admitted stays admitted");

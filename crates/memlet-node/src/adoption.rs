@@ -22,6 +22,9 @@ use crate::sweep;
 /// The label by which an agent knows its own sandboxes, in a runtime that serves others too: its state folder.
 pub(crate) const AGENT_LABEL: &str = "memlet.dev/agent";
 
+/// The annotation by which a Pod says where its manifest comes from, if not from the API.
+const SOURCE: &str = "kubernetes.io/config.source";
+
 /// A sandbox that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundSandbox {
@@ -47,6 +50,8 @@ pub(crate) struct FoundContainer {
 pub(crate) struct Found {
     pub(crate) namespace: String,
     pub(crate) name: String,
+    /// Its manifest was not the API's, whose list so says nothing of it.
+    pub(crate) is_static: bool,
     /// By their attempts.
     pub(crate) sandboxes: Vec<FoundSandbox>,
     /// By their attempts.
@@ -87,6 +92,7 @@ impl Left {
             uids.insert(sandbox.id.clone(), metadata.uid.clone());
             let found = left.pods.entry(metadata.uid).or_default();
             (found.namespace, found.name) = (metadata.namespace, metadata.name);
+            found.is_static = sandbox.annotations.get(SOURCE).is_some_and(|source| source != "api");
             found.sandboxes.push(FoundSandbox {
                 attempt: metadata.attempt,
                 is_ready: sandbox.state() == PodSandboxState::SandboxReady,
@@ -196,12 +202,12 @@ pub(crate) fn is_same_kill(a: &Report, b: &Report) -> bool {
 
 /// The kills that these records settle, as the count of the cgroup has them.
 pub(crate) fn settled_kills(kills: &[KillRecord]) -> u64 {
-    kills.iter().fold(0, |settled, kill| match &kill.report {
-        Some(report) => settled + report.victims.len().max(1) as u64,
-        None => {
-            let counted = kill.container_memory.as_ref().and_then(|snapshot| snapshot.oom_kills);
-            counted.unwrap_or(settled + 1)
+    kills.iter().fold(0, |settled, kill| {
+        if let Some(report) = &kill.report {
+            return settled + report.victims.len().max(1) as u64;
         }
+        let counted = kill.container_memory.as_ref().and_then(|snapshot| snapshot.oom_kills);
+        counted.unwrap_or(settled + 1)
     })
 }
 

@@ -11,12 +11,12 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use memlet_policy::cgroup_limits::CgroupVersion;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 use crate::admission::Ledger;
-use crate::adoption::{Left, orphan};
+use crate::adoption::{Found, Known, Left, orphan};
 use crate::cgroups::{CgroupsError, NodeCgroups};
 use crate::config::{NodeConfig, RulesError};
 use crate::cri::{Cri, CriError};
@@ -30,6 +30,7 @@ use crate::oom::witness::Witness;
 use crate::records::{Record, Records};
 use crate::registration::{self, Description, Registered};
 use crate::server::NodeServer;
+use crate::static_pods::{Change, StaticPods, mirror};
 use crate::sweep;
 use crate::worker::{Adoption, End, Wish, Worker};
 
@@ -99,6 +100,7 @@ pub struct NodeAgent {
     following: JoinHandle<()>,
     heartbeat: Heartbeat,
     beating: JoinHandle<()>,
+    files: JoinHandle<()>,
 }
 
 impl NodeAgent {
@@ -182,10 +184,14 @@ impl NodeAgent {
         // The task answers, or keeps trying: then each container's status is asked for at its start.
         let _ = tokio::time::timeout(Duration::from_secs(1), listens).await;
         let (stop, asked) = oneshot::channel();
-        let watching = tokio::spawn(Workers::new(node.clone(), left).run(asked));
+        let (mirrors, changed_mirrors) = mpsc::unbounded_channel();
+        let (changes, changed_files) = mpsc::unbounded_channel();
+        let static_pods = StaticPods::new(node.clone(), registered.uid.clone(), changes);
+        let files = tokio::spawn(static_pods.run(changed_mirrors));
+        let watching = tokio::spawn(Workers::new(node.clone(), left, mirrors, changed_files).run(asked));
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
-        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating })
+        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -259,6 +265,7 @@ impl NodeAgent {
 
     async fn stop(&mut self, how: Stop) {
         self.beating.abort();
+        self.files.abort();
         self.heartbeat.end().await;
         if let Some(stop) = self.stop.take() {
             // The watching task ends only on this.
@@ -287,6 +294,7 @@ impl Drop for NodeAgent {
         self.watching.abort();
         self.following.abort();
         self.beating.abort();
+        self.files.abort();
     }
 }
 
@@ -323,10 +331,15 @@ fn is_final(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
+/// What an earlier run left of static Pods waits so long for their files to be read.
+const FILE_PATIENCE: Duration = Duration::from_mins(1);
+
 /// A worker, by what it is told and when it is done.
 struct Handle {
     wish: watch::Sender<Wish>,
     task: JoinHandle<()>,
+    /// Its Pod is a file's, not the API's.
+    is_static: bool,
 }
 
 /// All Pods of the node, by uid.
@@ -337,14 +350,33 @@ struct Workers {
     listed: Option<Vec<String>>,
     /// What an earlier run left, until the first list has been read, and the Pods in that.
     left: Option<(Left, Vec<Pod>)>,
+    /// What an earlier run left of static Pods, until their files have been read, and what is known of it all.
+    left_static: (HashMap<String, Found>, Arc<Known>),
     /// What belongs to no Pod, on its way out.
     orphans: Vec<JoinHandle<()>>,
+    /// Where news of mirrors go.
+    mirrors: mpsc::UnboundedSender<Pod>,
+    /// What is to become of static Pods.
+    files: mpsc::UnboundedReceiver<Change>,
 }
 
 impl Workers {
-    fn new(node: Arc<Node>, left: Left) -> Self {
-        let left = Some((left, Vec::new()));
-        Self { node, by_uid: HashMap::new(), listed: None, left, orphans: Vec::new() }
+    fn new(
+        node: Arc<Node>,
+        left: Left,
+        mirrors: mpsc::UnboundedSender<Pod>,
+        files: mpsc::UnboundedReceiver<Change>,
+    ) -> Self {
+        Self {
+            node,
+            by_uid: HashMap::new(),
+            listed: None,
+            left: Some((left, Vec::new())),
+            left_static: Default::default(),
+            orphans: Vec::new(),
+            mirrors,
+            files,
+        }
     }
 
     /// Follows the API until asked to stop, with the Pods or without.
@@ -353,14 +385,19 @@ impl Workers {
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node.config.name));
         let events = watch_pods(pods, config).default_backoff();
         pin_mut!(events);
+        let patience = tokio::time::sleep(FILE_PATIENCE);
+        pin_mut!(patience);
         let stop = loop {
             tokio::select! {
+                () = &mut patience, if !patience.is_elapsed() => self.give_up_static(),
                 event = events.next() => match event {
                     Some(Ok(event)) => self.take(event),
                     Some(Err(error)) => tracing::warn!("the watch of Pods was interrupted: {error}"),
                     // The stream never ends by itself.
                     None => break Stop::Shutdown(Duration::ZERO),
                 },
+                // What an earlier run left of them is known when the first list has been read.
+                Some(change) = self.files.recv(), if self.left.is_none() => self.take_file(change),
                 stop = &mut stop => match stop {
                     Ok(stop) => break stop,
                     // The agent was dropped; so will this task be.
@@ -379,6 +416,7 @@ impl Workers {
         if let Some((left, pods)) = self.left.take() {
             self.adopt(left, pods);
         }
+        self.give_up_static();
         for handle in self.by_uid.values() {
             handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
         }
@@ -429,13 +467,15 @@ impl Workers {
                     self.adopt(left, pods);
                 }
                 let listed = self.listed.take().unwrap_or_default();
+                let is_gone = |(uid, handle): &(&String, &Handle)| !handle.is_static && !listed.contains(uid);
                 let gone: Vec<String> =
-                    self.by_uid.keys().filter(|uid| !listed.contains(uid)).cloned().collect();
+                    self.by_uid.iter().filter(is_gone).map(|(uid, _)| uid.clone()).collect();
                 for uid in gone {
                     self.remove(&uid, None);
                 }
             }
             Event::Apply(pod) => self.apply(pod, None),
+            Event::Delete(pod) if mirror::is_mirror(&pod) => self.pass_on(pod),
             Event::Delete(pod) => {
                 if let Some(uid) = pod.metadata.uid.clone() {
                     self.remove(&uid, Some(pod));
@@ -451,7 +491,16 @@ impl Workers {
         let began = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let (before, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(began);
         let mut without_pod: Vec<String> = sweep::known_pods(&self.node.config);
+        let mut of_files = HashMap::new();
         let mut adopt = |pod: Pod, readmit: bool| {
+            if let Some(uid) = mirror::mirrored(&pod).cloned() {
+                // The Pod itself goes on when its file has been read.
+                without_pod.retain(|known| *known != uid);
+                if let Some(found) = found.remove(&uid) {
+                    of_files.insert(uid, found);
+                }
+                return self.pass_on(pod);
+            }
             let uid = pod.metadata.uid.clone().unwrap_or_default();
             without_pod.retain(|known| *known != uid);
             let found = found.remove(&uid);
@@ -464,20 +513,30 @@ impl Workers {
             let found = found.unwrap_or_default();
             self.apply(pod, Some(Adoption { found, known: known.clone() }));
         };
-        before.into_iter().for_each(|pod| adopt(pod, true));
+        for pod in before {
+            adopt(pod, true);
+        }
         // Of these there is only what was made before the first status was written.
-        new.into_iter().for_each(|pod| adopt(pod, false));
+        for pod in new {
+            adopt(pod, false);
+        }
         for uid in without_pod {
             found.entry(uid).or_default();
         }
+        // A static Pod whose mirror somebody removed may have its file all the same.
+        of_files.extend(found.extract_if(|_, found| found.is_static));
+        self.left_static = (of_files, known);
         for (uid, found) in found {
-            self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
+            self.end_orphan(uid, found);
         }
         self.node.protect_tiers();
     }
 
     fn apply(&mut self, pod: Pod, adoption: Option<Adoption>) {
         self.by_uid.retain(|_, handle| !handle.task.is_finished());
+        if mirror::is_mirror(&pod) {
+            return self.pass_on(pod);
+        }
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if let Some(handle) = self.by_uid.get(&uid) {
             handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
@@ -487,14 +546,92 @@ impl Workers {
             // It ended before this agent began; nothing of it is here.
             return;
         }
-        let (wish, wishes) = watch::channel(Wish { pod: Arc::new(pod), end: None });
+        self.start(uid, Wish { pod: Arc::new(pod), end: None, mirror: None }, adoption, None);
+    }
+
+    /// Starts a worker; `over` is dropped when it has ended.
+    fn start(
+        &mut self,
+        uid: String,
+        wish: Wish,
+        adoption: Option<Adoption>,
+        over: Option<oneshot::Sender<()>>,
+    ) {
+        let is_static = wish.mirror.is_some();
+        let (wish, wishes) = watch::channel(wish);
         match Worker::new(self.node.clone(), wishes, adoption) {
             Ok(worker) => {
-                let task = tokio::spawn(worker.run());
-                self.by_uid.insert(uid, Handle { wish, task });
+                let task = match over {
+                    None => tokio::spawn(worker.run()),
+                    Some(over) => tokio::spawn(async move {
+                        Box::pin(worker.run()).await;
+                        drop(over);
+                    }),
+                };
+                self.by_uid.insert(uid, Handle { wish, task, is_static });
             }
             Err(error) => tracing::error!("cannot run a Pod: {error}"),
         }
+    }
+
+    /// A mirror is not run: it is shown to those who know its file.
+    fn pass_on(&self, mirror: Pod) {
+        // They end only with the agent.
+        let _ = self.mirrors.send(mirror);
+    }
+
+    fn take_file(&mut self, change: Change) {
+        self.by_uid.retain(|_, handle| !handle.task.is_finished());
+        match change {
+            Change::Run { pod, mirror, over } => self.run_static(*pod, *mirror, over),
+            Change::Mirrored { uid, mirror } => {
+                if let Some(handle) = self.by_uid.get(&uid) {
+                    handle.wish.send_modify(|wish| wish.mirror = Some(Arc::new(*mirror)));
+                }
+            }
+            Change::End { uid } => self.remove(&uid, None),
+            Change::Gone { uid } => {
+                if let Some(found) = self.left_static.0.remove(&uid) {
+                    self.end_orphan(uid, found);
+                }
+            }
+        }
+    }
+
+    fn run_static(&mut self, mut pod: Pod, mirror: Pod, over: oneshot::Sender<()>) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let found = self.left_static.0.remove(&uid);
+        // What an earlier run left of another state of the file.
+        let is_other = |found: &Found| {
+            Some(&found.name) == pod.metadata.name.as_ref()
+                && Some(&found.namespace) == pod.metadata.namespace.as_ref()
+        };
+        let others: Vec<_> = self.left_static.0.extract_if(|_, found| is_other(found)).collect();
+        for (uid, found) in others {
+            self.end_orphan(uid, found);
+        }
+        let adoption = found.map(|found| {
+            pod.status.clone_from(&mirror.status);
+            if !is_final(&pod) {
+                self.node.ledger.readmit(&pod);
+            }
+            Adoption { found, known: self.left_static.1.clone() }
+        });
+        let wish = Wish { pod: Arc::new(pod), end: None, mirror: Some(Arc::new(mirror)) };
+        self.start(uid, wish, adoption, Some(over));
+    }
+
+    /// By now the files have been read: what is left of static Pods has none.
+    fn give_up_static(&mut self) {
+        // What is known of it all is large.
+        let (left, _) = std::mem::take(&mut self.left_static);
+        for (uid, found) in left {
+            self.end_orphan(uid, found);
+        }
+    }
+
+    fn end_orphan(&mut self, uid: String, found: Found) {
+        self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
     }
 
     /// The object is gone: its last form tells the grace.

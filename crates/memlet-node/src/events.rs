@@ -1,13 +1,14 @@
 //! Events as kubelet records them: written beside the work, identical ones counted instead of repeated.
 //!
 //! The rules are client-go's legacy recorder (`tools/record/events_cache.go`): the same source, object, type,
-//! reason and message raise `count` of the Event that exists. Its spam filter is not copied: no Event is dropped
-//! but those that a full queue cannot take, and these are counted in the log.
+//! reason and message raise `count` of the Event that exists, and when only the messages differ, ten of them within ten
+//! minutes make one Event of those that follow. Its spam filter is not copied: no Event is dropped but those that a full
+//! queue cannot take, and these are told in the log.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -18,6 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 1024;
 /// Events remembered for counting, as client-go's cache.
 const REMEMBERED: usize = 4096;
+/// So many messages that alone differ, within this time, become one Event (`defaultAggregateMaxEvents`, `…Interval`).
+const SIMILAR: usize = 10;
+const SIMILAR_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// What the message of such an Event begins with.
+const COMBINED: &str = "(combined from similar events): ";
 
 /// `type` of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,7 +150,11 @@ impl Write {
     async fn perform(self, client: &kube::Client) -> kube::Result<()> {
         let events: Api<Event> = Api::namespaced(client.clone(), &self.namespace);
         if self.repeated {
-            let patch = json!({"count": self.event.count, "lastTimestamp": self.event.last_timestamp});
+            let patch = json!({
+                "count": self.event.count,
+                "lastTimestamp": self.event.last_timestamp,
+                "message": self.event.message,
+            });
             match events.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 answer => return answer.map(drop),
@@ -172,22 +182,38 @@ struct Known {
     count: i32,
 }
 
+/// Messages that alone differ, since the first of them.
+struct Similar {
+    last: Timestamp,
+    messages: HashSet<String>,
+}
+
 /// Turns occurrences into Events; pure, so that counting can be tested.
 struct Aggregator {
     component: &'static str,
     host: String,
     known: HashMap<Key, Known>,
     oldest_first: VecDeque<Key>,
+    /// By keys without a message.
+    similar: HashMap<Key, Similar>,
+    similar_oldest_first: VecDeque<Key>,
 }
 
 impl Aggregator {
     fn new(component: &'static str, host: String) -> Self {
-        Self { component, host, known: HashMap::new(), oldest_first: VecDeque::new() }
+        Self {
+            component,
+            host,
+            known: HashMap::new(),
+            oldest_first: VecDeque::new(),
+            similar: HashMap::new(),
+            similar_oldest_first: VecDeque::new(),
+        }
     }
 
-    fn next(&mut self, occurrence: Occurrence) -> Write {
+    fn next(&mut self, mut occurrence: Occurrence) -> Write {
         let object = &occurrence.object;
-        let key = Key {
+        let without_message = Key {
             kind: object.kind.clone(),
             namespace: object.namespace.clone(),
             name: object.name.clone(),
@@ -195,7 +221,13 @@ impl Aggregator {
             field_path: object.field_path.clone(),
             severity: occurrence.severity,
             reason: occurrence.reason.clone(),
-            message: occurrence.message.clone(),
+            message: String::new(),
+        };
+        let key = if self.is_one_of_many(&without_message, &occurrence) {
+            occurrence.message.insert_str(0, COMBINED);
+            without_message
+        } else {
+            Key { message: occurrence.message.clone(), ..without_message }
         };
         let repeated = self.known.contains_key(&key);
         if !repeated {
@@ -208,6 +240,29 @@ impl Aggregator {
         known.count += 1;
         let (first, count, name) = (known.first, known.count, known.name.clone());
         self.write(first, count, name, repeated, occurrence)
+    }
+
+    /// Whether there have been so many of its kind that it has no Event of its own.
+    fn is_one_of_many(&mut self, key: &Key, occurrence: &Occurrence) -> bool {
+        if !self.similar.contains_key(key) {
+            if self.similar_oldest_first.len() >= REMEMBERED
+                && let Some(oldest) = self.similar_oldest_first.pop_front()
+            {
+                self.similar.remove(&oldest);
+            }
+            self.similar_oldest_first.push_back(key.clone());
+        }
+        let similar = self
+            .similar
+            .entry(key.clone())
+            .or_insert_with(|| Similar { last: occurrence.at, messages: HashSet::new() });
+        if occurrence.at.duration_since(similar.last) > SIMILAR_WITHIN {
+            similar.messages.clear();
+        }
+        similar.last = occurrence.at;
+        similar.messages.insert(occurrence.message.clone());
+        // Those that have an Event of their own keep it.
+        similar.messages.len() >= SIMILAR && similar.messages.remove(&occurrence.message)
     }
 
     fn remember(&mut self, key: &Key, occurrence: &Occurrence) {
@@ -292,14 +347,35 @@ mod tests {
     }
 
     #[test]
+    fn many_that_differ_by_their_message_become_one() {
+        let mut aggregator = Aggregator::new("kubelet", "node".into());
+        let mut next = |message: &str, second| {
+            let event = aggregator.next(occurrence(message, second)).event;
+            format!("{} {}", event.count.unwrap(), event.message.unwrap())
+        };
+        for index in 1..SIMILAR {
+            assert_eq!(next(&index.to_string(), 1), format!("1 {index}"));
+        }
+        assert_eq!(next("1", 2), "2 1", "no new message");
+        assert_eq!(next("10", 3), "1 (combined from similar events): 10");
+        assert_eq!(next("11", 4), "2 (combined from similar events): 11");
+        assert_eq!(next("12", 605), "1 12", "ten minutes later they are told one by one again");
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut aggregator = Aggregator::new("kubelet", "node".into());
-        for index in 0..=REMEMBERED {
-            aggregator.next(occurrence(&index.to_string(), 1));
+        let of = |pod: usize| {
+            let name = Some(format!("pod-{pod}"));
+            let object = ObjectReference { name, ..ObjectReference::default() };
+            Occurrence { object, ..occurrence("a", 1) }
+        };
+        for pod in 0..=REMEMBERED {
+            aggregator.next(of(pod));
         }
-        assert_eq!(aggregator.known.len(), REMEMBERED);
-        assert!(!aggregator.next(occurrence("0", 2)).repeated, "the oldest is forgotten");
-        assert!(aggregator.next(occurrence("7", 2)).repeated);
+        assert_eq!((aggregator.known.len(), aggregator.similar.len()), (REMEMBERED, REMEMBERED));
+        assert!(!aggregator.next(of(0)).repeated, "the oldest is forgotten");
+        assert!(aggregator.next(of(7)).repeated);
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox
 mod security; // security contexts
 mod server; // kubelet's HTTP paths
+mod static_pods; // Pods of a folder
 mod status; // facts to PodStatus
 mod status_writer; // PodStatus to the API
 mod sweep; // what a killed agent left

@@ -130,7 +130,7 @@ impl NodeResources {
 
     fn amounts(&self, cpu: &Quantity, memory: Bytes, storage: &Quantity) -> resources::ApiAmounts {
         let memory = Quantity::from_bytes(memory);
-        let pods = Quantity::from_integer(MAX_PODS as i64, Format::DecimalSi);
+        let pods = Quantity::from_integer(i64::try_from(MAX_PODS).unwrap_or(i64::MAX), Format::DecimalSi);
         let own = [(CPU, cpu), (MEMORY, &memory), (STORAGE, storage), ("pods", &pods)];
         let own = own.into_iter().map(|(name, amount)| (name.to_owned(), amount.into()));
         let huge = self

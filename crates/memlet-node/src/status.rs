@@ -25,6 +25,14 @@ pub(crate) struct Facts<'a> {
     pub(crate) host_ip: Option<&'a str>,
     pub(crate) start_time: Option<Timestamp>,
     pub(crate) rejection: Option<&'a Rejection>,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Why a Pod has failed that this node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) reason: &'static str,
+    pub(crate) message: &'static str,
 }
 
 /// The status now. `before` is the last one known: from it come the times of conditions that did not change,
@@ -58,6 +66,8 @@ pub(crate) fn pod_status(pod: &Pod, facts: &Facts<'_>, before: &PodStatus, now: 
     let pod_ip = facts.host_ip.filter(|_| on_host && facts.sandbox_ready).map(str::to_owned);
     PodStatus {
         phase: Some(phase.to_string()),
+        reason: facts.failure.map(|failure| failure.reason.to_owned()),
+        message: facts.failure.map(|failure| failure.message.to_owned()),
         conditions: Some(conditions),
         host_ip: facts.host_ip.map(str::to_owned),
         host_ips: facts.host_ip.map(|ip| vec![HostIP { ip: ip.to_owned() }]),
@@ -88,6 +98,7 @@ fn phase_of(
     match before.phase.as_deref() {
         Some("Succeeded") => return Phase::Succeeded,
         Some("Failed") => return Phase::Failed,
+        _ if facts.failure.is_some() => return Phase::Failed,
         _ => {}
     }
     let all: Vec<ContainerStatus> = init.iter().chain(containers).cloned().collect();

@@ -1,5 +1,6 @@
 //! Writes a Pod's status to the API, in order, beside the work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -13,6 +14,8 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 
 enum Order {
     Write(Box<PodStatus>),
+    /// From now on the status is that of another object.
+    Aim(Arc<Pod>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -29,6 +32,8 @@ impl StatusWriter {
             name: metadata.name.clone().unwrap_or_default(),
             uid: metadata.uid.clone().unwrap_or_default(),
             known: fields(&pod.status.clone().unwrap_or_default()),
+            wanted: None,
+            is_gone: false,
         };
         let (orders, queue) = mpsc::unbounded_channel();
         tokio::spawn(target.write_all(queue));
@@ -38,6 +43,11 @@ impl StatusWriter {
     pub(crate) fn write(&self, status: PodStatus) {
         // The task ends only with its sender, or when the Pod is gone: then nobody reads its status.
         let _ = self.0.send(Order::Write(Box::new(status)));
+    }
+
+    /// The Pod has another object of its name: its status is written there, beginning with what was written last.
+    pub(crate) fn aim(&self, object: Arc<Pod>) {
+        let _ = self.0.send(Order::Aim(object));
     }
 
     /// Waits until everything is written, or cannot be.
@@ -55,6 +65,10 @@ struct Target {
     uid: String,
     /// What the API has, as far as known.
     known: Map<String, Value>,
+    /// What it is to have.
+    wanted: Option<Map<String, Value>>,
+    /// There is no such object any more.
+    is_gone: bool,
 }
 
 impl Target {
@@ -62,18 +76,24 @@ impl Target {
         while let Some(order) = queue.recv().await {
             match order {
                 Order::Write(status) => {
-                    if !self.write(fields(&status), &queue).await {
-                        return;
-                    }
+                    self.wanted = Some(fields(&status));
+                    self.write(&queue).await;
+                }
+                Order::Aim(object) => {
+                    self.uid = object.metadata.uid.clone().unwrap_or_default();
+                    self.known = fields(&object.status.clone().unwrap_or_default());
+                    self.is_gone = false;
+                    self.write(&queue).await;
                 }
                 Order::Flush(done) => drop(done.send(())),
             }
         }
     }
 
-    /// Whether the Pod is still there. Gives up on a status when a newer one waits behind it.
-    async fn write(&mut self, wanted: Map<String, Value>, queue: &mpsc::UnboundedReceiver<Order>) -> bool {
-        let Some(mut patch) = merge_patch(&self.known, &wanted) else { return true };
+    /// Gives up on a status when a newer one waits behind it, or the object is gone.
+    async fn write(&mut self, queue: &mpsc::UnboundedReceiver<Order>) {
+        let Some(wanted) = self.wanted.as_ref().filter(|_| !self.is_gone) else { return };
+        let Some(mut patch) = merge_patch(&self.known, wanted) else { return };
         // Only ever this Pod, not a later one of the same name.
         patch["metadata"] = json!({"uid": self.uid});
         let mut pause = FIRST_RETRY;
@@ -82,14 +102,17 @@ impl Target {
                 self.pods.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
             match answer {
                 Ok(_) => {
-                    self.known = wanted;
-                    return true;
+                    self.known.clone_from(wanted);
+                    return;
                 }
-                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => return false,
+                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {
+                    self.is_gone = true;
+                    return;
+                }
                 Err(error) => tracing::warn!("cannot write the status of Pod {}: {error}", self.name),
             }
             if !queue.is_empty() || pause > LAST_RETRY {
-                return true;
+                return;
             }
             tokio::time::sleep(pause).await;
             pause *= 2;

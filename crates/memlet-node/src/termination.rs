@@ -52,10 +52,11 @@ impl Worker {
         }
         self.tidy().await;
         self.publish();
-        // Before the sandbox, by which the next run would find them.
+        // How it ended is said before the runtime forgets it; and the logs go before the sandbox, by which the next run would
+        // find them.
+        self.writer.flush().await;
         self.remove_logs().await;
         self.remove_sandbox().await;
-        self.writer.flush().await;
         if self.wish.borrow().pod.metadata.deletion_timestamp.is_some() {
             self.delete_object().await;
         }
@@ -63,7 +64,7 @@ impl Worker {
 
     /// Asks all to end at once, and sooner if the grace is shortened meanwhile. Whether they have: not so where the agent
     /// ends before them.
-    async fn stop_containers(&mut self) -> bool {
+    pub(crate) async fn stop_containers(&mut self) -> bool {
         let running: Vec<_> = self
             .places()
             .into_iter()
@@ -190,6 +191,7 @@ mod tests {
                 .unwrap(),
             ),
             end,
+            mirror: None,
         };
         assert_eq!(grace(&wish(None, None, None)), 30);
         assert_eq!(grace(&wish(Some(5), None, None)), 5);
@@ -211,6 +213,7 @@ mod tests {
                 .unwrap(),
             ),
             end,
+            mirror: None,
         };
         let left = |before: i64| rest_of_grace(&wish(None), until - jiff::SignedDuration::from_secs(before));
         // Just begun, half-way, over, long over, and with a clock that was set back by a day.

@@ -4,7 +4,9 @@
 //! object, of its containers, of the kernel.
 
 mod adopt; // what an earlier run began
+mod deadline; // a Pod that may not be active for ever
 mod exit; // a container ended, or lost a process
+mod kill_events; // kills as Events
 mod lost_sandbox; // the sandbox has ended, and the Pod has not
 mod projection; // what volumes show of the API, kept as the API has it
 mod sandbox_kill; // the pause process was killed
@@ -30,7 +32,7 @@ use crate::events::{Severity, pod_reference};
 use crate::images::Pulls;
 use crate::life::Life;
 use crate::node::Node;
-use crate::status::{Facts, pod_status};
+use crate::status::{Facts, Failure, pod_status};
 use crate::status_writer::StatusWriter;
 use crate::volumes::Volumes;
 
@@ -64,6 +66,8 @@ pub(crate) enum End {
 pub(crate) struct Wish {
     pub(crate) pod: Arc<Pod>,
     pub(crate) end: Option<End>,
+    /// The object of a static Pod in the API, which is not the Pod's own.
+    pub(crate) mirror: Option<Arc<Pod>>,
 }
 
 impl Wish {
@@ -81,6 +85,7 @@ pub(crate) enum Place {
 }
 
 /// A Pod on this node.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Worker {
     pub(crate) node: Arc<Node>,
     pub(crate) wish: watch::Receiver<Wish>,
@@ -98,6 +103,8 @@ pub(crate) struct Worker {
     set_up_rests: Option<Timestamp>,
     admitted: bool,
     rejection: Option<Rejection>,
+    /// Why the Pod has failed whatever its containers say.
+    pub(crate) failure: Option<Failure>,
     /// The Pod's last container has ended and its place is cleared.
     pub(crate) tidied: bool,
     pub(crate) ending: bool,
@@ -106,6 +113,7 @@ pub(crate) struct Worker {
     pub(crate) instances: HashMap<String, InstanceFacts>,
     pulls: Pulls,
     projection: Projection,
+    mirror: Option<Arc<Pod>>,
     /// What there was of the Pod before this worker, until it is taken over.
     adoption: Option<Adoption>,
     /// There was something of it.
@@ -120,7 +128,10 @@ impl Worker {
         wish: watch::Receiver<Wish>,
         adoption: Option<Adoption>,
     ) -> Result<Self, memlet_cgroup::ParsePathError> {
-        let pod = wish.borrow().pod.clone();
+        let (pod, mirror) = {
+            let wish = wish.borrow();
+            (wish.pod.clone(), wish.mirror.clone())
+        };
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let class = QosClass::of_pod(&pod);
         let empty = PodSpec::default();
@@ -139,13 +150,15 @@ impl Worker {
             init: lives(resources::init_containers(spec)),
             containers: lives(&spec.containers),
             status: pod.status.clone().unwrap_or_default(),
-            writer: StatusWriter::start(node.client.clone(), &pod),
+            writer: StatusWriter::start(node.client.clone(), mirror.as_deref().unwrap_or(&pod)),
+            mirror,
             start_time: Timestamp::now(),
             sandbox: None,
             sandbox_attempts: 0,
             set_up_rests: None,
             admitted: false,
             rejection: None,
+            failure: None,
             tidied: false,
             ending: false,
             instances: HashMap::new(),
@@ -169,6 +182,7 @@ impl Worker {
         loop {
             let wish = self.wish.borrow_and_update().clone();
             self.take_pod(wish.pod.clone());
+            self.take_mirror(wish.mirror.clone());
             if wish.ends() {
                 return self.end().await;
             }
@@ -187,6 +201,7 @@ impl Worker {
         if self.tidied || !self.admit() {
             return None;
         }
+        self.heed_deadline().await;
         if self.is_final() {
             self.tidy().await;
             return None;
@@ -205,6 +220,15 @@ impl Worker {
         }
         self.keep_projected().await;
         self.advance_containers().await
+    }
+
+    /// A static Pod's mirror was made again, or is as it was.
+    fn take_mirror(&mut self, mirror: Option<Arc<Pod>>) {
+        let uid = |mirror: &Option<Arc<Pod>>| mirror.as_ref().and_then(|mirror| mirror.metadata.uid.clone());
+        if let Some(new) = mirror.clone().filter(|_| uid(&mirror) != uid(&self.mirror)) {
+            self.writer.aim(new);
+            self.mirror = mirror;
+        }
     }
 
     /// The Pod's object has changed, or is as it was.
@@ -330,6 +354,7 @@ impl Worker {
     async fn wait_for_news(&mut self, look_again: Option<Timestamp>) -> bool {
         let look_again = earliest(look_again, self.next_settlement());
         let look_again = earliest(look_again, self.next_projection());
+        let look_again = earliest(look_again, self.next_deadline());
         let pause =
             look_again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
         tokio::select! {
@@ -378,6 +403,7 @@ impl Worker {
             host_ip: self.node.shape.host_ip.as_deref(),
             start_time: Some(self.start_time),
             rejection: self.rejection.as_ref(),
+            failure: self.failure,
         };
         let status = pod_status(&self.pod, &facts, &self.status, Timestamp::now());
         if status != self.status {

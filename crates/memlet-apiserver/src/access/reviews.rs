@@ -87,8 +87,7 @@ impl Review {
 }
 
 pub(crate) fn read<T: DeserializeOwned + Resource>(request: &ResourceRequest) -> Result<T, ApiError> {
-    request.expect_json()?;
-    let value = decode::parse(&request.body, T::KIND)?.object;
+    let value = decode::body(&request.body, request.notation()?, T::KIND)?.object;
     let decoded = decode::plain(&value).map_err(|why| {
         ApiError::bad_request(format!(
             "{0} in version \"{1}\" cannot be handled as a {0}: {why}",

@@ -4,6 +4,7 @@
 //! unknown and repeated fields are reported beside it, for `fieldValidation` to refuse, warn about, or ignore.
 
 mod document;
+mod protobuf;
 mod quantities;
 
 use serde::de::DeserializeOwned;
@@ -39,10 +40,14 @@ pub(crate) enum FieldValidation {
 pub(crate) enum Notation {
     Json,
     Yaml,
+    Protobuf,
 }
 
-/// Reads JSON into a value; repeated keys are told and the last one counts.
+/// Reads JSON into a value; repeated keys are told and the last one counts. Protobuf, which no JSON can be, is read too.
 pub(crate) fn parse(body: &[u8], kind: &str) -> Result<Decoded<Value>, ApiError> {
+    if protobuf::is_enveloped(body) {
+        return self::body(body, Notation::Protobuf, kind);
+    }
     document::parse(body).map(|(object, oddities)| Decoded { object, oddities }).map_err(|error| {
         let why = format!("couldn't get version/kind; json parse error: {error}");
         ApiError::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
@@ -56,20 +61,25 @@ pub(crate) fn patch(body: &[u8]) -> Result<Decoded<Value>, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
 }
 
-/// Reads YAML, of which JSON is a part, as [`parse`] does.
-fn parse_yaml(body: &[u8], kind: &str) -> Result<Decoded<Value>, ApiError> {
-    document::parse_yaml(body).map(|(object, oddities)| Decoded { object, oddities }).map_err(|error| {
-        let why = format!("yaml: {error}");
+/// Reads a body in any notation, as [`parse`] does.
+pub(crate) fn body(body: &[u8], notation: Notation, kind: &str) -> Result<Decoded<Value>, ApiError> {
+    let unrecognized = |why: String| {
         ApiError::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
-    })
+    };
+    match notation {
+        Notation::Json => parse(body, kind),
+        Notation::Yaml => document::parse_yaml(body)
+            .map(|(object, oddities)| Decoded { object, oddities })
+            .map_err(|error| unrecognized(format!("yaml: {error}"))),
+        Notation::Protobuf => protobuf::parse(body)
+            .map(|object| Decoded { object, oddities: Vec::new() })
+            .map_err(|error| unrecognized(format!("protobuf: {error}"))),
+    }
 }
 
 /// Decodes the body of a create or an update into the kind that the path names.
 pub(crate) fn object<K: ServedKind>(body: &[u8], notation: Notation) -> Result<Decoded<K>, ApiError> {
-    let Decoded { object: mut value, mut oddities } = match notation {
-        Notation::Json => parse(body, K::KIND)?,
-        Notation::Yaml => parse_yaml(body, K::KIND)?,
-    };
+    let Decoded { object: mut value, mut oddities } = self::body(body, notation, K::KIND)?;
     check_type::<K>(&value)?;
     let typed = self::value::<K>(&mut value)?;
     oddities.extend(typed.oddities);

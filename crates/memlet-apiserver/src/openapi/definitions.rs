@@ -1,8 +1,5 @@
 //! The schemas, by upstream's names (`io.k8s.api.core.v1.Pod`), made from the types that are served.
 
-use std::collections::BTreeSet;
-
-use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, Status};
@@ -12,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::discovery::GroupVersionKind;
 use crate::handler::Handler;
-use crate::schema::{ListPatch, PLAIN, Shape, Type};
+use crate::schema::{self, ListPatch, Shape, Type};
 
 /// The key under which a schema or an operation names its kind.
 pub(super) const KIND_EXTENSION: &str = "x-kubernetes-group-version-kind";
@@ -65,21 +62,19 @@ pub(super) fn of(handlers: &[&dyn Handler], notation: Notation) -> Map<String, V
     generator.subschema_for::<ListMeta>();
     if handlers.iter().any(|handler| handler.describe().kind.group.is_empty()) {
         generator.subschema_for::<Binding>();
-        generator.subschema_for::<TokenRequest>();
         generator.subschema_for::<Eviction>();
     }
     for handler in handlers {
         handler.add_schemas(&mut generator);
     }
     let mut definitions = generator.take_definitions(false);
-    let mut told = BTreeSet::new();
-    for handler in handlers {
-        let name = schema_name(handler.describe().kind);
-        tell_how_lists_merge(&mut definitions, &name, handler.shape(), &mut told);
-    }
     for (name, definition) in &mut definitions {
         let name = name.rsplit('.').next().unwrap_or(name);
         settle_special(name, definition, notation);
+        if let Some(Value::Object(properties)) = definition.get_mut("properties") {
+            let of = schema::of_definition(name);
+            properties.iter_mut().for_each(|(field, property)| tell_how_lists_merge(of, field, property));
+        }
         settle(definition, notation);
     }
     for handler in handlers {
@@ -160,55 +155,27 @@ fn settle(schema: &mut Value, notation: Notation) {
     }
 }
 
-/// Adds the extensions by which clients make strategic merge patches and merge lists; the server merges by the same
-/// table. `of` is what the table says of the struct `name`.
-fn tell_how_lists_merge(
-    definitions: &mut Map<String, Value>,
-    name: &str,
-    of: &'static Type,
-    told: &mut BTreeSet<String>,
-) {
-    if std::ptr::eq(of, &raw const PLAIN) || !told.insert(name.to_owned()) {
+/// The extensions by which clients merge; the server merges by the same table.
+fn tell_how_lists_merge(of: &Type, field: &str, property: &mut Value) {
+    if property["type"] != "array" {
         return;
     }
-    let Some(Value::Object(properties)) =
-        definitions.get_mut(name).and_then(|definition| definition.get_mut("properties"))
-    else {
-        return;
+    let kind = match of.stated_shape(field) {
+        Shape::Keyed(keys, _) => {
+            property["x-kubernetes-list-map-keys"] = keys.iter().map(|key| key.name).collect();
+            "map"
+        }
+        Shape::Set => "set",
+        _ => "atomic",
     };
-    let mut inner = Vec::new();
-    for (field, property) in properties {
-        if property["type"] == "array" {
-            tell_how_list_merges(field, property, of);
-        }
-        let places = ["/$ref", "/items/$ref", "/additionalProperties/$ref"];
-        if let Some(reference) = places.iter().find_map(|place| property.pointer(place)?.as_str()) {
-            let name = reference.rsplit('/').next().unwrap_or(reference);
-            inner.push((name.to_owned(), of.inner(field)));
-        }
-    }
-    for (name, of) in inner {
-        tell_how_lists_merge(definitions, &name, of, told);
-    }
-}
-
-fn tell_how_list_merges(field: &str, list: &mut Value, of: &'static Type) {
-    let strategy = if field == "volumes" { "merge,retainKeys" } else { "merge" };
+    property["x-kubernetes-list-type"] = kind.into();
     match of.list_patch(field) {
-        ListPatch::Replace => {}
-        ListPatch::Set => list["x-kubernetes-patch-strategy"] = strategy.into(),
         ListPatch::ByKey(key) => {
-            list["x-kubernetes-patch-strategy"] = strategy.into();
-            list["x-kubernetes-patch-merge-key"] = key.into();
+            let strategy = if field == "volumes" { "merge,retainKeys" } else { "merge" };
+            property["x-kubernetes-patch-merge-key"] = key.into();
+            property["x-kubernetes-patch-strategy"] = strategy.into();
         }
-    }
-    match of.special_shape(field) {
-        Some(Shape::Keyed(keys, _)) => {
-            list["x-kubernetes-list-type"] = "map".into();
-            list["x-kubernetes-list-map-keys"] = keys.iter().map(|key| key.name).collect();
-        }
-        Some(Shape::Set) => list["x-kubernetes-list-type"] = "set".into(),
-        Some(Shape::Whole) => list["x-kubernetes-list-type"] = "atomic".into(),
-        _ => {}
+        ListPatch::Set => property["x-kubernetes-patch-strategy"] = "merge".into(),
+        ListPatch::Replace => {}
     }
 }

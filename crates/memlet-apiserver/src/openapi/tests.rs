@@ -55,7 +55,11 @@ fn a_pod_is_described_as_upstream_describes_it() {
     let quantity = &core["components"]["schemas"]["io.k8s.apimachinery.pkg.api.resource.Quantity"];
     assert_eq!(quantity["oneOf"], json!([{ "type": "string" }, { "type": "number" }]));
     let command = &core["components"]["schemas"]["io.k8s.api.core.v1.Container"]["properties"]["command"];
-    assert_eq!(command.get("x-kubernetes-list-type"), None);
+    assert_eq!(command["x-kubernetes-list-type"], "atomic");
+    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    let ports = &core["components"]["schemas"]["io.k8s.api.core.v1.Container"]["properties"]["ports"];
+    assert_eq!(ports["x-kubernetes-list-map-keys"], json!(["containerPort", "protocol"]));
+    assert_eq!(ports["x-kubernetes-patch-merge-key"], "containerPort");
 }
 
 /// kubectl sends `fieldValidation` only where it finds the parameter.

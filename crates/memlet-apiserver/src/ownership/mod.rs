@@ -10,6 +10,8 @@ mod check;
 mod compare;
 mod merge;
 mod owners;
+#[cfg(test)]
+mod properties;
 mod set;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -83,17 +85,23 @@ impl<'a> Before<'a> {
     }
 
     pub(crate) fn stored<K: ServedKind>(encoded: &[u8], old: &'a K) -> Result<Self, ApiError> {
-        let json = serde_json::from_slice(encoded)
+        let mut json: Value = serde_json::from_slice(encoded)
             .map_err(|_| ApiError::internal("a stored object cannot be read"))?;
-        Ok(Self::of(json, old))
-    }
-
-    /// The same where the JSON is at hand.
-    pub(crate) fn of<K: ServedKind>(mut json: Value, old: &'a K) -> Self {
         if let Some(metadata) = json.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
-        Self { json, owners: old.metadata().managed_fields.as_ref() }
+        Ok(Self { json, owners: old.metadata().managed_fields.as_ref() })
+    }
+
+    /// Puts the account of owners into a copy of the object's JSON, for a patch of it.
+    pub(crate) fn put_owners(&self, json: &mut Value) -> Result<(), ApiError> {
+        let Some(owners) = self.owners else { return Ok(()) };
+        let owners =
+            serde_json::to_value(owners).map_err(|_| ApiError::internal("an object cannot be encoded"))?;
+        if let Some(metadata) = json.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("managedFields".to_owned(), owners);
+        }
+        Ok(())
     }
 }
 

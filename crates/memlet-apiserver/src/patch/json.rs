@@ -24,6 +24,16 @@ pub(super) fn read(patch: Value) -> Result<Patch, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
 }
 
+/// Whether an operation reads or writes something at, above or below a place.
+pub(super) fn touches(patch: &Patch, place: &str) -> bool {
+    let meets = |path: &str| place.starts_with(path) || path.starts_with(place);
+    patch.0.iter().any(|operation| match operation {
+        PatchOperation::Move(step) => meets(step.from.as_str()) || meets(step.path.as_str()),
+        PatchOperation::Copy(step) => meets(step.from.as_str()) || meets(step.path.as_str()),
+        other => meets(other.path().as_str()),
+    })
+}
+
 /// Changes the value, or says why that cannot be; the value is then spoilt.
 pub(super) fn apply(value: &mut Value, patch: &Patch) -> Result<(), Refused> {
     let mut copied = 0;

@@ -2,6 +2,8 @@
 //! `ownership`).
 
 mod json;
+#[cfg(test)]
+mod properties;
 mod strategic;
 
 use serde_json::Value;
@@ -68,6 +70,16 @@ impl Patch {
             _ => Format::Strategic(patch),
         };
         Ok(Self { format, oddities })
+    }
+
+    /// Whether it may be about `metadata.managedFields`, which most patches are spared.
+    pub(crate) fn touches_owners(&self) -> bool {
+        match &self.format {
+            Format::Json(patch) => json::touches(patch, "/metadata/managedFields"),
+            Format::Merge(patch) | Format::Strategic(patch) => {
+                patch.get("metadata").is_some_and(|metadata| metadata.get("managedFields").is_some())
+            }
+        }
     }
 
     /// Changes the value, or says why that cannot be; the value is then spoilt.

@@ -39,6 +39,7 @@ pub(crate) struct ResourceRequest {
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// A client that does not say who it is.
 const UNKNOWN_CLIENT: &str = "unknown";
@@ -77,18 +78,14 @@ impl ResourceRequest {
             .unwrap_or(JSON)
     }
 
-    /// The notation of the body; one that is neither JSON nor YAML is refused.
+    /// The notation of the body.
     pub(crate) fn notation(&self) -> Result<Notation, ApiError> {
         match self.content_type() {
             JSON => Ok(Notation::Json),
             YAML => Ok(Notation::Yaml),
-            _ => Err(ApiError::unsupported_media_type(&[JSON, YAML].join(", "))),
+            PROTOBUF => Ok(Notation::Protobuf),
+            _ => Err(ApiError::unsupported_media_type(&[JSON, YAML, PROTOBUF].join(", "))),
         }
-    }
-
-    /// Refuses a body that is not JSON.
-    pub(crate) fn expect_json(&self) -> Result<(), ApiError> {
-        if self.content_type() == JSON { Ok(()) } else { Err(ApiError::unsupported_media_type(JSON)) }
     }
 
     /// Who writes: as stated, or the first part of the client's own name.

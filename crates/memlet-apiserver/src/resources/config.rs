@@ -14,6 +14,9 @@ use crate::storage::Fields;
 /// Upstream's bound on all values of one object together.
 const LONGEST_DATA: usize = 1 << 20;
 
+/// Of which account a token is.
+const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+
 const IMMUTABLE: &str = "field is immutable when `immutable` is set";
 
 fn check_keys<'a>(path: &FieldPath, keys: impl Iterator<Item = &'a String>, errors: &mut FieldErrors) {
@@ -62,6 +65,59 @@ impl ServedKind for ConfigMap {
     }
 }
 
+/// The keys that a secret of a known type must have.
+trait TypedSecret {
+    fn check_type(&self, data: &FieldPath, errors: &mut FieldErrors);
+}
+
+impl TypedSecret for Secret {
+    fn check_type(&self, data: &FieldPath, errors: &mut FieldErrors) {
+        let value = |key: &str| self.data.as_ref().and_then(|data| data.get(key));
+        let mut require = |key: &str| {
+            if value(key).is_none() {
+                errors.required(&data.key(key), "");
+            }
+        };
+        match self.type_.as_deref().unwrap_or_default() {
+            "kubernetes.io/service-account-token" => {
+                let named = self.metadata.annotations.as_ref().and_then(|all| all.get(ACCOUNT_NAME));
+                if named.is_none_or(String::is_empty) {
+                    let path = FieldPath::new("metadata.annotations").key(ACCOUNT_NAME);
+                    errors.required(&path, "");
+                }
+            }
+            "kubernetes.io/dockercfg" => check_docker(".dockercfg", value(".dockercfg"), data, errors),
+            "kubernetes.io/dockerconfigjson" => {
+                check_docker(".dockerconfigjson", value(".dockerconfigjson"), data, errors);
+            }
+            "kubernetes.io/basic-auth" if value("username").is_none() && value("password").is_none() => {
+                require("username");
+                require("password");
+            }
+            "kubernetes.io/ssh-auth" if value("ssh-privatekey").is_none_or(|key| key.0.is_empty()) => {
+                errors.required(&data.key("ssh-privatekey"), "");
+            }
+            "kubernetes.io/tls" => {
+                require("tls.crt");
+                require("tls.key");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Credentials of registries are JSON.
+fn check_docker(key: &str, value: Option<&ByteString>, data: &FieldPath, errors: &mut FieldErrors) {
+    match value {
+        None => errors.required(&data.key(key), ""),
+        Some(ByteString(json)) if serde_json::from_slice::<serde_json::Value>(json).is_err() => {
+            let detail = "the secret's data is not JSON";
+            errors.invalid(&data.key(key), "<secret contents redacted>", detail);
+        }
+        Some(_) => {}
+    }
+}
+
 impl ServedKind for Secret {
     const NAMESPACED: bool = true;
     const SHAPE: &'static Type = &schema::SECRET;
@@ -81,13 +137,20 @@ impl ServedKind for Secret {
         if length(self.data.as_ref()) > LONGEST_DATA {
             errors.too_long(&data, LONGEST_DATA);
         }
+        self.check_type(&data, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         if self.type_ != old.type_ {
             errors.invalid(&FieldPath::new("type"), &self.type_, "field is immutable");
         }
-        if old.immutable == Some(true) && (self.immutable != Some(true) || self.data != old.data) {
+        if old.immutable != Some(true) {
+            return;
+        }
+        if self.immutable != Some(true) {
+            errors.forbidden(&FieldPath::new("immutable"), IMMUTABLE);
+        }
+        if self.data != old.data {
             errors.forbidden(&FieldPath::new("data"), IMMUTABLE);
         }
     }

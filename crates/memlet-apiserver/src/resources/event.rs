@@ -12,6 +12,7 @@ use crate::storage::Fields;
 impl ServedKind for Event {
     const NAMESPACED: bool = true;
     const SHAPE: &'static Type = &schema::EVENT;
+    const CREATED_BY_UPDATE: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["ev"];
     const EXPIRES: bool = true;
     const SELECTABLE: &'static [&'static str] = &[

@@ -22,7 +22,7 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<Pod>::with(pod::SUBRESOURCES),
     &Serve::<Node>::new(),
     &Serve::<Event>::new(),
-    &Serve::<Namespace>::new(),
+    &Serve::<Namespace>::with(namespace::SUBRESOURCES),
     &Serve::<ConfigMap>::new(),
     &Serve::<Secret>::new(),
     &Serve::<ServiceAccount>::with(plain::ACCOUNT_SUBRESOURCES),

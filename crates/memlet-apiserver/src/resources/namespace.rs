@@ -1,15 +1,20 @@
 //! Namespaces: the pre-made ones, and how one goes.
 
+use http::{Method, StatusCode};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
+use crate::decode::{self, Decoded};
+use crate::discovery::GroupVersionKind;
 use crate::error::ApiError;
+use crate::handler::Subresource;
 use crate::kind::ServedKind;
 use crate::names;
-use crate::request::DeleteOptions;
+use crate::reply::Reply;
+use crate::request::{DeleteOptions, ResourceRequest, WriteOptions};
 use crate::schema::{self, Type};
 use crate::storage::{Fields, Key, StoredObject};
-use crate::verbs::{Core, Deletion};
+use crate::verbs::{Core, Deletion, check_identity, key};
 
 /// Namespaces that exist from the start and may not be deleted, but for the last.
 pub(crate) const INITIAL_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -18,6 +23,13 @@ const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
 const FINALIZER: &str = "kubernetes";
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 const TERMINATING: &str = "Terminating";
+
+pub(super) const SUBRESOURCES: &[Subresource] = &[Subresource {
+    name: "finalize",
+    kind: GroupVersionKind { group: "", version: "v1", kind: "Namespace" },
+    verbs: &["update"],
+    handle: finalize,
+}];
 
 impl ServedKind for Namespace {
     const NAMESPACED: bool = false;
@@ -82,6 +94,25 @@ impl ServedKind for Namespace {
         let phase = self.status.as_ref().and_then(|status| status.phase.clone());
         vec![("status.phase", phase.unwrap_or_default())]
     }
+}
+
+/// PUT `namespaces/{name}/finalize`: the namespace's own finalizers, which no other write changes.
+fn finalize(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
+    if request.method != Method::PUT {
+        return Err(ApiError::method_not_allowed("this method", "namespaces/finalize"));
+    }
+    let options = WriteOptions::parse(&request.query, "UpdateOptions")?;
+    let Decoded { object, oddities } = decode::object::<Namespace>(&request.body, request.notation()?)?;
+    let warnings = decode::judge::<Namespace>(oddities, options.validation)?;
+    let key = key::<Namespace>(request)?;
+    let finalizers = object.spec.as_ref().and_then(|spec| spec.finalizers.clone());
+    let stored = core.change::<Namespace>(&key, options.dry_run, |_, old| {
+        check_identity(&object, old, &key)?;
+        let mut new = old.clone();
+        new.spec.get_or_insert_default().finalizers.clone_from(&finalizers);
+        Ok(new)
+    })?;
+    Ok(Reply::object(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
 }
 
 /// Moves a namespace that is being deleted on: its contents are deleted, and when nothing is left it goes itself. What

@@ -2,14 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use memlet_policy::quantity::Quantity;
 
 use crate::field::{FieldErrors, FieldPath};
 use crate::kind::{Place, ServedKind};
+use crate::names;
 use crate::schema::{self, Type};
 use crate::storage::Fields;
+
+/// What the spec keeps Pods away with.
+trait Tainted {
+    fn taints(&self) -> impl Iterator<Item = &Taint>;
+}
+
+impl Tainted for Node {
+    fn taints(&self) -> impl Iterator<Item = &Taint> {
+        self.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
+    }
+}
 
 impl ServedKind for Node {
     const NAMESPACED: bool = false;
@@ -40,10 +52,18 @@ impl ServedKind for Node {
     }
 
     fn validate(&self, errors: &mut FieldErrors) {
-        let taints = self.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
         let path = FieldPath::new("spec.taints");
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        for (index, taint) in taints.enumerate() {
+        for (index, taint) in self.taints().enumerate() {
+            let key = path.index(index).child("key");
+            errors.each_invalid(&key, &taint.key, names::qualified(&taint.key));
+            if let Some(value) = &taint.value {
+                errors.each_invalid(&path.index(index).child("value"), value, names::label_value(value));
+            }
+            let same = |other: &&Taint| (&other.key, &other.effect) == (&taint.key, &taint.effect);
+            if self.taints().take(index).any(|other| same(&other)) {
+                errors.duplicate(&path.index(index), taint);
+            }
             let effect = path.index(index).child("effect");
             if taint.effect.is_empty() {
                 errors.required(&effect, "");
@@ -55,6 +75,20 @@ impl ServedKind for Node {
 
     fn prepare_for_update(&mut self, old: &Self) {
         self.status.clone_from(&old.status);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let (Some(new), Some(old)) = (&self.spec, &old.spec) else { return };
+        let path = FieldPath::new("spec");
+        if old.pod_cidrs.iter().flatten().next().is_some() && new.pod_cidrs != old.pod_cidrs {
+            let detail = "node updates may not change podCIDR except from \"\" to valid";
+            errors.forbidden(&path.child("podCIDRs"), detail);
+        }
+        let stated = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
+        if stated(&old.provider_id).is_some() && stated(&new.provider_id) != stated(&old.provider_id) {
+            let detail = "node updates may not change providerID except from \"\" to valid";
+            errors.forbidden(&path.child("providerID"), detail);
+        }
     }
 
     fn prepare_for_status_update(&mut self, old: &Self) {

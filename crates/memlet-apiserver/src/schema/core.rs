@@ -21,6 +21,29 @@ const fn of(fields: &'static [Field]) -> Type {
     Type { fields, other: None }
 }
 
+/// The struct that upstream calls so.
+pub(crate) fn of_definition(name: &str) -> &'static Type {
+    match name {
+        "ObjectMeta" => &OBJECT_META,
+        "ConfigMap" => &CONFIG_MAP,
+        "Secret" => &SECRET,
+        "ServiceAccount" => &SERVICE_ACCOUNT,
+        "Event" => &EVENT,
+        "NamespaceStatus" => &NAMESPACE_STATUS,
+        "NodeSpec" => &NODE_SPEC,
+        "NodePodPreemptionPolicy" => &NODE_POD_PREEMPTION_POLICY,
+        "NodeStatus" => &NODE_STATUS,
+        "PodSpec" => &POD_SPEC,
+        "PodStatus" => &POD_STATUS,
+        "Container" | "EphemeralContainer" => &CONTAINER,
+        "VolumeMount" => &MOUNT,
+        "ResourceRequirements" => &RESOURCES,
+        "NodeAllocatableResourceClaimStatus" => &CLAIM_STATUS,
+        "PodVolumeHealth" => &VOLUME_HEALTH,
+        _ => &PLAIN,
+    }
+}
+
 const METADATA: Field = field("metadata", Struct(&OBJECT_META));
 
 static OBJECT_META: Type = of(&[

@@ -7,9 +7,12 @@
 //! `+patchMergeKey` markers.
 
 mod core;
+#[cfg(test)]
+pub(crate) mod generated;
 
 use serde_json::Value;
 
+pub(crate) use core::of_definition;
 pub(crate) use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, OBJECT, POD, SECRET, SERVICE_ACCOUNT};
 
 /// A struct: what is special about its fields.

@@ -25,7 +25,7 @@ use crate::storage::{Key, Revision, Storage, StoredObject, Ties, Unmet};
 
 pub(crate) use delete::Deletion;
 pub(crate) use metadata::generate_name;
-pub(crate) use update::Part;
+pub(crate) use update::{Part, check_identity};
 pub(crate) use watch::WatchEvents;
 
 /// The server without its transport: verbs over storage.

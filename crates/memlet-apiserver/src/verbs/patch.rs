@@ -1,7 +1,6 @@
 //! PATCH: a change described rather than sent whole.
 
 use http::StatusCode;
-use serde_json::Value;
 
 use super::update::{check_identity, settle};
 use super::{Core, Part, key};
@@ -28,9 +27,11 @@ impl Core {
         let writer = request.writer(&options, part);
         let mut warnings = Vec::new();
         let stored = self.change::<K>(&key, options.dry_run, |current, old| {
-            let before: Value = serde_json::from_slice(&current.encoded)
-                .map_err(|_| ApiError::internal("a stored object cannot be read"))?;
-            let mut value = before.clone();
+            let before = Before::stored(&current.encoded, old)?;
+            let mut value = before.json.clone();
+            if patch.touches_owners() {
+                before.put_owners(&mut value)?;
+            }
             patch.apply(&mut value, K::SHAPE)?;
             let decoded = decode::value::<K>(&mut value)?;
             let oddities = patch.oddities.iter().cloned().chain(decoded.oddities).collect();
@@ -38,7 +39,7 @@ impl Core {
             let mut new = decoded.object;
             new.apply_defaults();
             check_identity(&new, old, &key)?;
-            ownership::follow_update(&mut new, &Before::of(before, old), &writer)?;
+            ownership::follow_update(&mut new, &before, &writer)?;
             settle(&mut new, old, part)?;
             Ok(new)
         })?;

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{Core, key, metadata, refusal, stored_form, typed};
 use crate::decode::{self, Decoded};
 use crate::error::ApiError;
-use crate::field::FieldErrors;
+use crate::field::{FieldErrors, FieldPath};
 use crate::kind::ServedKind;
 use crate::ownership::{self, Before};
 use crate::reply::Reply;
@@ -42,11 +42,24 @@ impl Core {
         let stored = self.change::<K>(&key, options.dry_run, |current, old| {
             let mut new = object.clone();
             check_identity(&new, old, &key)?;
+            check_revision::<K>(&new)?;
             ownership::follow_update(&mut new, &Before::stored(&current.encoded, old)?, &writer)?;
             settle(&mut new, old, part)?;
             Ok(new)
-        })?;
-        Ok(Reply::object(StatusCode::OK, stored.encoded.clone()).with_warnings(warnings))
+        });
+        match stored {
+            Err(missing)
+                if K::CREATED_BY_UPDATE && part == Part::Main && missing.code() == StatusCode::NOT_FOUND =>
+            {
+                object.metadata_mut().name.get_or_insert_with(|| key.name.clone());
+                ownership::follow_update(&mut object, &Before::nothing::<K>(), &writer)?;
+                let namespace = request.path.namespace.as_deref();
+                let (encoded, more) = self.create_object(object, namespace, options.dry_run)?;
+                let warnings = warnings.into_iter().chain(more).collect();
+                Ok(Reply::object(StatusCode::CREATED, encoded).with_warnings(warnings))
+            }
+            stored => Ok(Reply::object(StatusCode::OK, stored?.encoded.clone()).with_warnings(warnings)),
+        }
     }
 
     /// Replaces an object by what `make` makes of it, once, whoever else writes. `make` runs again if somebody was
@@ -96,7 +109,7 @@ fn is_gone<K: ServedKind>(object: &K) -> bool {
 }
 
 /// The object sent must be the one addressed, at the version stored.
-pub(super) fn check_identity<K: ServedKind>(new: &K, old: &K, key: &Key) -> Result<(), ApiError> {
+pub(crate) fn check_identity<K: ServedKind>(new: &K, old: &K, key: &Key) -> Result<(), ApiError> {
     fn stated(text: Option<&String>) -> Option<&String> {
         text.filter(|text| !text.is_empty())
     }
@@ -119,6 +132,18 @@ pub(super) fn check_identity<K: ServedKind>(new: &K, old: &K, key: &Key) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// Some kinds are replaced only by who knows what is replaced.
+fn check_revision<K: ServedKind>(new: &K) -> Result<(), ApiError> {
+    let metadata = new.metadata();
+    if K::UNCONDITIONAL_UPDATE || metadata.resource_version.as_ref().is_some_and(|text| !text.is_empty()) {
+        return Ok(());
+    }
+    let mut errors = FieldErrors::default();
+    let path = FieldPath::new("metadata.resourceVersion");
+    errors.invalid(&path, "", "must be specified for an update");
+    Err(ApiError::invalid(K::KIND, metadata.name.as_deref().unwrap_or_default(), errors))
 }
 
 /// A client that names the UID means that one object, not another of the same name.

@@ -237,7 +237,7 @@ fn put(
     let path = Path::new(path);
     let stays_within = path.components().all(|part| matches!(part, Component::Normal(_)));
     if !stays_within || path.as_os_str().is_empty() {
-        return Err(format!("invalid path {path:?}: it must be relative and without .."));
+        return Err(format!("invalid path {}: it must be relative and without ..", path.display()));
     }
     // Only permissions: no API server lets more through.
     let mode = u32::try_from(mode.unwrap_or(DEFAULT_MODE)).unwrap_or_default() & 0o777;
@@ -325,7 +325,7 @@ mod tests {
             ),
             (
                 json!({"downwardAPI": {"items": [{"path": "../x", "fieldRef": {"fieldPath": "metadata.name"}}]}}),
-                "invalid path \"../x\": it must be relative and without ..",
+                "invalid path ../x: it must be relative and without ..",
             ),
         ] {
             let mut volume = volume;

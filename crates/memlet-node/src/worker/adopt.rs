@@ -66,7 +66,7 @@ impl Worker {
         }
         let said = self.life(place).running_id().map(str::to_owned);
         if let Some(id) = said.filter(|id| instances.iter().all(|found| found.id != *id)) {
-            self.lost_while_away(place, &id);
+            self.lost_while_away(place, &id, known);
         }
         for found in instances {
             if found.state == ContainerState::ContainerCreated {
@@ -104,6 +104,11 @@ impl Worker {
             Relation::Over => return self.let_rest(&id),
             Relation::New if started_at.is_none() => {
                 // Its start failed, and nobody has said so yet.
+                if known.kills(&id).is_empty() {
+                    for report in self.node.witness.reports(&id) {
+                        self.record_kill_while_starting(place, report);
+                    }
+                }
                 let ended = Ended {
                     id: id.clone(),
                     exit_code: status.exit_code,
@@ -112,6 +117,9 @@ impl Worker {
                     started_at,
                     finished_at: exit::timestamp(status.finished_at).unwrap_or_else(jiff::Timestamp::now),
                 };
+                if known.death(&id).is_none() {
+                    self.record_death(place, attempt, &ended, None);
+                }
                 self.life_mut(place).fail_to_start(ended);
                 self.count_restarts(place, attempt);
                 return self.let_rest(&id);
@@ -162,8 +170,15 @@ impl Worker {
     }
 
     /// The API says that it runs, and the runtime does not know it any more.
-    fn lost_while_away(&mut self, place: Place, id: &str) {
-        let facts = InstanceFacts::new(place, 0, self.container_cgroup(id), self.termination_file(place, 0));
+    fn lost_while_away(&mut self, place: Place, id: &str, known: &Known) {
+        if let Some(death) = known.death(id).and_then(|death| Ended::of_state(&death.state)) {
+            // It had ended before it was removed.
+            self.life_mut(place).instance = Some(Instance::Ended(death));
+            return;
+        }
+        let attempt = u32::try_from(self.life(place).restart_count).unwrap_or_default();
+        let (cgroup, file) = (self.container_cgroup(id), self.termination_file(place, attempt));
+        let facts = InstanceFacts::new(place, attempt, cgroup, file);
         self.instances.insert(id.to_owned(), facts);
         self.lost(id);
         self.instances.remove(id);

@@ -14,13 +14,12 @@ use memlet_diagnosis::evidence::{
 };
 use memlet_oomlog::{Report, ReportId};
 use memlet_policy::cgroup_names;
-use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
+use memlet_policy::oom_kill_mode::OomKillMode;
 use memlet_policy::restart::ExitReason;
 
 use super::{Place, Worker};
 use crate::adoption::{self, Known};
 use crate::container;
-use crate::events::Severity;
 use crate::life::{Ended, Instance};
 use crate::oom::attribution::{self, End, Ruling};
 use crate::oom::counter::KillWatch;
@@ -53,6 +52,8 @@ pub(crate) struct InstanceFacts {
     looks_left: u8,
     /// The victims of reports that are not settled were gone when last looked for.
     victims_gone: bool,
+    /// The kill of the main process in one line.
+    killed: Option<String>,
     over: bool,
     /// It is recorded that the OOM killer took the main process.
     main_killed: bool,
@@ -73,6 +74,7 @@ impl InstanceFacts {
             watch: None,
             looks_left: 0,
             victims_gone: false,
+            killed: None,
             over: false,
             main_killed: false,
         }
@@ -96,7 +98,7 @@ impl InstanceFacts {
         self.watch = None;
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) const fn is_over(&self) -> bool {
         self.over
     }
 }
@@ -191,10 +193,11 @@ impl Worker {
             self.node.ends.add(id, end.clone());
         }
         let reason = reason(&status.reason, exit.code(), oom_killed);
+        let killed = self.instances.get_mut(id).and_then(|facts| facts.killed.take());
+        // What the container says of itself comes first; where it says nothing, the kernel's kill does.
         let message = self.termination_message(id, &status.message, exit.code(), &reason).or_else(|| {
-            taken_along
-                .filter(|_| !oom_killed)
-                .map(|cause| format!("killed by the container runtime: {cause}"))
+            let taken_along = taken_along.map(|cause| format!("killed by the container runtime: {cause}"));
+            if oom_killed { killed } else { taken_along }
         });
         let attempt = self.instances.get_mut(id).map_or(0, |facts| {
             facts.rest();
@@ -344,7 +347,7 @@ impl Worker {
         }
     }
 
-    fn oom_kill_mode(&self, place: Place) -> OomKillMode {
+    pub(super) fn oom_kill_mode(&self, place: Place) -> OomKillMode {
         container::oom_kill_mode(&self.pod, self.container(place), &self.node.shape)
     }
 
@@ -426,7 +429,8 @@ impl Worker {
         }
     }
 
-    /// Makes and tells the record of one kill; a child's also as an Event, because no status shows it.
+    /// Makes and tells the record of one kill, also as an Event: upstream's status has little of it, and nothing of a
+    /// child's.
     fn record_kill(&mut self, id: &str, victim: Victim, report: Option<Report>, end: Option<&ContainerEnd>) {
         let Some(facts) = self.instances.get(id) else { return };
         let place = facts.place;
@@ -449,17 +453,11 @@ impl Worker {
             pod_memory,
             oom_score_adj: facts.statement.as_ref().and_then(|statement| statement.oom_score_adj),
         };
-        if victim != Victim::Main {
-            let mode = self.oom_kill_mode(place);
-            let main = match (end, mode) {
-                (Some(_), _) => "was not killed by it".to_owned(),
-                (None, OomKillMode::Process) => "goes on".to_owned(),
-                (None, _) => format!("ends with it ({ANNOTATION}: {mode})"),
-            };
-            let text = format!("{}; the container's main process {main}", self.sentence(place, &record));
-            self.tell(Some(place), Severity::Warning, "OOMKilling", text);
-        }
+        self.tell_kill(place, &record, end.is_some());
         if let Some(facts) = self.instances.get_mut(id) {
+            if victim == Victim::Main {
+                facts.killed = Some(memlet_diagnosis::summary(&record));
+            }
             match &record.report {
                 Some(report) => {
                     facts.settled_reports.insert(report.id);
@@ -478,7 +476,7 @@ impl Worker {
         let id = identity.and_then(|identity| identity.container_id).unwrap_or_default();
         let (cgroup, kubepods) = (self.container_cgroup(&id), self.node.cgroups.kubepods());
         let reason = "the container was killed before the runtime had made it".to_owned();
-        self.node.kills.add(KillRecord {
+        let record = KillRecord {
             at: Timestamp::now(),
             subject: self.subject(place, &id, self.life(place).next_attempt()),
             victim: Victim::Main,
@@ -488,7 +486,9 @@ impl Worker {
             pod_memory: self.snapshot(&self.cgroup),
             oom_score_adj: None,
             missing: vec![Missing { source: "memory cgroup of the container".to_owned(), reason }],
-        });
+        };
+        self.tell_kill(place, &record, true);
+        self.node.kills.add(record);
     }
 
     pub(super) fn snapshot(&self, path: &CgroupPath) -> Option<Snapshot> {
@@ -528,15 +528,6 @@ impl Worker {
             });
         }
         missing
-    }
-
-    /// One sentence about a kill, without its full stop.
-    fn sentence(&self, place: Place, record: &KillRecord) -> String {
-        let container = &self.life(place).name;
-        match &record.report {
-            Some(report) => format!("{} in container {container}", summary(report)),
-            None => format!("the kernel's OOM killer killed a process in container {container}"),
-        }
     }
 
     fn termination_message(&self, id: &str, runtime: &str, exit_code: i32, reason: &str) -> Option<String> {

@@ -1,7 +1,7 @@
 //! The sandbox has ended and the Pod has not: its pause process was killed, or its supervisor. What is to run again runs
 //! in a new sandbox (kubelet's `SandboxChanged`).
 
-use super::{Place, Worker};
+use super::{InstanceFacts, Place, Worker};
 use crate::events::Severity;
 
 impl Worker {
@@ -9,7 +9,7 @@ impl Worker {
     pub(super) async fn replace_lost_sandbox(&mut self) -> bool {
         let Some(sandbox) = &self.sandbox else { return true };
         // A sandbox in which nothing has ended yet is as it was made, or the start that fails will tell.
-        let something_ended = self.instances.values().any(|facts| facts.is_over());
+        let something_ended = self.instances.values().any(InstanceFacts::is_over);
         if sandbox.is_ready && (!something_ended || self.is_sandbox_alive().await) {
             return false;
         }

@@ -15,6 +15,7 @@ use memlet_policy::{cgroup_names, oom_score_adj};
 
 use super::Worker;
 use super::exit::REPORT_PATIENCE;
+use super::kill_events::OOM_KILLING;
 use crate::events::Severity;
 use crate::oom::attribution;
 
@@ -94,7 +95,7 @@ impl Worker {
         let level =
             report.as_ref().and_then(|report| attribution::level(report, &cgroup, &self.cgroup, kubepods));
         let text = event_text(report.as_ref(), level, loss);
-        self.tell(None, Severity::Warning, "OOMKilling", text);
+        self.tell(None, Severity::Warning, OOM_KILLING, text);
         let (pod, namespace, pod_uid) = self.identity();
         let victim = report.as_ref().and_then(|report| report.victims.first());
         let actual = victim.and_then(|victim| victim.oom_score_adj).map(i32::from);

@@ -182,12 +182,16 @@ impl Bench {
         }
     }
 
-    /// Waits until the container runs and its first line is in the log.
-    pub(crate) async fn until_begun(&self, name: &str) {
-        let pod = self.until(name, is_running).await;
+    /// Waits until each attempt to run the container began so often, by its log.
+    pub(crate) async fn until_begun(&self, name: &str, times: &[usize]) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while self.logs(&pod).iter().all(|log| starts(log) == 0) {
-            assert!(Instant::now() < deadline, "Pod {name} says nothing");
+        loop {
+            let pod = self.pods().get(name).await.unwrap();
+            let begun: Vec<_> = self.logs(&pod).iter().map(|log| starts(log)).collect();
+            if begun == times {
+                return;
+            }
+            assert!(Instant::now() < deadline, "Pod {name} began {begun:?} times, not {times:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

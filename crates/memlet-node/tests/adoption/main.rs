@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     if let Some(reason) = &cannot {
         println!("ignored: {reason}");
     }
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 15] = [
         ("what_runs_goes_on_unnoticed", || bench::run(what_runs_goes_on_unnoticed)),
         ("what_ended_meanwhile_is_told", || bench::run(what_ended_meanwhile_is_told)),
         ("a_child_killed_meanwhile_is_told", || bench::run(a_child_killed_meanwhile_is_told)),
@@ -48,6 +48,11 @@ fn main() -> ExitCode {
         ("a_killed_supervisor_is_replaced", || bench::run(a_killed_supervisor_is_replaced)),
         ("a_killed_pause_is_replaced", || bench::run(a_killed_pause_is_replaced)),
         ("lost_state_is_said_and_started_anew", || bench::run(lost_state_is_said_and_started_anew)),
+        ("a_cgroup_removed_by_hand_is_an_end", || bench::run(a_cgroup_removed_by_hand_is_an_end)),
+        ("a_full_disk_is_said_and_wedges_nothing", || bench::run(a_full_disk_is_said_and_wedges_nothing)),
+        ("what_cannot_be_recorded_is_recorded_later", || {
+            bench::run(what_cannot_be_recorded_is_recorded_later)
+        }),
         ("a_storm_of_kills_loses_nothing", || bench::run(storm::a_storm_of_kills_loses_nothing)),
     ];
     let trials = tests.into_iter().map(|(name, test)| {
@@ -159,7 +164,7 @@ async fn a_back_off_goes_on(bench: &mut Bench) {
     let third = bench.until("loop", |pod| status(pod).restart_count == 2 && waits(pod)).await;
     let message = status(&third).state.unwrap().waiting.unwrap().message.unwrap();
     assert!(message.starts_with("back-off 20s "), "{message}");
-    assert_eq!(bench.logs(&third).iter().map(|log| starts(log)).collect::<Vec<_>>(), [1, 1, 1]);
+    bench.until_begun("loop", &[1, 1, 1]).await;
 }
 
 async fn what_has_no_pod_ends(bench: &mut Bench) {
@@ -238,7 +243,7 @@ async fn a_killed_supervisor_is_replaced(bench: &mut Bench) {
     for is_alive in [false, true] {
         let name = if is_alive { "alive" } else { "dead" };
         bench.create(name, "Always", "64Mi", "8 0 --hold").await;
-        bench.until_begun(name).await;
+        bench.until_begun(name, &[1]).await;
         if !is_alive {
             bench.kill();
         }
@@ -250,7 +255,7 @@ async fn a_killed_supervisor_is_replaced(bench: &mut Bench) {
         let (code, reason, message) = last_end(&pod).unwrap();
         assert_eq!((code, reason.as_str()), (137, "ContainerStatusUnknown"));
         assert!(message.contains("supervisor was killed"), "{message}");
-        assert_eq!(bench.logs(&pod).iter().map(|log| starts(log)).collect::<Vec<_>>(), [1, 1]);
+        bench.until_begun(name, &[1, 1]).await;
         sleep(100).await;
         assert_eq!(bench.told(name, "SandboxChanged").await, 1);
         bench.delete(name, 0).await;
@@ -286,8 +291,8 @@ async fn a_killed_pause_is_replaced(bench: &mut Bench) {
 async fn lost_state_is_said_and_started_anew(bench: &mut Bench) {
     bench.create("web", "Always", "64Mi", "8 0 --hold").await;
     bench.create("never", "Never", "64Mi", "8 0 --hold").await;
-    bench.until_begun("web").await;
-    bench.until_begun("never").await;
+    bench.until_begun("web", &[1]).await;
+    bench.until_begun("never", &[1]).await;
     bench.kill();
     for sandbox in std::fs::read_dir(bench.place.folder.join("runtime/sandboxes")).unwrap() {
         std::fs::write(sandbox.unwrap().path().join("record.json"), "{\"version\":1,").unwrap();
@@ -298,6 +303,119 @@ async fn lost_state_is_said_and_started_anew(bench: &mut Bench) {
         last_end(&web).map(|(code, reason, _)| (code, reason)),
         Some((137, "ContainerStatusUnknown".into()))
     );
-    assert_eq!(bench.logs(&web).iter().map(|log| starts(log)).collect::<Vec<_>>(), [1, 1]);
+    bench.until_begun("web", &[1, 1]).await;
     bench.until("never", |pod| phase(pod) == "Failed").await;
+}
+
+async fn a_cgroup_removed_by_hand_is_an_end(bench: &mut Bench) {
+    bench.create("web", "Always", "64Mi", "8 0 --hold").await;
+    bench.until_begun("web", &[1]).await;
+    for is_alive in [true, false] {
+        let pod = bench.pods().get("web").await.unwrap();
+        let id = status(&pod).container_id.unwrap();
+        if !is_alive {
+            bench.kill();
+        }
+        // Only an empty one can be removed, so all in it is killed before.
+        let path = bench.cgroup(&pod).unwrap().path().join(id.strip_prefix("memlet://").unwrap()).unwrap();
+        memlet_cgroup::Cgroup::open(&bench.hierarchy, &path).unwrap().kill_all().unwrap();
+        bench.hierarchy.remove_everywhere(&path).unwrap();
+        if !is_alive {
+            bench.start().await;
+        }
+        let end = |pod: &k8s_openapi::api::core::v1::Pod| {
+            status(pod).container_id.is_some_and(|now| now != id) && is_running(pod)
+        };
+        let pod = bench.until("web", end).await;
+        assert_eq!(last_end(&pod).map(|(code, reason, _)| (code, reason)), Some((137, "Error".into())));
+    }
+    assert_eq!(bench.kills("web").len(), 0, "it was not the kernel");
+}
+
+async fn a_full_disk_is_said_and_wedges_nothing(bench: &mut Bench) {
+    bench.create("before", "Always", "64Mi", "8 0 --hold").await;
+    let before = bench.until("before", is_running).await;
+    bench.end(Signal::TERM).await;
+    // The state of what runs is where it was; what is new has no room.
+    let disk = Disk::mount(&bench.place.folder.join("logs"), c"size=64k,nr_inodes=30");
+    let node = Disk::mount(&bench.place.folder.join("node/pods"), c"size=64k,nr_inodes=30");
+    node.fill();
+    disk.fill();
+    bench.start().await;
+    bench.create("after", "Never", "64Mi", "8 0").await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let said = loop {
+        let events = bench.events("after").await;
+        if let Some(said) = events.iter().find(|(_, message, _)| message.contains("No space left on device"))
+        {
+            break said.clone();
+        }
+        assert!(std::time::Instant::now() < deadline, "{events:?} {}", bench.complaints());
+        sleep(20).await;
+    };
+    assert!(["Failed", "FailedMount"].contains(&said.0.as_str()), "{said:?}");
+    node.empty();
+    disk.empty();
+    bench.until("after", |pod| phase(pod) == "Succeeded").await;
+    assert_eq!(status(&bench.pods().get("before").await.unwrap()), status(&before));
+    // Unmounted only when nothing writes there any more.
+    for name in ["before", "after"] {
+        bench.delete(name, 0).await;
+        bench.until_gone(name).await;
+    }
+    bench.end(Signal::TERM).await;
+    drop((disk, node));
+    bench.start().await;
+}
+
+async fn what_cannot_be_recorded_is_recorded_later(bench: &mut Bench) {
+    bench.end(Signal::TERM).await;
+    let disk = Disk::mount(&bench.place.records(), c"size=16k,nr_inodes=30");
+    bench.start().await;
+    disk.fill();
+    bench.create("a", "Never", "16Mi", "60 0").await;
+    bench.until("a", |pod| phase(pod) == "Failed").await;
+    assert_eq!(bench.kills("a").len(), 0, "the disk is full");
+    disk.empty();
+    bench.create("b", "Never", "64Mi", "8 0 --exit 1").await;
+    bench.until("b", |pod| phase(pod) == "Failed").await;
+    assert_eq!((bench.kills("a").len(), bench.deaths("a"), bench.deaths("b")), (1, 1, 1));
+    bench.end(Signal::TERM).await;
+    drop(disk);
+    bench.start().await;
+}
+
+/// A small disk of its own at some folder.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(at: &std::path::Path, size: &std::ffi::CStr) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        rustix::mount::mount("disk", at, "tmpfs", rustix::mount::MountFlags::empty(), Some(size)).unwrap();
+        Self(at.to_owned())
+    }
+
+    /// As many bytes and files as there is room for.
+    fn fill(&self) {
+        let mut number = 0;
+        while std::fs::write(self.0.join(format!("filler-{number}")), vec![1; 1 << 20]).is_ok()
+            || self.0.join(format!("filler-{number}")).exists()
+        {
+            number += 1;
+        }
+    }
+
+    fn empty(&self) {
+        for entry in std::fs::read_dir(&self.0).unwrap().flatten() {
+            if entry.file_name().to_str().unwrap().starts_with("filler-") {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
 }

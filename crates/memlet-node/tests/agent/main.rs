@@ -7,6 +7,7 @@
 mod api_objects; // configMaps and secrets in variables and files
 mod node_object; // what the Node says
 mod runtime;
+mod static_pods; // Pods of a folder, and Pods whose time is over
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,7 +54,8 @@ fn main() {
             a_grace_is_shortened_and_a_forced_delete_ends_too,
         ),
     ];
-    let tests = tests.into_iter().chain(api_objects::TESTS).chain(node_object::TESTS);
+    let tests =
+        tests.into_iter().chain(api_objects::TESTS).chain(node_object::TESTS).chain(static_pods::TESTS);
     let trials = tests.map(|(name, test)| {
         let trial =
             Trial::test(name, move || std::panic::catch_unwind(test).map_err(|_| Failed::without_message()));
@@ -83,9 +85,18 @@ struct Bench {
 }
 
 fn run<F: Future<Output = ()>>(kernel_log: bool, test: impl FnOnce(Bench) -> F) {
+    run_with(kernel_log, |_| {}, test);
+}
+
+/// The same with other settings.
+fn run_with<F: Future<Output = ()>>(
+    kernel_log: bool,
+    change: impl FnOnce(&mut NodeConfig),
+    test: impl FnOnce(Bench) -> F,
+) {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio.block_on(async {
-        let bench = Bench::start(kernel_log).await;
+        let bench = Bench::start(kernel_log, change).await;
         // Whatever happens, nothing may stay behind.
         let cleaner = Cleaner(bench.config.clone());
         test(bench).await;
@@ -107,12 +118,12 @@ impl Drop for Cleaner {
 }
 
 impl Bench {
-    async fn start(kernel_log: bool) -> Self {
+    async fn start(kernel_log: bool, change: impl FnOnce(&mut NodeConfig)) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
         let hierarchy = Hierarchy::detect().unwrap();
-        let config = NodeConfig {
+        let mut config = NodeConfig {
             name: "node".into(),
             memory: Some(Bytes::from_mib(200)),
             // The runtime of these tests has no group kill.
@@ -130,6 +141,7 @@ impl Bench {
             static_pods: None,
             api_server: None,
         };
+        change(&mut config);
         let client = ApiServer::in_memory().client();
         let runtime = Runtime::new(hierarchy);
         let agent = NodeAgent::start(config.clone(), client.clone(), runtime.serve().await).await.unwrap();
@@ -298,6 +310,11 @@ fn the_limit_kills_the_main_process() {
         println!("from the kernel's kill to the status that a client reads: {took:?}");
         assert!(took < Duration::from_millis(500), "{took:?}: nothing here may wait for a timer");
         assert_eq!((kill.victim, kill.subject.container.as_str()), (Victim::Main, "main"));
+        // The container said nothing itself.
+        let message = container(&pod).state.clone().unwrap().terminated.unwrap().message.unwrap();
+        assert_eq!(message, memlet_diagnosis::summary(&kill));
+        assert!(message.starts_with("main: kernel killed pid ") && message.contains(" 32Mi: "), "{message}");
+        assert!(bench.events("eater").await.contains(&format!("OOMKilling {message}")));
         assert!(matches!(kill.level, Some(Level::Container | Level::Pod)), "{:?}", kill.level);
         assert_eq!(kill.report.unwrap().victims[0].comm, "tail");
         assert_eq!(kill.container_memory.unwrap().oom_kills, Some(1));
@@ -384,6 +401,8 @@ fn a_bystander_is_not_blamed() {
         let kills = bench.agent.kill_records();
         assert_eq!(kills.len(), 1);
         assert_eq!((kills[0].subject.pod.as_str(), kills[0].level), ("hog", Some(Level::NodeAllocatable)));
+        let on_node = bench.events("node").await.pop().unwrap();
+        assert!(on_node.starts_with("OOMKilling Pod default/hog, main: kernel killed pid "), "{on_node}");
         bench.finish().await;
     });
 }

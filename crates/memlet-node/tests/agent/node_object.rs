@@ -39,7 +39,7 @@ fn the_node_tells_what_it_is() {
         let status = node.status.unwrap();
         let (capacity, allocatable) = (status.capacity.unwrap(), status.allocatable.unwrap());
         assert_eq!((capacity["memory"].0.as_str(), allocatable["memory"].0.as_str()), ("200Mi", "100Mi"));
-        assert!(capacity["ephemeral-storage"].0.ends_with("i"), "{capacity:?}");
+        assert!(capacity["ephemeral-storage"].0.ends_with('i'), "{capacity:?}");
         assert!(allocatable.contains_key("ephemeral-storage") && allocatable["pods"].0 == "110");
         let ready = status.conditions.unwrap().pop().unwrap();
         assert_eq!((ready.type_.as_str(), ready.status.as_str()), ("Ready", "True"));
@@ -112,7 +112,7 @@ fn reservations_shape_the_node() {
         .await;
         let kubepods = bench.config.cgroup_root.join("other").unwrap().join("kubepods").unwrap();
         let group = Cgroup::open(&bench.config.hierarchy, &kubepods).unwrap();
-        assert_eq!(group.snapshot().limit.and_then(|limit| limit.bytes()), Some(Bytes::from_mib(300)));
+        assert_eq!(group.snapshot().limit.and_then(memlet_cgroup::Limit::bytes), Some(Bytes::from_mib(300)));
         let nodes: Api<Node> = Api::all(client);
         let status = nodes.get("node").await.unwrap().status.unwrap();
         assert_eq!(status.capacity.unwrap()["memory"].0, "400Mi");

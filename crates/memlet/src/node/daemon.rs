@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use memlet_apiserver::keys::{Keys, ServerNames, to_yaml};
 use memlet_apiserver::serving::{self, Limits, Listener, ServeError};
-use memlet_apiserver::{ApiServer, Settings};
+use memlet_apiserver::{ApiServer, PodTokens, Settings};
 use memlet_node::ApiAddress;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -40,6 +40,7 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     let keys = Keys::load_or_make(&data.keys(), &names(configuration, &addresses))?;
     write_kubeconfig(data, &keys, &addresses)?;
     let server = open_server(configuration)?;
+    server.keep_accounts(&keys, PodTokens::Mounted)?;
     let node = Embedded::start(&settings(configuration, &addresses), &server).await?;
     let (stop_serving, stopped) = oneshot::channel::<()>();
     let served = server.clone();

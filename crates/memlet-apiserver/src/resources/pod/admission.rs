@@ -31,6 +31,9 @@ pub(super) fn admit(pod: &mut Pod, core: &Core) -> Result<(), ApiError> {
 pub(super) fn admit_update(pod: &mut Pod, old: &Pod) {
     let (Some(spec), Some(old)) = (&mut pod.spec, &old.spec) else { return };
     spec.priority = spec.priority.or(old.priority);
+    if spec.preemption_policy.is_none() {
+        spec.preemption_policy.clone_from(&old.preemption_policy);
+    }
     bear_ailing_nodes(spec);
 }
 

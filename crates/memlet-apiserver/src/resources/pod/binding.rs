@@ -20,9 +20,8 @@ pub(super) fn bind(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiE
     if request.method != Method::POST {
         return Err(ApiError::method_not_allowed("this method", RESOURCE));
     }
-    request.expect_json()?;
     let options = WriteOptions::parse(&request.query, "CreateOptions")?;
-    let value = decode::parse(&request.body, Binding::KIND)?.object;
+    let value = decode::body(&request.body, request.notation()?, Binding::KIND)?.object;
     let binding: Binding = decode::plain(&value)
         .map_err(|why| {
             ApiError::bad_request(format!("Binding in version \"v1\" cannot be handled as a Binding: {why}"))

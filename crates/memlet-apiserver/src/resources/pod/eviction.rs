@@ -15,8 +15,7 @@ pub(super) fn evict(core: &Core, request: &ResourceRequest) -> Result<Reply, Api
     if request.method != Method::POST {
         return Err(ApiError::method_not_allowed("this method", "pods/eviction"));
     }
-    request.expect_json()?;
-    let value = decode::parse(&request.body, Eviction::KIND)?.object;
+    let value = decode::body(&request.body, request.notation()?, Eviction::KIND)?.object;
     let eviction: Eviction = decode::plain(&value)
         .map_err(|why| {
             ApiError::bad_request(format!(

@@ -1,6 +1,6 @@
 //! What may still change in a Pod's spec once it exists (`ValidatePodUpdate`).
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
 use serde_json::Value;
 
 use crate::field::{FieldErrors, FieldPath};
@@ -24,14 +24,34 @@ pub(in crate::resources::pod) fn validate(pod: &Pod, old: &Pod, errors: &mut Fie
         }
     }
     check_deadline(new.active_deadline_seconds, old.active_deadline_seconds, &path, errors);
-    let tolerations = new.tolerations.as_deref().unwrap_or_default();
-    if !old.tolerations.iter().flatten().all(|toleration| tolerations.contains(toleration)) {
-        let detail = "existing toleration can not be modified except its tolerationSeconds";
-        errors.forbidden(&path.child("tolerations"), detail);
-    }
+    check_tolerations(new, old, &path.child("tolerations"), errors);
+    check_gates(new, old, &path.child("schedulingGates"), errors);
     let rest = with_mutable_fields_of(new.clone(), old);
     if rest != *old {
         errors.forbidden(&path, format!("{MUTABLE}\n{}", differences(old, &rest)));
+    }
+}
+
+/// Tolerations stay, but for their time; others may be added.
+fn check_tolerations(new: &PodSpec, old: &PodSpec, path: &FieldPath, errors: &mut FieldErrors) {
+    let stays = |toleration: &Toleration| {
+        new.tolerations.iter().flatten().any(|other| {
+            let timed = Toleration { toleration_seconds: other.toleration_seconds, ..toleration.clone() };
+            timed == *other
+        })
+    };
+    if !old.tolerations.iter().flatten().all(stays) {
+        errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+/// Gates may only be taken away.
+fn check_gates(new: &PodSpec, old: &PodSpec, path: &FieldPath, errors: &mut FieldErrors) {
+    for (index, gate) in new.scheduling_gates.iter().flatten().enumerate() {
+        if !old.scheduling_gates.iter().flatten().any(|other| other == gate) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.name);
+            errors.forbidden(&path.index(index), detail);
+        }
     }
 }
 
@@ -61,6 +81,7 @@ fn with_mutable_fields_of(mut spec: PodSpec, old: &PodSpec) -> PodSpec {
     }
     spec.active_deadline_seconds = old.active_deadline_seconds;
     spec.tolerations.clone_from(&old.tolerations);
+    spec.scheduling_gates.clone_from(&old.scheduling_gates);
     let was_negative = old.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0);
     if was_negative && spec.termination_grace_period_seconds == Some(1) {
         spec.termination_grace_period_seconds = old.termination_grace_period_seconds;

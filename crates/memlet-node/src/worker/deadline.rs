@@ -1,0 +1,40 @@
+//! `activeDeadlineSeconds`: a Pod that is active for longer ends, and has failed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Worker;
+use crate::events::Severity;
+use crate::status::Failure;
+
+/// kubelet's words (`pkg/kubelet/active_deadline.go`).
+const EXCEEDED: Failure = Failure {
+    reason: "DeadlineExceeded",
+    message: "Pod was active on the node longer than the specified deadline",
+};
+
+impl Worker {
+    /// When the Pod has been active for as long as it may; `None` where it may for ever, or is over.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        let seconds = self.spec().active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok())?;
+        let at = self.start_time.checked_add(Duration::from_secs(seconds)).ok();
+        at.filter(|_| self.failure.is_none() && !self.tidied)
+    }
+
+    /// Ends the Pod if its time is over.
+    pub(super) async fn heed_deadline(&mut self) {
+        if self.next_deadline().is_none_or(|at| at > Timestamp::now()) || self.is_final() {
+            return;
+        }
+        self.tell(None, Severity::Normal, EXCEEDED.reason, EXCEEDED.message);
+        for place in self.places() {
+            self.life_mut(place).give_up_waiting();
+        }
+        if !self.stop_containers().await {
+            return;
+        }
+        self.failure = Some(EXCEEDED);
+        self.publish();
+    }
+}

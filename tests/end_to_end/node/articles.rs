@@ -1,0 +1,173 @@
+//! What the four articles type, in their order, verbatim where today's kubectl has the flag.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+
+use super::{Node, ended, is_running};
+use crate::house::{checkout, finish, patience};
+use crate::{Test, test_with};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test_with("node: article 1, a limit and malloc", &["kubectl"], limit_and_malloc),
+        test_with("node: article 1, no limit", &["kubectl"], no_limit),
+        test_with("node: article 2, what a node has and what is requested of it", &["kubectl"], requested),
+        test_with("node: article 2, Pending", &["kubectl"], pending),
+        test_with("node: article 3, from a Pod to its cgroup and its scores", &["kubectl"], cgroups),
+    ]
+}
+
+/// An article's manifest, with a program that prints as it goes.
+fn example(name: &str) -> String {
+    checkout().join("examples/1-limits-and-malloc").join(name).display().to_string()
+}
+
+fn limit_and_malloc() -> Result<(), Failed> {
+    let node = Node::start()?;
+    node.kubectl(&["create", "-f", &example("pod-2.yaml")])?.exits(0).says("pod/memory-eater-128 created");
+    node.wait_for("pod/memory-eater-128", |pod| pod["status"]["containerStatuses"][0]["started"] == true)?;
+    // Followed to the container's end, which comes by the kill.
+    let logs = node.kubectl(&["logs", "-f", "memory-eater-128"])?;
+    logs.exits(0).says("  1000    7.8 MB");
+    let pod = node.wait_for("pod/memory-eater-128", |pod| ended(pod).is_some())?;
+    let end = ended(&pod).expect("it has ended");
+    assert_eq!((&end["reason"], &end["exitCode"]), (&"OOMKilled".into(), &137.into()), "{end:#}");
+
+    node.kubectl(&["describe", "memory-eater-128"])?
+        .exits(1)
+        .complains("the server doesn't have a resource type \"memory-eater-128\"");
+    node.wait_for("pod/memory-eater-128", |pod| {
+        pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(1)
+    })?;
+    let described = node.kubectl(&["describe", "pod", "memory-eater-128"])?;
+    described.exits(0);
+    for line in [
+        "Name:             memory-eater-128",
+        "Namespace:        default",
+        "Node:             memlet/",
+        "Labels:           <none>",
+        "Annotations:      <none>",
+        "Status:           Running",
+        "    Image:         memlet.dev/memory-eater",
+        "    Port:          <none>",
+        "    Last State:     Terminated",
+        "      Reason:       OOMKilled",
+        "      Exit Code:    137",
+        "    Limits:\n      memory:  128Mi",
+        "    Requests:\n      memory:     128Mi",
+        "    Environment:  <none>",
+        "      /var/run/secrets/kubernetes.io/serviceaccount from kube-api-access-",
+        "  PodScheduled                True",
+        "QoS Class:                   Burstable",
+        "Node-Selectors:              <none>",
+        "Tolerations:                 node.kubernetes.io/not-ready:NoExecute op=Exists for 300s",
+        "                             node.kubernetes.io/unreachable:NoExecute op=Exists for 300s",
+        "default-scheduler  Successfully assigned default/memory-eater-128 to memlet",
+        "Container created",
+        "Container started",
+    ] {
+        described.says(line);
+    }
+    // What upstream does not tell: the kill, with its summary.
+    described.says("OOMKilling");
+    node.kubectl(&["logs", "--previous", "memory-eater-128"])?.exits(0).says("MB");
+    node.memlet(&["explain", "pod/memory-eater-128"])?.exits(0).says("OOMKilled").says("limits.memory 128Mi → 192Mi");
+    node.kubectl(&["delete", "pod", "memory-eater-128", "--grace-period=1"])?.exits(0).says("deleted");
+    node.memlet(&["explain", "pod/memory-eater-128"])?.exits(0).says("is gone").says("limits.memory 128Mi → 192Mi");
+    node.end()
+}
+
+fn no_limit() -> Result<(), Failed> {
+    let node = Node::start()?;
+    node.kubectl(&["create", "-f", &example("pod-0.yaml")])?.exits(0);
+    node.wait_for("pod/memory-eater", |pod| pod["status"]["containerStatuses"][0]["started"] == true)?;
+    let mut follows = node.kubectl_command(&["logs", "-f", "memory-eater"]).spawn()?;
+    let lines = BufReader::new(follows.stdout.take().expect("it is piped")).lines();
+    // To the greatest amount, where it begins to give back.
+    let mut seen = false;
+    for line in lines {
+        if line?.contains(" 38000  296.9 MB") {
+            seen = true;
+            break;
+        }
+    }
+    follows.kill()?;
+    follows.wait()?;
+    assert!(seen, "the program never had what it asked for");
+    node.kubectl(&["delete", "pod", "memory-eater", "--now"])?.exits(0);
+    node.end()
+}
+
+fn requested() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "1Gi", "--kube-reserved", "memory=100Mi"])?;
+    node.create(&super::holder("a", "206Mi"))?;
+    node.wait_for("pod/a", is_running)?;
+    let described = node.kubectl(&["describe", "node", "memlet"])?;
+    // 1Gi less 100Mi set aside and 100Mi kept free by eviction; 206 of 824 is a quarter.
+    described
+        .exits(0)
+        .says("  memory:             1Gi")
+        .says("  memory:             824Mi")
+        .says("MemoryPressure   False")
+        .says("KubeletHasSufficientMemory")
+        .says("  default                     a       0 (0%)        0 (0%)      206Mi (25%)      206Mi (25%)")
+        .says("  memory             206Mi (25%)  206Mi (25%)");
+    node.end()
+}
+
+fn pending() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "1Gi"])?;
+    node.create(&super::holder("greedy", "1000Gi"))?;
+    let pod = node.wait_for("pod/greedy", |pod| pod["status"]["conditions"][0]["reason"] == "Unschedulable")?;
+    assert_eq!(pod["status"]["phase"], "Pending");
+    node.kubectl(&["get", "pod", "greedy"])?.exits(0).says("0/1     Pending");
+    let described = node.kubectl(&["describe", "pod", "greedy"])?;
+    described.exits(0).says("FailedScheduling").says("0/1 nodes are available: 1 Insufficient memory.");
+    node.memlet(&["explain", "pod/greedy"])?.exits(1).says("Pending").says("Insufficient memory");
+    node.kubectl(&["delete", "pod", "greedy"])?.exits(0);
+    node.end()
+}
+
+/// `kubectl get pods sh -o yaml | grep uid`, the Pod's cgroup and its limit, `crictl ps`, `crictl inspect`, `/proc`.
+fn cgroups() -> Result<(), Failed> {
+    let node = Node::start()?;
+    node.create(&super::holder("sh", "123Mi"))?;
+    node.wait_for("pod/sh", is_running)?;
+    let yaml = node.kubectl(&["get", "pods", "sh", "-o", "yaml"])?;
+    yaml.exits(0);
+    let uid = yaml.stdout.lines().find_map(|line| line.strip_prefix("  uid: ")).expect("it has one").to_owned();
+
+    let table = node.memlet(&["ps"])?;
+    table.exits(0).says("sh").says("Running").says("123Mi");
+    let listed = node.memlet(&["ps", "-o", "json"])?.json()?;
+    let view = &listed["pods"][0];
+    assert_eq!(view["uid"], uid.as_str());
+    let container = &view["containers"][0];
+    for cgroup in [&view["cgroup"], &container["cgroup"]] {
+        let files = &cgroup["files"];
+        let limit = [&files["memory.limit_in_bytes"], &files["memory.max"]].into_iter().find(|it| it.is_string());
+        assert_eq!(limit, Some(&"128974848".into()), "{files:#}");
+    }
+    let id = container["id"].as_str().expect("it has one");
+    let inspected = node.memlet(&["inspect", &id[..13]])?;
+    inspected.exits(0).says("128974848 (123Mi)").says(&uid);
+    let pid = container["processes"][0]["pid"].as_i64().expect("it runs");
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    assert!(groups.contains(id) && groups.contains(&uid), "{groups}");
+    let read = |file: &str| -> Result<String, Failed> {
+        Ok(std::fs::read_to_string(format!("/proc/{pid}/{file}"))?.trim().to_owned())
+    };
+    assert_eq!(read("oom_score_adj")?, container["processes"][0]["oomScoreAdj"].to_string());
+    assert!(read("oom_score")?.parse::<i64>()? > 0);
+
+    // A process that goes for good is told as such.
+    let mut watch = node.kubectl_command(&["get", "pod", "sh", "-w"]).spawn()?;
+    std::thread::sleep(patience(Duration::from_millis(500)));
+    node.kubectl(&["delete", "pod", "sh", "--now"])?.exits(0);
+    watch.kill()?;
+    let watched = finish(watch)?;
+    watched.says("sh     1/1     Running").says("Terminating");
+    node.end()
+}
