@@ -11,7 +11,8 @@
 //! construction ([`ApiServer::service_as`]); what they may is decided before a request is looked into. Service accounts
 //! and their tokens begin with [`ApiServer::keep_accounts`].
 //!
-//! Not served yet: protobuf (406), `pods/log`, `exec`, `attach`, `resize`.
+//! Not served yet: protobuf (406), `resize`. `pods/log`, `exec` and `attach` are answered by the Pod's node
+//! ([`ApiServer::connect_node`]).
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;

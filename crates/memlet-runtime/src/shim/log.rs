@@ -48,6 +48,12 @@ pub struct LogFile {
     to_compress: Vec<PathBuf>,
 }
 
+/// Writing stopped after so many bytes.
+struct Broken {
+    error: io::Error,
+    written: usize,
+}
+
 #[derive(Debug)]
 struct Lost {
     records: usize,
@@ -90,9 +96,10 @@ impl LogFile {
         if records.is_empty() {
             return Ok(());
         }
-        let written = self.tell_of_losses().and_then(|()| self.write(records));
-        if let Err(error) = written {
-            let count = memchr::memchr_iter(b'\n', records).count();
+        // Where not even that can be told, nothing of these is written.
+        let told = self.tell_of_losses().map_err(|broken| Broken { written: 0, ..broken });
+        if let Err(Broken { error, written }) = told.and_then(|()| self.write(records)) {
+            let count = memchr::memchr_iter(b'\n', &records[written..]).count();
             let lost = self.lost.get_or_insert_with(|| Lost { records: 0, reason: error.to_string() });
             lost.records += count;
             return Err(error);
@@ -106,7 +113,7 @@ impl LogFile {
         Ok(())
     }
 
-    fn tell_of_losses(&mut self) -> io::Result<()> {
+    fn tell_of_losses(&mut self) -> Result<(), Broken> {
         let Some(lost) = &self.lost else { return Ok(()) };
         let text = format!("[memlet: {} log lines are lost here: {}]", lost.records, lost.reason);
         let mut notice = Vec::new();
@@ -116,22 +123,22 @@ impl LogFile {
         Ok(())
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         if self.torn {
-            self.file.write_all(b"\n")?;
+            self.file.write_all(b"\n").map_err(|error| Broken { error, written: 0 })?;
             self.torn = false;
         }
-        let whole = bytes.len();
-        while !bytes.is_empty() {
-            match self.file.write(bytes) {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.file.write(&bytes[written..]) {
                 Ok(count) => {
                     self.size += count as u64;
-                    bytes = &bytes[count..];
+                    written += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.torn = bytes.len() < whole;
-                    return Err(error);
+                    self.torn = written > 0 && bytes[written - 1] != b'\n';
+                    return Err(Broken { error, written });
                 }
             }
         }

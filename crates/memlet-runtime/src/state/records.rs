@@ -139,6 +139,6 @@ mod tests {
         }
         std::fs::write(&path, "{\"version\":99}").unwrap();
         let error = read::<ContainerRecord>(&path).unwrap_err();
-        assert_eq!(error.to_string(), "its record has version 99, and this program knows 1");
+        assert_eq!(error.to_string(), format!("its record has version 99, and this program knows {VERSION}"));
     }
 }
