@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod list;
 mod metadata;
+mod owners;
 mod patch;
 mod update;
 mod watch;
