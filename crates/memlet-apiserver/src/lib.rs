@@ -4,7 +4,10 @@
 //! without a socket: [`ApiServer::client`] gives a `kube::Client` over it. What it serves is upstream's: the same
 //! paths, the same objects, the same refusals in the same words.
 //!
-//! It stores and checks objects and tells of their changes. It runs nothing: that a Pod is placed and started is the
+//! Its objects are in memory ([`ApiServer::in_memory`]), or also in a file ([`ApiServer::open`]); then nothing is told
+//! before it is on disk.
+//!
+//! It stores and checks objects, tells of their changes, and deletes what is old or owned by nobody any more. It runs nothing: that a Pod is placed and started is the
 //! doing of the scheduler and the node agent, which are ordinary clients.
 //!
 //! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
