@@ -7,8 +7,9 @@
 //! Its objects are in memory ([`ApiServer::in_memory`]), or also in a file ([`ApiServer::open`]); then nothing is told
 //! before it is on disk.
 //!
-//! It stores and checks objects, tells of their changes, and deletes what is old or owned by nobody any more. It runs nothing: that a Pod is placed and started is the
-//! doing of the scheduler and the node agent, which are ordinary clients.
+//! It stores and checks objects, tells of their changes, and deletes what is old or owned by nobody any more. It runs
+//! nothing: that a Pod is placed and started is the doing of the scheduler and the node agent, which are ordinary
+//! clients.
 //!
 //! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
 //! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, and a Pod gets no service-account token.
