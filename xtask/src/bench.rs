@@ -31,12 +31,19 @@ pub(crate) fn run(runs: usize) -> Result<()> {
     let verdicts = (0..runs).map(|_| bench.verdict()).collect::<Result<Vec<_>>>()?;
     report("kernel's kill to the verdict seen", verdicts, "<= 50 ms");
     bench.memory()?;
+    api()?;
     logs()
 }
 
 /// How fast logs are read. The folder that `MEMLET_CORPUS` names has more kinds of them than this project's own fixtures.
 pub(crate) fn logs() -> Result<()> {
     command::run(&mut cargo(&["bench", "--package", "memlet-oomlog", "--bench", "throughput"]))
+}
+
+/// What the API server costs, on the disk of the target folder.
+pub(crate) fn api() -> Result<()> {
+    let figures = ["run", "--release", "--package", "memlet-apiserver", "--example", "figures", "--"];
+    command::run(cargo(&figures).arg(target().join("bench/api")))
 }
 
 struct Bench {

@@ -28,7 +28,7 @@ enum Task {
     VmTest(vm::Options),
     /// Formatting, clippy, spelling, licences
     Lint,
-    /// Measure start, verdict and memory of `memlet run`, and how fast logs are read
+    /// Measure start, verdict and memory of `memlet run`, the API server, and how fast logs are read
     Bench {
         /// How often each thing is measured
         #[arg(long, default_value_t = 20)]
@@ -36,6 +36,9 @@ enum Task {
         /// Only how fast logs are read
         #[arg(long)]
         logs: bool,
+        /// Only what the API server costs
+        #[arg(long, conflicts_with = "logs")]
+        api: bool,
     },
     /// Feed the readers of logs and of requests with whatever a fuzzer makes up, for a bounded time (needs nightly Rust)
     Fuzz {
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         Task::VmTest(options) => vm::run(&options),
         Task::Lint => lint::run(),
         Task::Bench { logs: true, .. } => bench::logs(),
+        Task::Bench { api: true, .. } => bench::api(),
         Task::Bench { runs, .. } => bench::run(runs),
         Task::Fuzz { seconds } => fuzz::run(seconds),
         Task::Tools => tools::install().map(drop),

@@ -4,8 +4,12 @@
 //! without a socket: [`ApiServer::client`] gives a `kube::Client` over it. What it serves is upstream's: the same
 //! paths, the same objects, the same refusals in the same words.
 //!
-//! It stores and checks objects and tells of their changes. It runs nothing: that a Pod is placed and started is the
-//! doing of the scheduler and the node agent, which are ordinary clients.
+//! Its objects are in memory ([`ApiServer::in_memory`]), or also in a file ([`ApiServer::open`]); then nothing is told
+//! before it is on disk.
+//!
+//! It stores and checks objects, tells of their changes, and deletes what is old or owned by nobody any more. It runs
+//! nothing: that a Pod is placed and started is the doing of the scheduler and the node agent, which are ordinary
+//! clients.
 //!
 //! [`serving`] puts the server on a socket, with the keys and certificates of [`keys`]. Who asks is found there or given by
 //! construction ([`ApiServer::service_as`]); what they may is decided before a request is looked into. Service accounts

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use memlet_apiserver::{ApiServer, OpenError, Settings};
 use serde_json::json;
@@ -138,6 +138,35 @@ fn a_file_in_use_is_refused() {
             folder.path().display()
         )
     );
+}
+
+/// What was deleted does not keep its room for ever.
+#[tokio::test]
+async fn a_file_that_is_mostly_free_shrinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = open(folder.path());
+    let maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+    let map = |index: usize| -> ConfigMap {
+        let map = json!({"metadata": {"name": format!("m{index}")}, "data": {"k": "x".repeat(500 << 10)}});
+        serde_json::from_value(map).unwrap()
+    };
+    for index in 0..50 {
+        maps.create(&PostParams::default(), &map(index)).await.unwrap();
+    }
+    // The last stands at the file's end.
+    let kept = maps.get("m49").await.unwrap();
+    for index in 0..49 {
+        maps.delete(&format!("m{index}"), &DeleteParams::default()).await.unwrap();
+    }
+    // As it is found after a kill: an orderly end cuts the file by itself.
+    let killed = tempfile::tempdir().unwrap();
+    let file = killed.path().join("objects.redb");
+    fs::copy(folder.path().join("objects.redb"), &file).unwrap();
+    let length = || fs::metadata(&file).unwrap().len();
+    assert!(length() > 16 << 20, "{}", length());
+    let again: Api<ConfigMap> = Api::default_namespaced(open(killed.path()).client());
+    assert!(length() < 8 << 20, "{}", length());
+    assert_eq!(again.list(&ListParams::default()).await.unwrap().items, [kept]);
 }
 
 #[test]

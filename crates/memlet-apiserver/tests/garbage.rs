@@ -96,6 +96,8 @@ async fn in_the_foreground_an_owner_waits_for_those_that_block_it() {
     bind(&client, "default", "held", "node").await.unwrap();
     map(&client, "blocking", &[owned_by(&owner, true)]).await;
     map(&client, "other", &[owned_by(&owner, false)]).await;
+    // Who is looked at only now is deleted with the owner, blocking or not, as upstream.
+    rest(&client).await;
 
     let going = delete(&client, "owner", PropagationPolicy::Foreground).await.unwrap();
     assert_eq!(going.finalizers, Some(vec!["foregroundDeletion".to_owned()]));

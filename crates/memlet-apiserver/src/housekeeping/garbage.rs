@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Stored, unless_gone};
+use super::{Stored, unless_settled};
 use crate::error::ApiError;
 use crate::handler::Handler;
 use crate::request::{DeleteOptions, Propagation};
@@ -128,7 +128,7 @@ impl Collector {
         for place in places {
             let Some(object) = core.storage.get(place.resource, &place.key) else { continue };
             // One that fails does not keep the others.
-            done = done.and(unless_gone(self.look_at(core, &place, &object)));
+            done = done.and(unless_settled(self.look_at(core, &place, &object)));
         }
         done
     }
@@ -150,7 +150,7 @@ impl Collector {
     fn set_free(&self, core: &Core, place: &Place, object: &Stored) -> Result<(), ApiError> {
         let uids = [object.uid.to_string()];
         for (dependent, stored) in self.present_dependents(core, object) {
-            unless_gone(disown(core, &dependent, &stored, &uids))?;
+            unless_settled(disown(core, &dependent, &stored, &uids))?;
         }
         release(core, place, object, ORPHAN)
     }
@@ -166,7 +166,7 @@ impl Collector {
             return release(core, place, object, FOREGROUND);
         }
         for (dependent, stored) in blocking.iter().filter(|(_, dependent)| !dependent.ties.deleting) {
-            unless_gone(self.judge(core, dependent, stored))?;
+            unless_settled(self.judge(core, dependent, stored))?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod garbage;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
 
@@ -97,7 +98,14 @@ fn settle_namespaces(core: &Core) -> Result<(), ApiError> {
 
 type Stored = Arc<StoredObject>;
 
-/// What somebody else has done meanwhile is no failure.
-fn unless_gone(done: Result<(), ApiError>) -> Result<(), ApiError> {
-    done.or_else(|error| if error.code() == http::StatusCode::NOT_FOUND { Ok(()) } else { Err(error) })
+/// What somebody else has done meanwhile is no failure, and what is refused is not asked for again.
+fn unless_settled(done: Result<(), ApiError>) -> Result<(), ApiError> {
+    match done {
+        Err(error) if error.code() == StatusCode::NOT_FOUND => Ok(()),
+        Err(error) if matches!(error.code(), StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY) => {
+            tracing::debug!(?error, "housekeeping was refused something");
+            Ok(())
+        }
+        done => done,
+    }
 }

@@ -63,6 +63,22 @@ async fn a_reader_that_falls_behind_is_told_so_and_never_misses_one() {
 }
 
 #[tokio::test]
+async fn what_is_old_is_forgotten_also_where_nothing_happens() {
+    let limits = HistoryLimits { age: Duration::from_millis(20), ..HistoryLimits::default() };
+    let storage = Arc::new(Storage::in_memory([RESOURCE], limits));
+    let from = storage.revision();
+    put(&storage, "a", Expect::Absent).unwrap();
+    storage.trim_history();
+    assert!(storage.subscribe(RESOURCE, from).is_ok());
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    storage.trim_history();
+    assert!(storage.subscribe(RESOURCE, from).is_err());
+    let mut reader = storage.subscribe(RESOURCE, from + 1).unwrap();
+    put(&storage, "b", Expect::Absent).unwrap();
+    assert_eq!(reader.next().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_reader_wakes_on_a_change() {
     let storage = storage(4);
     let mut reader = storage.subscribe(RESOURCE, storage.revision()).unwrap();

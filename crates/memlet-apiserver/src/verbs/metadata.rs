@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use uuid::Uuid;
 
+use super::owners;
 use crate::field::{FieldErrors, FieldPath};
 use crate::kind::ServedKind;
 use crate::names;
@@ -88,6 +89,7 @@ pub(super) fn validate<K: ServedKind>(metadata: &ObjectMeta, errors: &mut FieldE
     if length > ANNOTATIONS_LENGTH {
         errors.too_long(&annotations, ANNOTATIONS_LENGTH);
     }
+    owners::validate(metadata, &root.child("ownerReferences"), errors);
     let finalizers = root.child("finalizers");
     for finalizer in metadata.finalizers.iter().flatten() {
         errors.each_invalid(&finalizers, finalizer, names::qualified(finalizer));

@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod list;
 mod metadata;
+mod owners;
 mod patch;
 mod update;
 mod watch;
