@@ -53,6 +53,22 @@ impl ApiError {
         self
     }
 
+    /// Names the group of the resource and of its kind, as upstream does for all groups but the core one.
+    pub(crate) fn in_group(mut self, group: &str, resource: &str, kind: &str) -> Self {
+        if group.is_empty() {
+            return self;
+        }
+        let Some(details) = &mut self.status.details else { return self };
+        let Some(about) = details.kind.clone().filter(|about| about == resource || about == kind) else {
+            return self;
+        };
+        details.group = Some(group.to_owned());
+        if let Some(message) = &mut self.status.message {
+            *message = message.replacen(&format!("{about} \""), &format!("{about}.{group} \""), 1);
+        }
+        self
+    }
+
     pub(crate) fn status(&self) -> &Status {
         &self.status
     }

@@ -4,6 +4,7 @@
 //! change, what selectors may ask) are here, as upstream's registry strategies hold them. To serve another kind,
 //! implement this trait and add it to `resources::SERVED`.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ListableResource, Metadata};
@@ -19,7 +20,7 @@ use crate::names;
 use crate::schema::{self, Type};
 use crate::storage::Fields;
 use crate::table::Tabular;
-use crate::verbs::Part;
+use crate::verbs::{Core, Part};
 
 /// Where a quantity stands in an object; `*` is every element of a list or map.
 pub(crate) type Place = &'static [&'static str];
@@ -79,6 +80,17 @@ pub(crate) trait ServedKind:
         }
     }
 
+    /// The JSON of a stored object in this version's words. Each object is stored in one form, whichever version it was
+    /// written in.
+    fn from_stored(encoded: &Bytes) -> Result<Bytes, ApiError> {
+        Ok(encoded.clone())
+    }
+
+    /// This object's JSON in the form in which it is stored.
+    fn to_stored(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
     /// Where quantities may be given as bare numbers.
     fn quantity_places() -> &'static [Place] {
         &[]
@@ -96,7 +108,7 @@ pub(crate) trait ServedKind:
     fn prepare_for_create(&mut self) {}
 
     /// Mutating admission at creation.
-    fn admit(&mut self) -> Result<(), ApiError> {
+    fn admit(&mut self, _core: &Core) -> Result<(), ApiError> {
         Ok(())
     }
 

@@ -43,6 +43,7 @@ mod health;
 mod housekeeping;
 mod kind;
 mod metrics;
+mod metrics_api;
 mod names;
 mod nodes;
 mod openapi;

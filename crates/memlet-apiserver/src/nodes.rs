@@ -26,7 +26,6 @@ impl Nodes {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), service);
     }
 
-    #[expect(dead_code, reason = "asked by the subresources that are served by nodes")]
     pub(crate) fn find(&self, name: &str) -> Option<NodeService> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, header};
-use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use serde_json::{Value, json};
 
 use crate::error::ApiError;
 use crate::handler::Handler;
+use crate::kind::ServedKind;
 use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
@@ -18,7 +20,7 @@ use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Key, OpenError, Storage};
 use crate::verbs::Core;
-use crate::{discovery, health, housekeeping, openapi, version};
+use crate::{discovery, health, housekeeping, metrics_api, openapi, version};
 
 /// What can be chosen about a server.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +84,10 @@ impl ApiServer {
         let metrics = Metrics::new(Arc::clone(&storage));
         let server = Self { core: Core { storage, nodes: Nodes::default() }, metrics };
         for name in resources::INITIAL_NAMESPACES {
-            server.create_namespace(name);
+            server.create_initial::<Namespace>(name, &json!({ "metadata": { "name": name } }));
+        }
+        for (name, class) in resources::system_classes() {
+            server.create_initial::<PriorityClass>(name, &class);
         }
         housekeeping::start(&server.core, settings.event_lifetime);
         server
@@ -115,6 +120,11 @@ impl ApiServer {
 
     /// Answers one request whose body has been read, when all that the answer tells is durable.
     pub(crate) async fn answer_durably(&self, request: Request<bytes::Bytes>) -> Result<Reply, ApiError> {
+        if let Ok(Target::Resource(path)) = Target::parse(request.uri().path())
+            && metrics_api::serves(&path)
+        {
+            return self.answer_from_nodes(request, path).await;
+        }
         loop {
             let attempt = self.core.storage.attempt();
             let answer = self.answer(request.clone());
@@ -163,6 +173,23 @@ impl ApiServer {
         handler.handle(&self.core, &request)
     }
 
+    /// Answers what only the nodes know.
+    async fn answer_from_nodes(
+        &self,
+        request: Request<bytes::Bytes>,
+        path: ResourcePath,
+    ) -> Result<Reply, ApiError> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let asked = Asked::of_resource(&parts.method, &path, &query);
+        let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
+        let answer = metrics_api::answer(&self.core, &request).await;
+        let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
+        self.metrics.record(asked, false, code, started);
+        answer
+    }
+
     /// Answers what is asked about the server rather than about an object.
     fn answer_about_itself(
         &self,
@@ -188,13 +215,15 @@ impl ApiServer {
         }
     }
 
-    fn create_namespace(&self, name: &str) {
-        if self.core.storage.get(Namespace::URL_PATH_SEGMENT, &Key::new("", name)).is_some() {
+    /// Creates an object that every cluster has, unless it is there.
+    fn create_initial<K: ServedKind>(&self, name: &str, object: &Value) {
+        if self.core.storage.get(K::URL_PATH_SEGMENT, &Key::new("", name)).is_some() {
             return;
         }
         let path = ResourcePath {
-            version: Namespace::VERSION.to_owned(),
-            resource: Namespace::URL_PATH_SEGMENT.to_owned(),
+            group: K::GROUP.to_owned(),
+            version: K::VERSION.to_owned(),
+            resource: K::URL_PATH_SEGMENT.to_owned(),
             ..ResourcePath::default()
         };
         let request = ResourceRequest {
@@ -202,10 +231,10 @@ impl ApiServer {
             path,
             query: Query::default(),
             headers: std::iter::once((header::USER_AGENT, HeaderValue::from_static(OWN_NAME))).collect(),
-            body: format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into(),
+            body: object.to_string().into(),
         };
-        if let Err(error) = self.core.create::<Namespace>(&request) {
-            tracing::error!(?error, name, "cannot create an initial namespace");
+        if let Err(error) = self.core.create::<K>(&request) {
+            tracing::error!(?error, kind = K::KIND, name, "cannot create an initial object");
         }
     }
 }

@@ -64,9 +64,10 @@ impl GroupVersionKind {
 }
 
 impl ServedResource {
-    /// What one object is called.
+    /// What one object is called. Objects that are made up have no name of their own for it: it would be taken for
+    /// that of the objects that they are about.
     pub(super) fn singular(&self) -> String {
-        self.kind.kind.to_lowercase()
+        if self.stored { self.kind.kind.to_lowercase() } else { String::new() }
     }
 
     /// The subresources by name.

@@ -2,19 +2,25 @@
 
 mod config;
 mod event;
+mod event_v1;
 mod namespace;
 mod node;
 mod plain;
 mod pod;
+mod priority_class;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::events::v1 as events;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 
 use crate::discovery::ServedResource;
 use crate::handler::{Handler, Serve};
+use crate::metrics_api;
 use crate::request::ResourcePath;
 
 pub(crate) use namespace::{INITIAL_NAMESPACES, empty, settle_namespace};
+pub(crate) use priority_class::system_classes;
 
 /// Everything that is served.
 static SERVED: &[&dyn Handler] = &[
@@ -25,6 +31,8 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<ConfigMap>::new(),
     &Serve::<Secret>::new(),
     &Serve::<ServiceAccount>::new(),
+    &Serve::<events::Event>::new(),
+    &Serve::<PriorityClass>::new(),
     &Serve::<Lease>::new(),
 ];
 
@@ -35,7 +43,7 @@ pub(crate) fn handler(path: &ResourcePath) -> Option<&'static dyn Handler> {
 
 /// What discovery tells, in the order of the groups in which it tells it.
 pub(crate) fn described() -> Vec<ServedResource> {
-    served().map(Handler::describe).collect()
+    served().map(Handler::describe).chain(metrics_api::described()).collect()
 }
 
 /// All served resources.

@@ -28,7 +28,7 @@ impl Core {
         let writer = request.writer(&options, part);
         let mut warnings = Vec::new();
         let stored = self.change::<K>(&key, options.dry_run, |current, old| {
-            let before: Value = serde_json::from_slice(&current.encoded)
+            let before: Value = serde_json::from_slice(&K::from_stored(&current.encoded)?)
                 .map_err(|_| ApiError::internal("a stored object cannot be read"))?;
             let mut value = before.clone();
             patch.apply(&mut value, K::SHAPE)?;

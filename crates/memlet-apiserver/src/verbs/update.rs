@@ -42,7 +42,11 @@ impl Core {
         let stored = self.change::<K>(&key, options.dry_run, |current, old| {
             let mut new = object.clone();
             check_identity(&new, old, &key)?;
-            ownership::follow_update(&mut new, &Before::stored(&current.encoded, old)?, &writer)?;
+            ownership::follow_update(
+                &mut new,
+                &Before::stored(&K::from_stored(&current.encoded)?, old)?,
+                &writer,
+            )?;
             settle(&mut new, old, part)?;
             Ok(new)
         })?;

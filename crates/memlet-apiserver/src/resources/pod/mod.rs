@@ -19,6 +19,7 @@ use crate::handler::Subresource;
 use crate::kind::{Place, ServedKind};
 use crate::schema::{self, Type};
 use crate::storage::Fields;
+use crate::verbs::Core;
 use crate::verbs::Part;
 
 /// Subresources beyond `status`.
@@ -108,8 +109,8 @@ impl ServedKind for Pod {
         });
     }
 
-    fn admit(&mut self) -> Result<(), ApiError> {
-        admission::admit(self)
+    fn admit(&mut self, core: &Core) -> Result<(), ApiError> {
+        admission::admit(self, core)
     }
 
     fn validate(&self, errors: &mut FieldErrors) {
