@@ -150,7 +150,7 @@ impl ApiServer {
         let dry_run = query.all("dryRun").next().is_some();
         let answer = target.and_then(|target| self.answer_target(target, query, parts, body));
         let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
-        self.metrics.record(asked, dry_run, code, started);
+        self.metrics.record(&asked, dry_run, code, started);
         answer
     }
 
@@ -186,7 +186,7 @@ impl ApiServer {
         let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
         let answer = metrics_api::answer(&self.core, &request).await;
         let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
-        self.metrics.record(asked, false, code, started);
+        self.metrics.record(&asked, false, code, started);
         answer
     }
 
