@@ -1,25 +1,29 @@
-//! Serves an empty API server on loopback, without TLS, for a look at it with kubectl:
-//! `cargo run -p memlet-apiserver --example serve`, then `kubectl -s http://127.0.0.1:PORT api-resources`.
-#![allow(clippy::print_stdout, reason = "an example talks to its user")]
+//! The API alone, on a socket: `cargo run -p memlet-apiserver --example serve -- FOLDER [ADDRESS]`, then
+//! `kubectl --kubeconfig FOLDER/kubeconfig get namespaces`. Nothing schedules or runs Pods here.
+#![allow(clippy::print_stdout, reason = "it says where it listens")]
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
-use memlet_apiserver::ApiServer;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> std::io::Result<()> {
+use memlet_apiserver::keys::{Keys, ServerNames, to_yaml};
+use memlet_apiserver::serving::{self, Limits};
+use memlet_apiserver::{ApiServer, PodTokens};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = PathBuf::from(arguments.next().ok_or("name a folder for the keys")?);
+    let address: SocketAddr = arguments.next().as_deref().unwrap_or("127.0.0.1:0").parse()?;
+    let listener = serving::bind(&[address], Limits::default())?;
+    let address = listener.addresses()[0];
+    let keys = Keys::load_or_make(&folder, &ServerNames::new([] as [&str; 0], [address.ip()]))?;
     let server = ApiServer::in_memory();
-    let port = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0_u16);
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-    println!("kubectl -s http://{} api-resources", listener.local_addr()?);
-    loop {
-        let (connection, _) = listener.accept().await?;
-        let service = TowerToHyperService::new(server.service());
-        tokio::spawn(async move {
-            // A client that goes away is no failure of the server.
-            let _ =
-                Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(connection), service).await;
-        });
-    }
+    server.keep_accounts(&keys, PodTokens::Mounted)?;
+    std::fs::write(folder.join("kubeconfig"), to_yaml(&keys.kubeconfig(&format!("https://{address}"))))?;
+    println!("listening on {address}");
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    listener.serve(server, &keys, stop).await?;
+    Ok(())
 }

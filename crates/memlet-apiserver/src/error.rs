@@ -3,6 +3,7 @@
 use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, Status, StatusCause, StatusDetails};
 
+use crate::access::Attributes;
 use crate::field::FieldErrors;
 
 /// A refusal. Becomes the response's body and code.
@@ -84,6 +85,44 @@ impl ApiError {
         Self::new(400, "BadRequest", message.into())
     }
 
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized".to_owned())
+    }
+
+    /// The user may not do that (upstream's `ForbiddenStatusError`).
+    pub(crate) fn not_permitted(user: &str, asked: &Attributes) -> Self {
+        let Attributes { verb, group, namespace, name, .. } = asked;
+        if let Some(path) = &asked.path {
+            let mut error =
+                Self::new(403, "Forbidden", format!("forbidden: User {user:?} cannot {verb} path {path:?}"));
+            error.status.details = Some(StatusDetails::default());
+            return error;
+        }
+        let mut resource = asked.resource.clone();
+        if !asked.subresource.is_empty() {
+            resource = format!("{resource}/{}", asked.subresource);
+        }
+        let place = if namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {namespace:?}")
+        };
+        let subject =
+            if group.is_empty() { asked.resource.clone() } else { format!("{}.{group}", asked.resource) };
+        let subject = if name.is_empty() { subject } else { format!("{subject} {name:?}") };
+        let message = format!(
+            "{subject} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}"
+        );
+        let mut error = Self::new(403, "Forbidden", message);
+        error.status.details = Some(StatusDetails {
+            name: (!name.is_empty()).then(|| name.clone()),
+            group: (!group.is_empty()).then(|| group.clone()),
+            kind: Some(asked.resource.clone()),
+            ..StatusDetails::default()
+        });
+        error
+    }
+
     pub(crate) fn forbidden(resource: &str, name: &str, why: &str) -> Self {
         Self::new(403, "Forbidden", format!("{resource} {name:?} is forbidden: {why}")).about(resource, name)
     }
@@ -100,6 +139,11 @@ impl ApiError {
 
     pub(crate) fn not_found(resource: &str, name: &str) -> Self {
         Self::new(404, "NotFound", format!("{resource} {name:?} not found")).about(resource, name)
+    }
+
+    /// What a node does not have, in its words.
+    pub(crate) fn not_found_by_node(message: String) -> Self {
+        Self::new(404, "NotFound", message)
     }
 
     pub(crate) fn no_such_path() -> Self {
@@ -199,6 +243,11 @@ impl ApiError {
 
     pub(crate) fn internal(what: &str) -> Self {
         Self::new(500, "InternalError", format!("Internal error occurred: {what}"))
+    }
+
+    pub(crate) fn timeout() -> Self {
+        let message = "Timeout: request did not complete within the allotted timeout".to_owned();
+        Self::new(504, "Timeout", message)
     }
 
     /// A change that could not be made durable, and therefore was not made.

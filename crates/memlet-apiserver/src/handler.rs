@@ -6,6 +6,7 @@ use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::SchemaGenerator;
 
+use crate::accounts;
 use crate::discovery::{GroupVersionKind, ServedResource, ServedSubresource};
 use crate::error::ApiError;
 use crate::kind::{ServedKind, kind_of};
@@ -228,6 +229,7 @@ impl<K: ServedKind> Handler for Serve<K> {
             if let Some(namespace) = namespace {
                 resources::settle_namespace(core, namespace)?;
             }
+            accounts::furnish_after::<K>(core, request);
         }
         Ok(reply)
     }

@@ -7,10 +7,11 @@
 //! It stores and checks objects and tells of their changes. It runs nothing: that a Pod is placed and started is the
 //! doing of the scheduler and the node agent, which are ordinary clients.
 //!
-//! Not served yet: server-side apply (415), Tables, metadata-only answers and protobuf (406), discovery, `pods/log`,
-//! `exec`, `attach`, `resize`. Field ownership (`managedFields`) is not tracked, and a Pod gets no service-account token.
-//! Not served yet: Tables, metadata-only answers and protobuf (406), discovery, `pods/log`, `exec`, `attach`, `resize`.
-//! Events do not expire, and a Pod gets no service-account token.
+//! [`serving`] puts the server on a socket, with the keys and certificates of [`keys`]. Who asks is found there or given by
+//! construction ([`ApiServer::service_as`]); what they may is decided before a request is looked into. Service accounts
+//! and their tokens begin with [`ApiServer::keep_accounts`].
+//!
+//! Not served yet: protobuf (406), `pods/log`, `exec`, `attach`, `resize`.
 //!
 //! ```
 //! # use k8s_openapi::api::core::v1::Pod;
@@ -32,6 +33,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
+mod accounts;
 mod cache;
 mod decode;
 mod discovery;
@@ -41,6 +44,7 @@ mod form;
 mod handler;
 mod health;
 mod housekeeping;
+pub mod keys;
 mod kind;
 mod metrics;
 mod metrics_api;
@@ -56,12 +60,15 @@ mod schema;
 mod selector;
 mod server;
 mod service;
+pub mod serving;
 mod storage;
 mod table;
 mod verbs;
 mod version;
 mod warning;
 
+pub use access::Identity;
+pub use accounts::{AccountsError, PodTokens};
 pub use nodes::NodeService;
 pub use reply::ResponseBody;
 pub use server::{ApiServer, Settings};

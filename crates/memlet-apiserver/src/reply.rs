@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::error::ApiError;
+use crate::nodes::{Caller, NodeRequest};
 use crate::verbs::WatchEvents;
 use crate::warning;
 
@@ -34,6 +35,8 @@ enum Content {
     Object(Bytes),
     Bytes(Bytes),
     Events(WatchEvents),
+    /// Not known here.
+    OfNode(Box<NodeRequest>),
 }
 
 impl Reply {
@@ -85,6 +88,11 @@ impl Reply {
         Self::new(StatusCode::OK, JSON, Content::Events(events))
     }
 
+    /// What a node answers in this server's place.
+    pub(crate) fn of_node(request: NodeRequest) -> Self {
+        Self::new(StatusCode::OK, JSON, Content::OfNode(Box::new(request)))
+    }
+
     pub(crate) fn with_media_type(mut self, media_type: &'static str) -> Self {
         self.media_type = Some(HeaderValue::from_static(media_type));
         self
@@ -106,8 +114,19 @@ impl Reply {
         self
     }
 
+    /// The answer to this caller, for which a node may have to be asked first.
+    pub(crate) async fn respond(self, caller: Caller) -> Response<ResponseBody> {
+        match self.content {
+            Content::OfNode(request) => request.send(caller).await,
+            _ => self.into_response(),
+        }
+    }
+
+    /// The answer, where no node is to be asked.
     pub(crate) fn into_response(self) -> Response<ResponseBody> {
         let body = match self.content {
+            // Only `respond` can.
+            Content::OfNode(_) => return ApiError::internal("a node was not asked").into_response(),
             Content::Object(bytes) | Content::Bytes(bytes) => Full::new(bytes).boxed_unsync(),
             Content::Events(events) => {
                 let frames = events.stream().map(|bytes| Ok(http_body::Frame::data(bytes)));

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, Method, Request};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
 
+use crate::access::{Identity, Review};
 use crate::error::ApiError;
 use crate::handler::Handler;
 use crate::kind::ServedKind;
@@ -34,9 +35,6 @@ impl Default for Settings {
         Self { event_lifetime: Duration::from_hours(1) }
     }
 }
-
-/// The writer of what the server makes itself.
-const OWN_NAME: &str = "kube-apiserver";
 
 /// A Kubernetes API server within this process.
 ///
@@ -82,7 +80,8 @@ impl ApiServer {
     fn over(storage: Storage, settings: Settings) -> Self {
         let storage = Arc::new(storage);
         let metrics = Metrics::new(Arc::clone(&storage));
-        let server = Self { core: Core { storage, nodes: Nodes::default() }, metrics };
+        let server =
+            Self { core: Core { storage, nodes: Nodes::default(), accounts: Arc::default() }, metrics };
         for name in resources::INITIAL_NAMESPACES {
             server.create_initial::<Namespace>(name, &json!({ "metadata": { "name": name } }));
         }
@@ -99,10 +98,15 @@ impl ApiServer {
         self.core.storage.close();
     }
 
-    /// The server as a tower service of HTTP requests. Any body type will do, so that it serves in-process clients
-    /// and sockets alike.
+    /// The server as a tower service of HTTP requests, for this program itself: everything is permitted. Any body type
+    /// will do, so that it serves in-process clients and sockets alike.
     pub fn service(&self) -> ApiService {
-        ApiService::new(self.clone())
+        self.service_as(Identity::own())
+    }
+
+    /// The server as somebody else sees it. What stands in a request about who asks is not believed.
+    pub fn service_as(&self, identity: Identity) -> ApiService {
+        ApiService::new(self.clone(), identity)
     }
 
     /// A client of this server, with `default` as its namespace.
@@ -116,6 +120,10 @@ impl ApiServer {
     /// Makes a node's own HTTP server known, for the requests that are its to answer.
     pub fn connect_node(&self, name: &str, service: NodeService) {
         self.core.nodes.connect(name, service);
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
     }
 
     /// Answers one request whose body has been read, when all that the answer tells is durable.
@@ -168,8 +176,13 @@ impl ApiServer {
             }
             target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
-        let handler = resources::handler(&path).ok_or_else(ApiError::no_such_path)?;
-        let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
+        let identity = identity(&parts);
+        let request =
+            ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
+        if let Some(review) = Review::find(&request.path) {
+            return review.answer(&self.core, &request);
+        }
+        let handler = resources::handler(&request.path).ok_or_else(ApiError::no_such_path)?;
         handler.handle(&self.core, &request)
     }
 
@@ -183,7 +196,9 @@ impl ApiServer {
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let asked = Asked::of_resource(&parts.method, &path, &query);
-        let request = ResourceRequest { method: parts.method, path, query, headers: parts.headers, body };
+        let identity = identity(&parts);
+        let request =
+            ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
         let answer = metrics_api::answer(&self.core, &request).await;
         let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
         self.metrics.record(&asked, false, code, started);
@@ -220,21 +235,15 @@ impl ApiServer {
         if self.core.storage.get(K::URL_PATH_SEGMENT, &Key::new("", name)).is_some() {
             return;
         }
-        let path = ResourcePath {
-            group: K::GROUP.to_owned(),
-            version: K::VERSION.to_owned(),
-            resource: K::URL_PATH_SEGMENT.to_owned(),
-            ..ResourcePath::default()
-        };
-        let request = ResourceRequest {
-            method: Method::POST,
-            path,
-            query: Query::default(),
-            headers: std::iter::once((header::USER_AGENT, HeaderValue::from_static(OWN_NAME))).collect(),
-            body: object.to_string().into(),
-        };
+        let request = ResourceRequest::own::<K>(None, object);
         if let Err(error) = self.core.create::<K>(&request) {
             tracing::error!(?error, kind = K::KIND, name, "cannot create an initial object");
         }
     }
+}
+
+/// Who asks. Every service sets it; without it, nobody does.
+fn identity(parts: &http::request::Parts) -> Arc<Identity> {
+    let identity = parts.extensions.get::<Arc<Identity>>().map(Arc::clone);
+    identity.unwrap_or_else(|| Arc::new(Identity::anonymous()))
 }

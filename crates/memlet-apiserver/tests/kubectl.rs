@@ -1,312 +1,220 @@
-//! The server as kubectl finds it: every version of it that this machine has, over plain HTTP on loopback.
-//!
-//! A machine without kubectl says so and counts as skipped. Other versions than the one on the path are found through
-//! `MEMLET_TEST_KUBECTLS`, paths separated by colons.
+//! The server on a socket before clients that people have: kubectl, curl, openssl. Where one is not installed, its tests
+//! say so and are skipped. `MEMLET_KUBECTL` names another kubectl than the first in the path.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/served.rs"]
+mod served;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::process::Command;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
-use libtest_mimic::{Arguments, Failed, Trial};
-use memlet_apiserver::ApiServer;
-
-const POD: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: eater}
-spec:
-  containers: [{name: main, image: "eater:1", resources: {limits: {memory: 64Mi}}}]
-"#;
-
-/// One server of its own for each test.
-struct Server {
-    address: String,
-    /// Kubectl's caches.
-    home: tempfile::TempDir,
-    kubectl: PathBuf,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Server {
-    fn start(kubectl: &Path) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        runtime.spawn(async move {
-            let server = ApiServer::in_memory();
-            while let Ok((connection, _)) = listener.accept().await {
-                let service = TowerToHyperService::new(server.service());
-                tokio::spawn(async move {
-                    let connection = TokioIo::new(connection);
-                    let _ = Builder::new(TokioExecutor::new()).serve_connection(connection, service).await;
-                });
-            }
-        });
-        let home = tempfile::tempdir().unwrap();
-        Self { address, home, kubectl: kubectl.to_owned(), _runtime: runtime }
-    }
-
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(&self.kubectl)
-            .args(["--server", &self.address])
-            .args(arguments)
-            .env("HOME", self.home.path())
-            .env_remove("KUBECONFIG")
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    /// What kubectl prints where it succeeds.
-    fn kubectl(&self, arguments: &[&str]) -> Result<String, Failed> {
-        self.kubectl_with(arguments, "")
-    }
-
-    fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String, Failed> {
-        let output = self.run(arguments, input);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() {
-            return Ok(text(&output.stdout));
-        }
-        Err(format!("kubectl {arguments:?}: {}{}", text(&output.stdout), text(&output.stderr)).into())
-    }
-
-    /// What kubectl complains of where it fails.
-    fn refused(&self, arguments: &[&str], input: &str) -> Result<String, Failed> {
-        let output = self.run(arguments, input);
-        if output.status.success() {
-            return Err(format!("kubectl {arguments:?} was not refused").into());
-        }
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
-
-/// The words of each line.
-fn lines(text: &str) -> Vec<Vec<&str>> {
-    text.lines().map(|line| line.split_whitespace().collect()).collect()
-}
-
-fn expect(condition: bool, what: &str, text: &str) -> Result<(), Failed> {
-    if condition { Ok(()) } else { Err(format!("{what}, but:\n{text}").into()) }
-}
-
-fn discovery(server: &Server) -> Result<(), Failed> {
-    // Twice: the second time kubectl asks whether what it keeps is still the same.
-    for _ in 0..2 {
-        let resources = server.kubectl(&["api-resources", "--no-headers"])?;
-        for expected in [
-            vec!["configmaps", "cm", "v1", "true", "ConfigMap"],
-            vec!["pods", "po", "v1", "true", "Pod"],
-            vec!["namespaces", "ns", "v1", "false", "Namespace"],
-            vec!["events", "ev", "events.k8s.io/v1", "true", "Event"],
-            vec!["priorityclasses", "pc", "scheduling.k8s.io/v1", "false", "PriorityClass"],
-            vec!["leases", "coordination.k8s.io/v1", "true", "Lease"],
-            vec!["nodes", "metrics.k8s.io/v1beta1", "false", "NodeMetrics"],
-        ] {
-            expect(lines(&resources).contains(&expected), &format!("{expected:?} is served"), &resources)?;
-        }
-        let versions = server.kubectl(&["api-versions"])?;
-        for expected in ["v1", "events.k8s.io/v1", "scheduling.k8s.io/v1", "metrics.k8s.io/v1beta1"] {
-            expect(versions.lines().any(|line| line == expected), expected, &versions)?;
-        }
-        let categories = server.kubectl(&["api-resources", "--categories=all", "-o", "name"])?;
-        expect(categories.trim() == "pods", "pods are all", &categories)?;
-    }
-    let version = server.kubectl(&["version"])?;
-    expect(version.contains("v1.37.0+memlet"), "the version is told", &version)
-}
-
-fn explained(server: &Server) -> Result<(), Failed> {
-    let resources = server.kubectl(&["explain", "pod.spec.containers.resources"])?;
-    expect(resources.contains("<ResourceRequirements>"), "the type is told", &resources)?;
-    expect(resources.contains("map[string]Quantity"), "limits are quantities", &resources)?;
-    let recursive = server.kubectl(&["explain", "pod.spec.containers", "--recursive"])?;
-    for field in ["terminationMessagePath", "secretKeyRef", "limits\t<map[string]Quantity>"] {
-        expect(recursive.contains(field), field, &recursive)?;
-    }
-    for kind in ["lease.spec", "priorityclass", "node.status", "secret"] {
-        server.kubectl(&["explain", kind])?;
-    }
-    let events = server.kubectl(&["explain", "events", "--api-version=events.k8s.io/v1"])?;
-    expect(events.contains("deprecatedCount"), "events of their own group", &events)?;
-    // The older document, which kubectl reads as protobuf.
-    let older = server.kubectl(&["explain", "pod.spec", "--output=plaintext-openapiv2"])?;
-    expect(older.contains("containers\t<[]Object> -required-"), "containers are required", &older)
-}
-
-fn manifests_are_checked(server: &Server) -> Result<(), Failed> {
-    let misspelt = POD.replace("image:", "immage:");
-    for verb in ["create", "apply"] {
-        let refused = server.refused(&[verb, "--validate=strict", "-f", "-"], &misspelt)?;
-        expect(
-            refused.contains(r#"unknown field "spec.containers[0].immage""#),
-            "the field is named",
-            &refused,
-        )?;
-    }
-    let created = server.kubectl_with(&["apply", "-f", "-"], POD)?;
-    expect(created == "pod/eater created\n", "it is created", &created)?;
-    let same = server.kubectl_with(&["apply", "-f", "-"], POD)?;
-    expect(same == "pod/eater unchanged\n", "it is unchanged", &same)?;
-    let labelled = POD.replace("name: eater", "name: eater, labels: {a: b}");
-    let changed = server.kubectl_with(&["apply", "-f", "-"], &labelled)?;
-    expect(changed == "pod/eater configured\n", "it is changed", &changed)
-}
-
-fn shown(server: &Server) -> Result<(), Failed> {
-    server.kubectl_with(&["create", "-f", "-"], POD)?;
-    let pods = server.kubectl(&["get", "pods", "-o", "wide"])?;
-    let shown = lines(&pods);
-    let header = "NAME READY STATUS RESTARTS AGE IP NODE NOMINATED NODE READINESS GATES";
-    expect(shown[0].join(" ") == header, "the columns are told", &pods)?;
-    let row: Vec<&str> = [&shown[1][..4], &shown[1][5..]].concat();
-    expect(
-        row == ["eater", "0/1", "Pending", "0", "<none>", "<none>", "<none>", "<none>"],
-        "the row is told",
-        &pods,
-    )?;
-    let all = server.kubectl(&["get", "all"])?;
-    expect(all.contains("eater"), "all shows Pods", &all)?;
-    let classes = server.kubectl(&["get", "priorityclasses"])?;
-    expect(
-        lines(&classes)[0] == ["NAME", "VALUE", "GLOBAL-DEFAULT", "AGE", "PREEMPTIONPOLICY"],
-        "columns",
-        &classes,
-    )?;
-    expect(classes.contains("system-node-critical      2000001000   false"), "system classes", &classes)?;
-    for kind in ["namespaces", "configmaps", "secrets", "serviceaccounts", "leases", "events", "nodes"] {
-        server.kubectl(&["get", kind, "--all-namespaces"])?;
-    }
-    let unknown = server.refused(&["get", "deployments"], "")?;
-    expect(unknown.contains("the server doesn't have a resource type"), "others are not served", &unknown)?;
-    let missing = server.refused(&["get", "priorityclass", "x"], "")?;
-    let told = r#"Error from server (NotFound): priorityclasses.scheduling.k8s.io "x" not found"#;
-    expect(missing.trim() == told, told, &missing)?;
-    let names = server.kubectl(&["get", "pods", "-o", "name", "--show-managed-fields"])?;
-    expect(names == "pod/eater\n", "names", &names)
-}
-
-fn events_of_both_groups(server: &Server) -> Result<(), Failed> {
-    let event = r#"
-apiVersion: events.k8s.io/v1
-kind: Event
-metadata: {name: eater.1, namespace: default}
-eventTime: "2026-03-01T10:00:00.000000Z"
-reportingController: memlet.dev/test
-reportingInstance: test-1
-action: Testing
-reason: Tested
-type: Normal
-note: it was tested
-regarding: {kind: Pod, namespace: default, name: eater}
-"#;
-    server.kubectl_with(&["create", "-f", "-"], event)?;
-    let core = server.kubectl(&[
-        "get",
-        "events",
-        "-o",
-        "jsonpath={.items[0].message}/{.items[0].involvedObject.name}",
-    ])?;
-    expect(core == "it was tested/eater", "core tells it in its words", &core)?;
-    let path = "jsonpath={.items[0].note}/{.items[0].regarding.name}/{.items[0].apiVersion}";
-    let own = server.kubectl(&["get", "events.v1.events.k8s.io", "-o", path])?;
-    expect(own == "it was tested/eater/events.k8s.io/v1", "its own group in others", &own)?;
-    let selected = server.kubectl(&[
-        "get",
-        "events.v1.events.k8s.io",
-        "--field-selector=regarding.name=eater",
-        "-o",
-        "name",
-    ])?;
-    expect(selected == "event.events.k8s.io/eater.1\n", "selected", &selected)?;
-    let table = server.kubectl(&["get", "events"])?;
-    expect(
-        lines(&table)[1][1..] == ["Normal", "Tested", "pod/eater", "it", "was", "tested"],
-        "the row is told",
-        &table,
-    )?;
-    // A change through one group is seen through the other.
-    server.kubectl(&[
-        "patch",
-        "events.v1.events.k8s.io",
-        "eater.1",
-        "--type=merge",
-        "-p",
-        r#"{"note":"anew"}"#,
-    ])?;
-    let core = server.kubectl(&["get", "events", "eater.1", "-o", "jsonpath={.message}"])?;
-    expect(core == "anew", "the change is seen", &core)?;
-    let refused = server
-        .refused(&["create", "-f", "-"], &event.replace("action: Testing", "").replace("eater.1", "b"))?;
-    expect(refused.contains("action: Required value"), "an action is asked for", &refused)
-}
-
-fn watched(server: &Server) -> Result<(), Failed> {
-    server.kubectl_with(&["create", "-f", "-"], POD)?;
-    let watched = server.kubectl(&["get", "pods", "--watch", "--request-timeout=1s"]);
-    let text = match watched {
-        Ok(text) => text,
-        Err(failed) => format!("{:?}", failed.message()),
-    };
-    expect(text.contains("eater"), "the Pod is shown", &text)
-}
-
-type Check = fn(&Server) -> Result<(), Failed>;
-
-const CHECKS: &[(&str, Check)] = &[
-    ("discovery", discovery),
-    ("explain", explained),
-    ("manifests_are_checked", manifests_are_checked),
-    ("get", shown),
-    ("events_of_both_groups", events_of_both_groups),
-    ("watch", watched),
-];
-
-/// All that can be run here, with their names.
-fn kubectls() -> Vec<(String, PathBuf)> {
-    let stated = std::env::var("MEMLET_TEST_KUBECTLS").unwrap_or_default();
-    let stated = stated.split(':').filter(|path| !path.is_empty()).map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path =
-        std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.exists());
-    stated
-        .chain(on_path)
-        .filter_map(|file| {
-            let output = Command::new(&file).args(["version", "--client", "-o", "json"]).output().ok()?;
-            let version: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-            Some((version["clientVersion"]["gitVersion"].as_str()?.to_owned(), file))
-        })
-        .collect()
-}
+use libtest_mimic::{Arguments, Trial};
+use memlet_apiserver::keys::{Keys, ServerNames, to_yaml};
+use memlet_apiserver::serving::Limits;
+use memlet_apiserver::{ApiServer, PodTokens};
+use served::{Served, serve};
+use tokio::runtime::Runtime;
 
 fn main() {
-    let arguments = Arguments::from_args();
-    let found = kubectls();
-    // One after another: each starts programs, and the machine may be small.
-    static ONE: Mutex<()> = Mutex::new(());
-    let mut trials = Vec::new();
-    for (name, check) in CHECKS.iter().copied() {
-        if found.is_empty() {
-            trials.push(
-                Trial::test(format!("{name} (no kubectl on this machine)"), || Ok(()))
-                    .with_ignored_flag(true),
-            );
+    let kubectl = std::env::var("MEMLET_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+    let tests: [(&str, &str, fn(&Tools)); 8] = [
+        ("the_administrator_gets_lists", "kubectl", the_administrator_gets_lists),
+        ("who_am_i_and_what_may_i", "kubectl", who_am_i_and_what_may_i),
+        ("acting_as_somebody_else", "kubectl", acting_as_somebody_else),
+        ("tokens_are_made_and_believed", "kubectl", tokens_are_made_and_believed),
+        ("nobody_is_told_to_log_in", "kubectl", nobody_is_told_to_log_in),
+        ("another_authority_is_not_trusted", "kubectl", another_authority_is_not_trusted),
+        ("curl_speaks_both_versions_of_http", "curl", curl_speaks_both_versions_of_http),
+        ("openssl_finds_a_sound_server", "openssl", openssl_finds_a_sound_server),
+    ];
+    let trials = tests.into_iter().map(|(name, needs, test)| {
+        let program = if needs == "kubectl" { kubectl.as_str() } else { needs };
+        let missing = Command::new(program).arg("version").output().is_err();
+        let kubectl = kubectl.clone();
+        let run = move || {
+            test(&Tools::new(&kubectl));
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(missing)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// A server, and what is needed to speak to it from other programs.
+struct Tools {
+    kubectl: String,
+    served: Served,
+    kubeconfig: PathBuf,
+    _runtime: Runtime,
+}
+
+impl Tools {
+    fn new(kubectl: &str) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let served = {
+            let _within = runtime.enter();
+            serve(ApiServer::in_memory(), Limits::default())
+        };
+        served.server.keep_accounts(&served.keys, PodTokens::Mounted).unwrap();
+        let kubeconfig = served.folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, to_yaml(&served.keys.kubeconfig(&served.url()))).unwrap();
+        for (name, text) in [
+            ("ca.crt", served.keys.authority_pem()),
+            ("admin.crt", served.keys.admin().certificate_pem()),
+            ("admin.key", served.keys.admin().key_pem()),
+        ] {
+            std::fs::write(served.folder.path().join(name), text).unwrap();
         }
-        for (version, file) in found.iter().cloned() {
-            trials.push(Trial::test(format!("{name} {version}"), move || {
-                let _turn = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                check(&Server::start(&file))
-            }));
-        }
+        Self { kubectl: kubectl.to_owned(), served, kubeconfig, _runtime: runtime }
     }
-    libtest_mimic::run(&arguments, trials).exit();
+
+    fn path(&self, name: &str) -> String {
+        self.served.folder.path().join(name).display().to_string()
+    }
+
+    /// What kubectl printed, its errors after its answers.
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        self.kubectl_with(&self.kubeconfig, arguments)
+    }
+
+    fn kubectl_with(&self, kubeconfig: &Path, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.kubectl);
+        // A cache of its own: what another server told would mislead it.
+        command.env("KUBECACHEDIR", self.served.folder.path().join("cache"));
+        command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
+        printed(&mut command)
+    }
+
+    fn curl(&self, arguments: &[&str]) -> String {
+        printed(Command::new("curl").args(["-s", "--cacert", &self.path("ca.crt")]).args(arguments))
+    }
+}
+
+fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    [output.stdout, output.stderr].iter().map(|text| String::from_utf8_lossy(text)).collect()
+}
+
+#[track_caller]
+fn holds(printed: &str, expected: &[&str]) {
+    for text in expected {
+        assert!(printed.contains(text), "{text:?} is missing in:\n{printed}");
+    }
+}
+
+fn the_administrator_gets_lists(tools: &Tools) {
+    holds(&tools.kubectl(&["get", "namespaces"]), &["NAME", "kube-node-lease", "Active"]);
+    holds(&tools.kubectl(&["get", "serviceaccounts", "-A"]), &["kube-public", "default"]);
+    let map = tools.kubectl(&["get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}"]);
+    assert_eq!(map, tools.served.keys.authority_pem());
+    holds(&tools.kubectl(&["version"]), &["Server Version: v1.37.0+memlet"]);
+    holds(&tools.kubectl(&["config", "current-context"]), &["memlet"]);
+}
+
+fn who_am_i_and_what_may_i(tools: &Tools) {
+    let told = tools.kubectl(&["auth", "whoami"]);
+    holds(&told, &["kubernetes-admin", "[system:masters system:authenticated]"]);
+    assert_eq!(tools.kubectl(&["auth", "can-i", "delete", "nodes"]).trim_end().lines().last(), Some("yes"));
+    let all = tools.kubectl(&["auth", "can-i", "--list"]);
+    holds(&all, &["*.*", "[*]", "selfsubjectreviews.authentication.k8s.io", "[/healthz]"]);
+}
+
+fn acting_as_somebody_else(tools: &Tools) {
+    let refused = r#"Error from server (Forbidden): pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default""#;
+    assert_eq!(tools.kubectl(&["--as=jane", "get", "pods"]).trim_end(), refused);
+    assert_eq!(tools.kubectl(&["--as=jane", "auth", "can-i", "list", "pods"]).trim_end(), "no");
+    let account = "--as=system:serviceaccount:default:default";
+    assert_eq!(tools.kubectl(&[account, "auth", "can-i", "list", "pods"]).trim_end(), "yes");
+    assert_eq!(tools.kubectl(&[account, "auth", "can-i", "get", "secrets"]).trim_end(), "no");
+    holds(&tools.kubectl(&[account, "get", "pods"]), &["No resources found in default namespace."]);
+    let groups = tools.kubectl(&["--as=jane", "--as-group=dev", "auth", "whoami"]);
+    holds(&groups, &["jane", "[dev system:authenticated]"]);
+}
+
+fn tokens_are_made_and_believed(tools: &Tools) {
+    let token = tools.kubectl(&["create", "token", "default"]);
+    assert_eq!(token.trim_end().split('.').count(), 3, "{token}");
+    let config = tools.served.folder.path().join("account");
+    let text = format!(
+        "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: k, user: u}}}}], \
+         clusters: [{{name: k, cluster: {{server: '{}', certificate-authority: '{}'}}}}], \
+         users: [{{name: u, user: {{token: {}}}}}]}}",
+        tools.served.url(),
+        tools.path("ca.crt"),
+        token.trim_end(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let told = tools.kubectl_with(&config, &["auth", "whoami"]);
+    holds(&told, &["system:serviceaccount:default:default", "credential-id", "JTI="]);
+    holds(&tools.kubectl_with(&config, &["get", "configmaps"]), &["kube-root-ca.crt"]);
+    let refused = r#"Error from server (Forbidden): secrets is forbidden: User "system:serviceaccount:default:default" cannot list resource "secrets" in API group "" in the namespace "default""#;
+    assert_eq!(tools.kubectl_with(&config, &["get", "secrets"]).trim_end(), refused);
+    let short = tools.kubectl(&["create", "token", "default", "--duration=5m"]);
+    holds(&short, &["may not specify a duration less than 10 minutes"]);
+    holds(
+        &tools.kubectl(&["create", "token", "none"]),
+        &[r#"error: failed to create token: serviceaccounts "none" not found"#],
+    );
+    let bound = ["create", "token", "default", "--bound-object-kind=Pod", "--bound-object-name=none"];
+    holds(&tools.kubectl(&bound), &[r#"pods "none" not found"#]);
+}
+
+fn nobody_is_told_to_log_in(tools: &Tools) {
+    let expected = "error: You must be logged in to the server (Unauthorized)";
+    let other = Keys::in_memory(&ServerNames::default()).unwrap();
+    let mut stranger = other.kubeconfig(&tools.served.url());
+    stranger.clusters = tools.served.keys.kubeconfig(&tools.served.url()).clusters;
+    let config = tools.served.folder.path().join("stranger");
+    std::fs::write(&config, to_yaml(&stranger)).unwrap();
+    holds(&tools.kubectl_with(&config, &["get", "--raw", "/api/v1/nodes"]), &[expected]);
+
+    stranger.auth_infos[0].auth_info = serde_json::from_str(r#"{"token": "nonsense"}"#).unwrap();
+    std::fs::write(&config, to_yaml(&stranger)).unwrap();
+    holds(&tools.kubectl_with(&config, &["get", "--raw", "/api/v1/nodes"]), &[expected]);
+}
+
+fn another_authority_is_not_trusted(tools: &Tools) {
+    let other = Keys::in_memory(&ServerNames::default()).unwrap();
+    let mut mixed = tools.served.keys.kubeconfig(&tools.served.url());
+    mixed.clusters = other.kubeconfig(&tools.served.url()).clusters;
+    let config = tools.served.folder.path().join("mixed");
+    std::fs::write(&config, to_yaml(&mixed)).unwrap();
+    let told = tools.kubectl_with(&config, &["get", "--raw", "/api/v1/nodes"]);
+    holds(&told, &["certificate signed by unknown authority"]);
+}
+
+fn curl_speaks_both_versions_of_http(tools: &Tools) {
+    let url = tools.served.url();
+    for (version, told) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let health = tools.curl(&[version, "-w", " %{http_version} %{http_code}", &format!("{url}/healthz")]);
+        assert_eq!(health, format!("ok {told} 200"));
+        let (certificate, key) = (tools.path("admin.crt"), tools.path("admin.key"));
+        let shown = ["--cert", &certificate, "--key", &key, version, "-w", " %{http_code}"];
+        let nodes = tools.curl(&[&shown[..], &[&format!("{url}/api/v1/nodes")]].concat());
+        holds(&nodes, &["NodeList", " 200"]);
+    }
+    holds(&tools.curl(&["-i", &format!("{url}/api/v1/nodes")]), &["401", r#""reason":"Unauthorized""#]);
+    let big = tools.path("big");
+    std::fs::write(&big, vec![b'x'; 4 << 20]).unwrap();
+    let (certificate, key) = (tools.path("admin.crt"), tools.path("admin.key"));
+    let sent = ["--cert", &certificate, "--key", &key, "-w", " %{http_code}", "--data-binary"];
+    let url = format!("{url}/api/v1/namespaces");
+    holds(&tools.curl(&[&sent[..], &[&format!("@{big}"), &url]].concat()), &[" 413"]);
+}
+
+fn openssl_finds_a_sound_server(tools: &Tools) {
+    let address = tools.served.address.to_string();
+    let authority = tools.path("ca.crt");
+    let ask = |more: &[&str]| {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &address, "-CAfile", &authority]).args(more);
+        printed(command.stdin(std::process::Stdio::null()))
+    };
+    for name in ["localhost", "box", "kubernetes.default.svc"] {
+        holds(&ask(&["-verify_hostname", name]), &["TLSv1.3", "Verify return code: 0 (ok)"]);
+    }
+    holds(&ask(&["-verify_ip", "127.0.0.1", "-tls1_2"]), &["TLSv1.2", "Verify return code: 0 (ok)"]);
+    holds(&ask(&["-verify_hostname", "elsewhere"]), &["ostname mismatch"]);
+    let old = ask(&["-tls1_1"]);
+    assert!(!old.contains("Verify return code: 0 (ok)") || old.contains("alert"), "{old}");
 }

@@ -1,6 +1,7 @@
 //! Which Pods the node takes, by what it has for them and has given out already.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -11,6 +12,7 @@ use memlet_policy::qos::QosClass;
 use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, CPU};
 
+use crate::node_resources::{NodeResources, STORAGE};
 use crate::unsupported;
 
 /// kubelet's default `maxPods`.
@@ -19,7 +21,7 @@ pub(crate) const MAX_PODS: usize = 110;
 /// A Pod is not taken: the reason of its status and of the event, and the event's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
 }
 
@@ -30,14 +32,16 @@ impl Rejection {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Amounts {
     memory: Bytes,
     milli_cpu: i64,
+    /// Storage and huge pages. What else a Pod may name is the scheduler's to know.
+    others: BTreeMap<String, Bytes>,
 }
 
 /// What one Pod has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Share {
     class: QosClass,
     amounts: Amounts,
@@ -46,20 +50,25 @@ struct Share {
 /// What is given out to the Pods admitted. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
-    allocatable: Amounts,
+    allocatable: Arc<Amounts>,
     given: Arc<Mutex<HashMap<String, Share>>>,
 }
 
 impl Ledger {
-    pub(crate) fn new(memory: Bytes, cpus: u32) -> Self {
-        let allocatable = Amounts { memory, milli_cpu: i64::from(cpus) * 1000 };
-        Self { allocatable, given: Arc::default() }
+    pub(crate) fn new(node: &NodeResources) -> Self {
+        let others = [(STORAGE.to_owned(), node.allocatable_storage())];
+        let allocatable = Amounts {
+            memory: node.memory.allocatable(),
+            milli_cpu: node.allocatable_cpu(),
+            others: others.into_iter().chain(node.huge_pages.iter().cloned()).collect(),
+        };
+        Self { allocatable: Arc::new(allocatable), given: Arc::default() }
     }
 
     /// Sets aside what the Pod requests, or says why not. A Pod admitted before stays so.
     pub(crate) fn admit(&self, pod: &Pod) -> Result<(), Rejection> {
         if let Some(message) = unsupported::first_unsupported(pod) {
-            return Err(Rejection { reason: unsupported::REASON, message });
+            return Err(Rejection { reason: unsupported::REASON.into(), message });
         }
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +76,7 @@ impl Ledger {
             return Ok(());
         }
         let wanted = requests(pod);
-        self.check(wanted, &given)?;
+        self.check(&wanted, &given)?;
         given.insert(uid, Share { class: QosClass::of_pod(pod), amounts: wanted });
         Ok(())
     }
@@ -83,11 +92,11 @@ impl Ledger {
         qos.tier_protection(given.values().map(|share| (share.class, share.amounts.memory)))
     }
 
-    /// In kubelet's order: the number of Pods, cpu, memory.
-    fn check(&self, wanted: Amounts, given: &HashMap<String, Share>) -> Result<(), Rejection> {
+    /// In kubelet's order: the number of Pods, cpu, memory, storage, and all else by its name.
+    fn check(&self, wanted: &Amounts, given: &HashMap<String, Share>) -> Result<(), Rejection> {
         if given.len() >= MAX_PODS {
             return Err(Rejection {
-                reason: "OutOfpods",
+                reason: "OutOfpods".into(),
                 message: insufficient("pods", 1, given.len() as u64, MAX_PODS as u64),
             });
         }
@@ -95,7 +104,7 @@ impl Ledger {
         if wanted.milli_cpu > 0 && wanted.milli_cpu > self.allocatable.milli_cpu - used_cpu {
             let unsigned = i64::unsigned_abs;
             return Err(Rejection {
-                reason: "OutOfcpu",
+                reason: "OutOfcpu".into(),
                 message: insufficient(
                     "cpu",
                     unsigned(wanted.milli_cpu),
@@ -107,9 +116,20 @@ impl Ledger {
         let used: Bytes = given.values().map(|share| share.amounts.memory).sum();
         if wanted.memory > Bytes::ZERO && used + wanted.memory > self.allocatable.memory {
             return Err(Rejection {
-                reason: "OutOfmemory",
+                reason: "OutOfmemory".into(),
                 message: fit::out_of_memory_message(wanted.memory, used, self.allocatable.memory),
             });
+        }
+        for (name, wanted) in wanted.others.iter().filter(|(_, wanted)| **wanted > Bytes::ZERO) {
+            let amount = |amounts: &Amounts| amounts.others.get(name).copied().unwrap_or_default();
+            let used: Bytes = given.values().map(|share| amount(&share.amounts)).sum();
+            let there = amount(&self.allocatable);
+            if used + *wanted > there {
+                return Err(Rejection {
+                    reason: format!("OutOf{name}").into(),
+                    message: insufficient(name, wanted.get(), used.get(), there.get()),
+                });
+            }
         }
         Ok(())
     }
@@ -118,7 +138,13 @@ impl Ledger {
 fn requests(pod: &Pod) -> Amounts {
     let Some(spec) = &pod.spec else { return Amounts::default() };
     let milli_cpu = resources::pod_requests(spec).get(CPU).map_or(0, Quantity::milli_value);
-    Amounts { memory: resources::pod_memory_request(spec), milli_cpu }
+    let is_told = |name: &str| name == STORAGE || name.starts_with("hugepages-");
+    let others = resources::pod_requests(spec).into_iter().filter(|(name, _)| is_told(name));
+    Amounts {
+        memory: resources::pod_memory_request(spec),
+        milli_cpu,
+        others: others.map(|(name, amount)| (name, amount.bytes())).collect(),
+    }
 }
 
 /// kubelet's `InsufficientResourceError` (`pkg/kubelet/lifecycle/predicate.go`).
@@ -132,6 +158,7 @@ fn insufficient(resource: &str, requested: u64, used: u64, capacity: u64) -> Str
 #[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
+    use memlet_policy::node_memory::NodeMemory;
     use serde_json::json;
 
     fn pod(uid: &str, requests: serde_json::Value) -> Pod {
@@ -139,9 +166,20 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"uid": uid}, "spec": {"containers": containers}})).unwrap()
     }
 
+    fn node(memory: Bytes) -> NodeResources {
+        NodeResources {
+            memory: NodeMemory { eviction_hard: None, ..NodeMemory::new(memory) },
+            cpus: 2,
+            reserved_cpu: 0,
+            storage: Bytes::from_gib(1),
+            reserved_storage: Bytes::ZERO,
+            huge_pages: vec![("hugepages-2Mi".to_owned(), Bytes::from_mib(4))],
+        }
+    }
+
     #[test]
     fn memory_is_given_out_once() {
-        let ledger = Ledger::new(Bytes::from_mib(924), 2);
+        let ledger = Ledger::new(&node(Bytes::from_mib(924)));
         let large = pod("a", json!({"memory": "600Mi"}));
         ledger.admit(&large).unwrap();
         ledger.admit(&large).expect("admitted stays admitted");
@@ -155,11 +193,25 @@ mod tests {
 
     #[test]
     fn cpu_and_pods_are_limited_too() {
-        let ledger = Ledger::new(Bytes::from_gib(1), 2);
+        let ledger = Ledger::new(&node(Bytes::from_gib(1)));
         assert_eq!(ledger.admit(&pod("a", json!({"cpu": "2001m"}))).unwrap_err().reason, "OutOfcpu");
         for index in 0..MAX_PODS {
             ledger.admit(&pod(&index.to_string(), json!({}))).unwrap();
         }
         assert_eq!(ledger.admit(&pod("more", json!({}))).unwrap_err().reason, "OutOfpods");
+    }
+
+    #[test]
+    fn so_are_storage_and_huge_pages() {
+        let ledger = Ledger::new(&node(Bytes::from_gib(1)));
+        let large = ledger.admit(&pod("a", json!({"ephemeral-storage": "1Gi"}))).unwrap_err();
+        insta::assert_snapshot!(format!("{}: {}", large.reason, large.message), @"OutOfephemeral-storage: Node didn't have enough resource: ephemeral-storage, requested: 1073741824, used: 0, capacity: 966367640");
+        ledger.admit(&pod("b", json!({"hugepages-2Mi": "4Mi", "example.com/other": "1"}))).unwrap();
+        let second = ledger.admit(&pod("c", json!({"hugepages-2Mi": "2Mi"}))).unwrap_err();
+        assert_eq!(second.reason, "OutOfhugepages-2Mi");
+        assert_eq!(
+            ledger.admit(&pod("d", json!({"hugepages-1Gi": "1Gi"}))).unwrap_err().reason,
+            "OutOfhugepages-1Gi"
+        );
     }
 }

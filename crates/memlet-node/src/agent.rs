@@ -10,7 +10,7 @@ use kube::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
-use memlet_policy::node_memory::{NodeMemory, ReservationTooLarge};
+use memlet_policy::cgroup_limits::CgroupVersion;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -21,10 +21,14 @@ use crate::config::{NodeConfig, RulesError};
 use crate::cri::{Cri, CriError};
 use crate::events::{Recorder, Severity, node_reference};
 use crate::exits::{self, Subscriptions};
+use crate::heartbeat::Heartbeat;
 use crate::node::{self, Node};
+use crate::node_resources::{NodeResources, ReservationError};
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
-use crate::registration;
+use crate::records::{Record, Records};
+use crate::registration::{self, Description, Registered};
+use crate::server::NodeServer;
 use crate::worker::{End, Wish, Worker};
 
 /// The agent cannot start.
@@ -35,7 +39,7 @@ pub enum StartError {
     NoMemory,
     /// The node is too small for what is set aside of it.
     #[error(transparent)]
-    Reservation(#[from] ReservationTooLarge),
+    Reservation(#[from] ReservationError),
     /// The machine cannot do what was chosen.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -78,6 +82,8 @@ pub struct NodeAgent {
     shutdown: Option<oneshot::Sender<Duration>>,
     watching: JoinHandle<()>,
     following: JoinHandle<()>,
+    heartbeat: Heartbeat,
+    beating: JoinHandle<()>,
 }
 
 impl NodeAgent {
@@ -96,9 +102,15 @@ impl NodeAgent {
             let made = std::fs::create_dir_all(path);
             made.map_err(|source| StartError::Folder { path: path.clone(), source })?;
         }
+        let records = match &config.records {
+            Some(path) => {
+                Records::on_disk(path).map_err(|source| StartError::Folder { path: path.clone(), source })?
+            }
+            None => Records::in_memory(),
+        };
         let memory = config.memory.or_else(node::machine_memory).ok_or(StartError::NoMemory)?;
-        let memory = NodeMemory::new(memory);
-        memory.check()?;
+        let resources = NodeResources::of_machine(memory, &config.reservations, &config.state);
+        resources.check()?;
         config.memory_rules.check(node::version_of(&config.hierarchy))?;
         let cri = Cri::new(runtime);
         let version = cri.version().await.map_err(StartError::Runtime)?;
@@ -109,22 +121,32 @@ impl NodeAgent {
             let marked = std::fs::write(&path, config.cgroup_root.as_str());
             marked.map_err(|source| StartError::File { path, source })?;
         }
-        cgroups.make_node(memory.kubepods_limit())?;
-        let shape = node::shape(&memory, &config, cgroups.accounts_swap());
+        cgroups.make_node(resources.memory.kubepods_limit())?;
+        let shape = node::shape(&resources, &config, cgroups.accounts_swap());
         let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
-        if let Err(source) = registration::register(&client, &config.name, &shape, &runtime).await {
-            // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
-            let _ = cgroups.remove_node().await;
-            remove_root(&config, &cgroups);
-            return Err(StartError::Register { name: config.name, source: Box::new(source) });
-        }
+        let description = Description {
+            name: config.name.clone(),
+            resources: resources.clone(),
+            host_ip: shape.host_ip.clone(),
+            runtime,
+            registration: config.registration.clone(),
+        };
+        let registered = match registration::register(&client, &description).await {
+            Ok(registered) => registered,
+            Err(source) => {
+                // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
+                let _ = cgroups.remove_node().await;
+                remove_root(&config, &cgroups);
+                return Err(StartError::Register { name: config.name, source: Box::new(source) });
+            }
+        };
         let recorder = Recorder::start(client.clone(), "kubelet", config.name.clone());
-        recorder.record(node_reference(&config.name), Severity::Normal, "Starting", "Starting kubelet.");
+        announce(&recorder, &config, &registered);
         let node = Arc::new(Node {
-            ledger: Ledger::new(memory.allocatable(), shape.cpus),
+            ledger: Ledger::new(&resources),
             exits: Subscriptions::default(),
             witness: Witness::start(config.kernel_log),
-            kills: KillLog::new(),
+            kills: KillLog::new(records),
             ends: EndLog::default(),
             recorder,
             cgroups,
@@ -139,7 +161,9 @@ impl NodeAgent {
         let _ = tokio::time::timeout(Duration::from_secs(1), listens).await;
         let (shutdown, asked) = oneshot::channel();
         let watching = tokio::spawn(Workers::new(node.clone()).run(asked));
-        Ok(Self { node, shutdown: Some(shutdown), watching, following })
+        let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
+        let beating = tokio::spawn(heartbeat.clone().run());
+        Ok(Self { node, shutdown: Some(shutdown), watching, following, heartbeat, beating })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -147,16 +171,32 @@ impl NodeAgent {
         self.node.kills.listen()
     }
 
-    /// The kills so far, oldest first; the last thousand.
+    /// The kills so far, oldest first: of a week, and no more than a thousand.
     pub fn kill_records(&self) -> Vec<KillRecord> {
         self.node.kills.all()
+    }
+
+    /// Everything kept of kills and of containers that failed.
+    pub fn records(&self) -> &Records {
+        self.node.kills.records()
     }
 
     /// What the runtime stated about the end of this container, also after the container was removed; `None`
     /// where the runtime makes no such statement, or a thousand others have ended since. The API's id of the
     /// container, `memlet://…`, or the runtime's.
     pub fn container_end(&self, id: &str) -> Option<ContainerEnd> {
-        self.node.ends.find(id.split_once("://").map_or(id, |(_, id)| id))
+        let id = id.split_once("://").map_or(id, |(_, id)| id);
+        self.node.ends.find(id).or_else(|| {
+            self.records().all().into_iter().rev().find_map(|record| match record {
+                Record::Death(death) if death.subject.container_id == id => death.end,
+                _ => None,
+            })
+        })
+    }
+
+    /// The node's own HTTP server, with kubelet's paths. It answers for as long as a clone of it lives.
+    pub fn server(&self) -> NodeServer {
+        NodeServer::new(self.node.clone())
     }
 
     /// What Pods may request of this node's memory.
@@ -178,6 +218,8 @@ impl NodeAgent {
     /// made: sandboxes, volumes, cgroups, logs. Pods' objects stay, with their final status, unless their
     /// deletion was asked for.
     pub async fn shutdown(mut self, grace: Duration) {
+        self.beating.abort();
+        self.heartbeat.end().await;
         if let Some(shutdown) = self.shutdown.take() {
             // The watching task ends only on this.
             let _ = shutdown.send(grace);
@@ -211,8 +253,36 @@ impl Drop for NodeAgent {
     fn drop(&mut self) {
         self.watching.abort();
         self.following.abort();
+        self.beating.abort();
     }
 }
+
+/// What kubelet tells of the node at its start.
+fn announce(recorder: &Recorder, config: &NodeConfig, registered: &Registered) {
+    let tell = |severity, reason, message: String| {
+        recorder.record(node_reference(&config.name), severity, reason, message);
+    };
+    tell(Severity::Normal, "Starting", "Starting kubelet.".to_owned());
+    if node::version_of(&config.hierarchy) == CgroupVersion::V1 {
+        tell(Severity::Warning, "CgroupV1", CGROUP_V1.to_owned());
+    }
+    let name = &config.name;
+    let (ready, others): (Vec<_>, Vec<_>) =
+        registered.changed.iter().partition(|reason| **reason == "NodeReady");
+    for reason in others {
+        tell(Severity::Normal, reason, format!("Node {name} status is now: {reason}"));
+    }
+    let enforced = "Updated Node Allocatable limit across pods";
+    tell(Severity::Normal, "NodeAllocatableEnforced", enforced.to_owned());
+    for reason in ready {
+        tell(Severity::Normal, reason, format!("Node {name} status is now: {reason}"));
+    }
+}
+
+/// kubelet's warning about the older cgroups.
+const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
+                         Please migrate to cgroup v2. More information at \
+                         https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
 
 /// A worker, by what it is told and when it is done.
 struct Handle {

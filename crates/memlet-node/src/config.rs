@@ -1,13 +1,17 @@
 //! What a node agent is told at its start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use k8s_openapi::api::core::v1::Taint;
 use memlet_bytes::Bytes;
 use memlet_cgroup::{CgroupPath, Hierarchy};
 use memlet_policy::cgroup_limits::{CgroupVersion, NoGroupKill, SwapBehavior};
 use memlet_policy::cgroup_names::Driver;
 use memlet_policy::memory_qos::MemoryQos;
+use memlet_policy::node_memory::Threshold;
 use memlet_policy::oom_kill_mode;
+use memlet_policy::quantity::Quantity;
 
 /// What the node is, and where it may put things.
 #[derive(Clone, Debug)]
@@ -18,6 +22,14 @@ pub struct NodeConfig {
     pub memory: Option<Bytes>,
     /// What it does about memory beyond limits.
     pub memory_rules: MemoryRules,
+    /// What of the node is not for Pods.
+    pub reservations: Reservations,
+    /// What a new Node object has beyond what every node says of itself.
+    pub registration: Registration,
+    /// A folder of manifests whose Pods run as long as their file is there; `None`: no static Pods.
+    pub static_pods: Option<PathBuf>,
+    /// Where the API server listens, as clients on this machine reach it; `None` where it does not listen.
+    pub api_server: Option<ApiAddress>,
     /// The cgroup below which `kubepods` is made; nothing outside of it is touched.
     pub cgroup_root: CgroupPath,
     /// Who makes the cgroups.
@@ -26,6 +38,9 @@ pub struct NodeConfig {
     pub pod_logs: PathBuf,
     /// The agent's own folder; volumes are in `pods/<uid>/volumes`.
     pub state: PathBuf,
+    /// The folder of what is kept of kills and failed containers ([`crate::Records`]), on a disk that survives a reboot;
+    /// `None` keeps it in memory.
+    pub records: Option<PathBuf>,
     /// The machine's memory controller.
     pub hierarchy: Hierarchy,
     /// Whether to read `/dev/kmsg`. Without, kills are told by the cgroups' counters alone.
@@ -33,6 +48,44 @@ pub struct NodeConfig {
     /// A container is not started again after this many restarts, whatever its restart policy says: for a node
     /// that lives as long as one run. `None` for a node proper.
     pub most_restarts: Option<u32>,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiAddress {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Amounts by resource name: `memory`, `cpu`, `ephemeral-storage`.
+pub type Amounts = BTreeMap<String, Quantity>;
+
+/// What of the node is not for Pods: kubelet's `kubeReserved`, `systemReserved`, and what eviction keeps free.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reservations {
+    /// For the node agent and the runtime.
+    pub kube: Amounts,
+    /// For the rest of the system.
+    pub system: Amounts,
+    /// The hard eviction threshold on available memory; `None`: off.
+    pub eviction_hard: Option<Threshold>,
+}
+
+impl Default for Reservations {
+    fn default() -> Self {
+        Self { kube: Amounts::new(), system: Amounts::new(), eviction_hard: Some(Threshold::DEFAULT_HARD) }
+    }
+}
+
+/// What a new Node object is given. A Node that exists keeps what it has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registration {
+    /// Labels beside those that every node has.
+    pub labels: BTreeMap<String, String>,
+    /// Taints from the start.
+    pub taints: Vec<Taint>,
 }
 
 /// kubelet's settings about memory, each off or at its default unless chosen.

@@ -17,7 +17,8 @@ use memlet_policy::resources::{self, Side};
 
 use crate::config::MemoryRules;
 use crate::cri::image_spec;
-use crate::environment::{self, EnvironmentError, NodeFigures};
+use crate::downward::NodeFigures;
+use crate::environment;
 use crate::security::{self, RunsAsRoot};
 
 /// The default of `terminationMessagePath`.
@@ -29,7 +30,9 @@ pub(crate) struct NodeShape {
     /// What the node pretends to have.
     pub(crate) capacity: Bytes,
     pub(crate) allocatable: Bytes,
-    pub(crate) cpus: u32,
+    /// Thousandths of a processor.
+    pub(crate) allocatable_cpu: i64,
+    pub(crate) storage: Storage,
     pub(crate) host_ip: Option<String>,
     pub(crate) host_name: String,
     pub(crate) cgroups: CgroupVersion,
@@ -39,12 +42,20 @@ pub(crate) struct NodeShape {
     pub(crate) memory_rules: MemoryRules,
 }
 
+/// The file system on which Pods leave logs and files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Storage {
+    pub(crate) capacity: Bytes,
+    pub(crate) allocatable: Bytes,
+}
+
 impl NodeShape {
     pub(crate) fn figures(&self) -> NodeFigures<'_> {
         NodeFigures {
             host_ip: self.host_ip.as_deref(),
             allocatable_memory: self.allocatable,
-            cpus: self.cpus,
+            allocatable_storage: self.storage.allocatable,
+            allocatable_cpu: self.allocatable_cpu,
         }
     }
 }
@@ -52,8 +63,6 @@ impl NodeShape {
 /// Why a container cannot even be described: the message of `CreateContainerConfigError`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error(transparent)]
-    Environment(#[from] EnvironmentError),
     #[error(transparent)]
     RunsAsRoot(#[from] RunsAsRoot),
 }
@@ -68,6 +77,8 @@ pub(crate) struct Blueprint<'a> {
     pub(crate) node: &'a NodeShape,
     /// As the runtime knows it.
     pub(crate) image: &'a v1::Image,
+    /// The environment, in order.
+    pub(crate) variables: Vec<(String, String)>,
     /// Volumes and the termination message's file.
     pub(crate) mounts: Vec<Mount>,
 }
@@ -77,10 +88,13 @@ impl Blueprint<'_> {
         let Self { pod, spec, container, .. } = self;
         let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
         security::check_not_root(pod_name, spec, container, self.image)?;
-        let variables = environment::variables(pod, container, self.node.figures())?;
-        let known: HashMap<String, String> = variables.iter().cloned().collect();
+        let variables = self.variables;
+        let known = |name: &str| {
+            let found = variables.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.as_str())
+        };
         let expand = |words: Option<&Vec<String>>| {
-            words.into_iter().flatten().map(|word| environment::expand(word, &known)).collect()
+            words.into_iter().flatten().map(|word| environment::expand(word, known)).collect()
         };
         Ok(ContainerConfig {
             metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: self.attempt }),
@@ -91,7 +105,7 @@ impl Blueprint<'_> {
             command: expand(container.command.as_ref()),
             args: expand(container.args.as_ref()),
             working_dir: container.working_dir.clone().unwrap_or_default(),
-            envs: variables.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
+            envs: variables.iter().cloned().map(|(key, value)| KeyValue { key, value }).collect(),
             mounts: self.mounts,
             labels: labels(pod, container),
             annotations: annotations(pod, spec, container, self.attempt, self.node),
@@ -252,7 +266,8 @@ mod tests {
         NodeShape {
             capacity: Bytes::from_kib(24_684_092),
             allocatable: Bytes::from_mib(924),
-            cpus: 2,
+            allocatable_cpu: 2000,
+            storage: Storage::default(),
             host_ip: None,
             host_name: "anchor-node".into(),
             cgroups,
@@ -280,6 +295,7 @@ mod tests {
             attempt: 3,
             node: &node(cgroups),
             image: &image,
+            variables: vec![("MB".to_owned(), "300".to_owned())],
             mounts: Vec::new(),
         }
         .config()
@@ -314,7 +330,6 @@ mod tests {
     fn words_are_expanded_and_the_log_has_its_place() {
         let pod = pod(json!({
             "name": "main", "image": "eater", "command": ["/eat", "$(MB)"], "args": ["$(NONE)"], "tty": true,
-            "env": [{"name": "MB", "value": "300"}],
         }));
         let config = config(&pod, CgroupVersion::V1).unwrap();
         assert_eq!(

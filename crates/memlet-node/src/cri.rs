@@ -33,6 +33,11 @@ impl CriError {
         self.code == Code::NotFound
     }
 
+    /// The runtime finds fault with what it was asked.
+    pub fn is_invalid_argument(&self) -> bool {
+        self.code == Code::InvalidArgument
+    }
+
     /// The runtime does not know this call at all.
     pub fn is_unimplemented(&self) -> bool {
         self.code == Code::Unimplemented
@@ -111,6 +116,16 @@ impl Cri {
     pub(crate) async fn remove_container(&self, id: &str) -> Answer<()> {
         let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
         unless_missing(self.runtime.clone().remove_container(request).await.map(drop).map_err(Into::into))
+    }
+
+    /// Where a program can be run in a container: an address to stream at.
+    pub(crate) async fn exec(&self, request: v1::ExecRequest) -> Answer<String> {
+        Ok(self.runtime.clone().exec(request).await?.into_inner().url)
+    }
+
+    /// Where a container's own streams are.
+    pub(crate) async fn attach(&self, request: v1::AttachRequest) -> Answer<String> {
+        Ok(self.runtime.clone().attach(request).await?.into_inner().url)
     }
 
     /// With the runtime's own statements (`info`).

@@ -1,170 +1,179 @@
-//! A container's environment: literal values, the downward API, and `$(VAR)` expansion. Pure.
+//! A container's environment: literal values, configMaps and secrets, the downward API, and `$(VAR)` expansion. Pure.
 //!
 //! The rules are kubelet's `makeEnvironmentVariables` and `third_party/forked/golang/expansion`. Variables for
-//! Services are not made: this node knows no Services.
+//! Services are not made: this node knows no Services. `KUBERNETES_SERVICE_HOST` and `…_PORT` are made where they
+//! lead somewhere, see [`api_server`].
 
 use std::collections::HashMap;
 
-use k8s_openapi::api::core::v1::{Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector};
-use memlet_bytes::Bytes;
-use memlet_policy::quantity::Quantity;
-use memlet_policy::resources::{self, Side};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvFromSource, EnvVarSource, Pod, Secret};
 
-/// What the downward API may tell beyond the Pod's own fields.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NodeFigures<'a> {
-    pub(crate) host_ip: Option<&'a str>,
-    /// Stands in for a memory limit that is not set.
-    pub(crate) allocatable_memory: Bytes,
-    /// Processors; stand in for a cpu limit that is not set.
-    pub(crate) cpus: u32,
-}
+use crate::config::ApiAddress;
+use crate::downward::{self, DownwardError, NodeFigures};
+use crate::objects::{NoObject, Objects};
 
 /// A value that cannot be had. Prints as the message of `CreateContainerConfigError`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EnvironmentError {
-    #[error("env {variable}: the field {path:?} is not supported")]
-    UnknownField { variable: String, path: String },
-    #[error(
-        "env {variable}: {path} is not known: this node gives Pods no address of their own; use hostNetwork"
-    )]
-    NoAddress { variable: String, path: String },
-    #[error("env {variable}: container {container:?} does not exist")]
-    NoContainer { variable: String, container: String },
-    #[error("env {variable}: the resource {resource:?} is not supported")]
-    UnknownResource { variable: String, resource: String },
+    #[error("env {variable}: {source}")]
+    Downward { variable: String, source: DownwardError },
+    #[error(transparent)]
+    NoObject(#[from] NoObject),
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
+    NoKey { key: String, kind: &'static str, namespace: String, name: String },
+    #[error("env {variable}: this source of a value is not supported")]
+    UnknownSource { variable: String },
 }
 
-/// The variables in the order of the spec, each name once, with its last value.
-pub(crate) fn variables(
-    pod: &Pod,
-    container: &Container,
-    node: NodeFigures<'_>,
-) -> Result<Vec<(String, String)>, EnvironmentError> {
-    let mut made: Vec<(String, String)> = Vec::new();
-    let mut known: HashMap<String, String> = HashMap::new();
-    for variable in container.env.iter().flatten() {
-        let value = match &variable.value_from {
-            None => expand(variable.value.as_deref().unwrap_or_default(), &known),
-            Some(source) => from_source(&variable.name, source, pod, container, node)?,
-        };
-        known.insert(variable.name.clone(), value.clone());
-        match made.iter_mut().find(|(name, _)| *name == variable.name) {
-            Some(earlier) => earlier.1 = value,
-            None => made.push((variable.name.clone(), value)),
+/// What values are made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sources<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) container: &'a Container,
+    pub(crate) objects: &'a Objects,
+    pub(crate) node: NodeFigures<'a>,
+    pub(crate) api_server: Option<&'a ApiAddress>,
+}
+
+/// Variables by name, each once, in the order of their first mention.
+#[derive(Debug, Default)]
+struct Variables {
+    made: Vec<(String, String)>,
+    known: HashMap<String, String>,
+}
+
+impl Variables {
+    fn put(&mut self, name: &str, value: String) {
+        match self.made.iter_mut().find(|(made, _)| made == name) {
+            Some(earlier) => earlier.1.clone_from(&value),
+            None => self.made.push((name.to_owned(), value.clone())),
+        }
+        self.known.insert(name.to_owned(), value);
+    }
+}
+
+/// The variables: first of whole objects, which single ones replace, then those of the node that nothing replaced.
+pub(crate) fn variables(sources: Sources<'_>) -> Result<Vec<(String, String)>, EnvironmentError> {
+    let mut variables = Variables::default();
+    for source in sources.container.env_from.iter().flatten() {
+        let prefix = source.prefix.as_deref().unwrap_or_default();
+        for (key, value) in all_of(source, sources.objects)? {
+            variables.put(&format!("{prefix}{key}"), value);
         }
     }
-    Ok(made)
+    let of_node = api_server(sources);
+    for variable in sources.container.env.iter().flatten() {
+        let value = match &variable.value_from {
+            None => Some(expand(variable.value.as_deref().unwrap_or_default(), |name| {
+                let of_node =
+                    || of_node.iter().find(|(made, _)| *made == name).map(|(_, value)| value.as_str());
+                variables.known.get(name).map(String::as_str).or_else(of_node)
+            })),
+            Some(source) => from_source(&variable.name, source, sources)?,
+        };
+        if let Some(value) = value {
+            variables.put(&variable.name, value);
+        }
+    }
+    for (name, value) in of_node {
+        if !variables.known.contains_key(name) {
+            variables.put(name, value);
+        }
+    }
+    Ok(variables.made)
 }
 
+/// Where clients within Pods look for the API server. Only a Pod on the machine's network is told: there the address
+/// answers, while other Pods have no network by which to reach it, and a client that finds no variable says so at once
+/// instead of waiting for an answer.
+fn api_server(sources: Sources<'_>) -> Vec<(&'static str, String)> {
+    let on_host_network = sources.pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+    let Some(address) = sources.api_server.filter(|_| on_host_network) else { return Vec::new() };
+    vec![
+        ("KUBERNETES_SERVICE_HOST", address.host.clone()),
+        ("KUBERNETES_SERVICE_PORT", address.port.to_string()),
+        ("KUBERNETES_SERVICE_PORT_HTTPS", address.port.to_string()),
+    ]
+}
+
+/// Every key of an object that a container takes whole; nothing where it is optional and not there.
+fn all_of(source: &EnvFromSource, objects: &Objects) -> Result<Vec<(String, String)>, EnvironmentError> {
+    if let Some(reference) = &source.config_map_ref {
+        let found = optional(objects.config_map(&reference.name), reference.optional)?;
+        let data = found.and_then(|found| found.data.as_ref()).into_iter().flatten();
+        return Ok(data.map(|(key, value)| (key.clone(), value.clone())).collect());
+    }
+    if let Some(reference) = &source.secret_ref {
+        let found = optional(objects.secret(&reference.name), reference.optional)?;
+        let data = found.and_then(|found| found.data.as_ref()).into_iter().flatten();
+        return Ok(data.map(|(key, value)| (key.clone(), text(&value.0))).collect());
+    }
+    Ok(Vec::new())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `None` for an object that may be missing and is.
+fn optional<T>(found: Result<&T, NoObject>, may_be_missing: Option<bool>) -> Result<Option<&T>, NoObject> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(no) if no.is_missing && may_be_missing == Some(true) => Ok(None),
+        Err(no) => Err(no),
+    }
+}
+
+/// `None` where the value may be missing and is: then the variable is not set at all.
 fn from_source(
     variable: &str,
     source: &EnvVarSource,
-    pod: &Pod,
-    container: &Container,
-    node: NodeFigures<'_>,
-) -> Result<String, EnvironmentError> {
+    sources: Sources<'_>,
+) -> Result<Option<String>, EnvironmentError> {
+    let namespace = || sources.pod.metadata.namespace.clone().unwrap_or_default();
+    let no_key = |kind, key: &str, name: &str| EnvironmentError::NoKey {
+        key: key.to_owned(),
+        kind,
+        namespace: namespace(),
+        name: name.to_owned(),
+    };
+    let told = |told: Result<String, DownwardError>| {
+        told.map(Some).map_err(|source| EnvironmentError::Downward { variable: variable.to_owned(), source })
+    };
     if let Some(field) = &source.field_ref {
-        return from_field(variable, field, pod, node);
+        return told(downward::field(sources.pod, &field.field_path, sources.node));
     }
     if let Some(resource) = &source.resource_field_ref {
-        return from_resource(variable, resource, pod, container, node);
+        return told(downward::resource(sources.pod, Some(sources.container), resource, sources.node));
     }
-    // Config maps and secrets are refused at admission.
-    Err(EnvironmentError::UnknownField { variable: variable.to_owned(), path: "valueFrom".to_owned() })
-}
-
-fn from_field(
-    variable: &str,
-    field: &ObjectFieldSelector,
-    pod: &Pod,
-    node: NodeFigures<'_>,
-) -> Result<String, EnvironmentError> {
-    let path = field.field_path.as_str();
-    let spec = pod.spec.as_ref();
-    let text = |value: Option<&str>| Ok(value.unwrap_or_default().to_owned());
-    let address = |value: Option<&str>| {
-        value.map(str::to_owned).ok_or_else(|| EnvironmentError::NoAddress {
-            variable: variable.to_owned(),
-            path: path.to_owned(),
-        })
-    };
-    if let Some((map, key)) = subscript(path) {
-        let map = match map {
-            "metadata.labels" => pod.metadata.labels.as_ref(),
-            "metadata.annotations" => pod.metadata.annotations.as_ref(),
-            _ => None,
+    if let Some(reference) = &source.config_map_key_ref {
+        let value = |found: &ConfigMap| found.data.as_ref()?.get(&reference.key).cloned();
+        let found =
+            optional(sources.objects.config_map(&reference.name), reference.optional)?.and_then(value);
+        return match found {
+            None if reference.optional != Some(true) => {
+                Err(no_key("ConfigMap", &reference.key, &reference.name))
+            }
+            found => Ok(found),
         };
-        return text(map.and_then(|map| map.get(key)).map(String::as_str));
     }
-    let on_host_network = spec.and_then(|spec| spec.host_network) == Some(true);
-    match path {
-        "metadata.name" => text(pod.metadata.name.as_deref()),
-        "metadata.namespace" => text(pod.metadata.namespace.as_deref()),
-        "metadata.uid" => text(pod.metadata.uid.as_deref()),
-        "spec.nodeName" => text(spec.and_then(|spec| spec.node_name.as_deref())),
-        "spec.serviceAccountName" => text(spec.and_then(|spec| spec.service_account_name.as_deref())),
-        "status.hostIP" | "status.hostIPs" => address(node.host_ip),
-        "status.podIP" | "status.podIPs" => address(node.host_ip.filter(|_| on_host_network)),
-        _ => Err(EnvironmentError::UnknownField { variable: variable.to_owned(), path: path.to_owned() }),
+    if let Some(reference) = &source.secret_key_ref {
+        let value = |found: &Secret| found.data.as_ref()?.get(&reference.key).map(|value| text(&value.0));
+        let found = optional(sources.objects.secret(&reference.name), reference.optional)?.and_then(value);
+        return match found {
+            None if reference.optional != Some(true) => {
+                Err(no_key("Secret", &reference.key, &reference.name))
+            }
+            found => Ok(found),
+        };
     }
-}
-
-/// `metadata.labels['key']` in its two parts.
-fn subscript(path: &str) -> Option<(&str, &str)> {
-    let (map, key) = path.split_once("['")?;
-    Some((map, key.strip_suffix("']")?))
-}
-
-fn from_resource(
-    variable: &str,
-    selector: &ResourceFieldSelector,
-    pod: &Pod,
-    container: &Container,
-    node: NodeFigures<'_>,
-) -> Result<String, EnvironmentError> {
-    let wanted =
-        selector.container_name.as_deref().filter(|name| !name.is_empty() && *name != container.name);
-    let spec = pod.spec.as_ref();
-    let of = match wanted {
-        None => container,
-        Some(name) => spec
-            .and_then(|spec| resources::counted_containers(spec).find(|other| other.name == name))
-            .ok_or_else(|| EnvironmentError::NoContainer {
-                variable: variable.to_owned(),
-                container: name.to_owned(),
-            })?,
-    };
-    let (side, resource) = match selector.resource.split_once('.') {
-        Some(("limits", resource)) => (Side::Limits, resource),
-        Some(("requests", resource)) => (Side::Requests, resource),
-        _ => (Side::Limits, ""),
-    };
-    let amount = resources::amount(side.of(of.resources.as_ref()), resource).filter(Quantity::is_positive);
-    let divisor = selector.divisor.as_ref().and_then(|divisor| Quantity::try_from(divisor).ok());
-    let divisor = divisor.filter(Quantity::is_positive);
-    let divided = match resource {
-        resources::MEMORY => {
-            let default = if side == Side::Limits { node.allocatable_memory } else { Bytes::ZERO };
-            let bytes = amount.map_or(default, |amount| amount.bytes());
-            bytes.get().div_ceil(divisor.map_or(1, |divisor| divisor.bytes().get().max(1)))
-        }
-        resources::CPU => {
-            let default = if side == Side::Limits { u64::from(node.cpus) * 1000 } else { 0 };
-            let milli = amount.map_or(default, |amount| amount.milli_value().unsigned_abs());
-            milli.div_ceil(divisor.map_or(1000, |divisor| divisor.milli_value().unsigned_abs().max(1)))
-        }
-        _ => {
-            let resource = selector.resource.clone();
-            return Err(EnvironmentError::UnknownResource { variable: variable.to_owned(), resource });
-        }
-    };
-    Ok(divided.to_string())
+    // What else there is was refused at admission.
+    Err(EnvironmentError::UnknownSource { variable: variable.to_owned() })
 }
 
 /// `$(NAME)` replaced where the name is known, left as it is where not; `$$` is one `$`, so `$$(NAME)` stays
 /// `$(NAME)`.
-pub(crate) fn expand(text: &str, known: &HashMap<String, String>) -> String {
+pub(crate) fn expand<'a>(text: &str, known: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -174,7 +183,7 @@ pub(crate) fn expand(text: &str, known: &HashMap<String, String>) -> String {
             out.push('$');
             rest = after;
         } else if let Some((name, after)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match known.get(name) {
+            match known(name) {
                 Some(value) => out.push_str(value),
                 None => out.push_str(&rest[at..=at + 2 + name.len()]),
             }
@@ -192,30 +201,46 @@ pub(crate) fn expand(text: &str, known: &HashMap<String, String>) -> String {
 #[allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use memlet_bytes::Bytes;
+    use serde_json::{Value, json};
 
-    const NODE: NodeFigures<'static> =
-        NodeFigures { host_ip: Some("10.0.0.1"), allocatable_memory: Bytes::from_mib(924), cpus: 2 };
+    const NODE: NodeFigures<'static> = NodeFigures {
+        host_ip: Some("10.0.0.1"),
+        allocatable_memory: Bytes::from_mib(924),
+        allocatable_storage: Bytes::ZERO,
+        allocatable_cpu: 2000,
+    };
 
-    fn pod(env: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u-1", "labels": {"app": "front"}},
-            "spec": {"nodeName": "n1", "serviceAccountName": "default", "containers": [
-                {"name": "main", "env": env, "resources": {"limits": {"memory": "128Mi"}, "requests": {"cpu": "250m"}}},
-            ]},
-        }))
-        .unwrap()
+    fn made_of(spec: Value, container: Value) -> Result<String, EnvironmentError> {
+        let mut pod = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec});
+        pod["spec"]["containers"] = json!([container]);
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let objects = Objects::default().with(&[
+            json!({"kind": "ConfigMap", "metadata": {"name": "colours"}, "data": {"sky": "blue", "GRASS": "$(sky)"}}),
+            json!({"kind": "Secret", "metadata": {"name": "door"}, "data": {"key": "c2VzYW1l"}}),
+        ]);
+        let api = ApiAddress { host: "127.0.0.1".into(), port: 6443 };
+        let variables = variables(Sources {
+            pod: &pod,
+            container: &pod.spec.as_ref().unwrap().containers[0],
+            objects: &objects,
+            node: NODE,
+            api_server: Some(&api),
+        })?;
+        Ok(variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
     }
 
-    fn made(env: serde_json::Value) -> Result<String, EnvironmentError> {
-        let pod = pod(env);
-        let variables = variables(&pod, &pod.spec.as_ref().unwrap().containers[0], NODE)?;
-        Ok(variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
+    fn made(env: Value) -> Result<String, EnvironmentError> {
+        made_of(json!({}), json!({"name": "main", "env": env}))
     }
 
     #[test]
     fn expands_as_kubelet() {
-        let known = HashMap::from([("A".to_owned(), "1".to_owned()), ("B".to_owned(), "$(A)".to_owned())]);
+        let known = |name: &str| match name {
+            "A" => Some("1"),
+            "B" => Some("$(A)"),
+            _ => None,
+        };
         for (text, expanded) in [
             ("$(A)", "1"),
             ("x$(A)y$(A)", "x1y1"),
@@ -228,7 +253,7 @@ mod tests {
             ("$", "$"),
             ("ü$(A)ü", "ü1ü"),
         ] {
-            assert_eq!(expand(text, &known), expanded, "{text}");
+            assert_eq!(expand(text, known), expanded, "{text}");
         }
     }
 
@@ -240,36 +265,55 @@ mod tests {
     }
 
     #[test]
-    fn fields_and_resources() {
-        let field = |path: &str| made(json!([{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": path}}}]));
-        for (path, value) in [
-            ("metadata.name", "X=web"),
-            ("metadata.namespace", "X=shop"),
-            ("metadata.uid", "X=u-1"),
-            ("metadata.labels['app']", "X=front"),
-            ("metadata.labels['none']", "X="),
-            ("spec.nodeName", "X=n1"),
-            ("status.hostIP", "X=10.0.0.1"),
-        ] {
-            assert_eq!(field(path).unwrap(), value, "{path}");
-        }
-        assert!(matches!(field("status.podIP"), Err(EnvironmentError::NoAddress { .. })));
-        assert!(matches!(field("status.phase"), Err(EnvironmentError::UnknownField { .. })));
-        let resource = |name: &str, divisor: &str| {
-            let reference = json!({"resource": name, "divisor": divisor});
-            made(json!([{"name": "X", "valueFrom": {"resourceFieldRef": reference}}]))
+    fn single_keys() {
+        let from = |kind: &str, name: &str, key: &str, optional: bool| {
+            let reference = json!({"name": name, "key": key, "optional": optional});
+            made(json!([{"name": "X", "valueFrom": {kind: reference}}]))
         };
-        for (name, divisor, value) in [
-            ("limits.memory", "0", "X=134217728"),
-            ("limits.memory", "1Mi", "X=128"),
-            ("limits.memory", "100M", "X=2"),
-            ("requests.memory", "1Mi", "X=0"),
-            ("requests.cpu", "0", "X=1"),
-            ("requests.cpu", "1m", "X=250"),
-            ("limits.cpu", "0", "X=2"),
+        assert_eq!(from("configMapKeyRef", "colours", "sky", false).unwrap(), "X=blue");
+        assert_eq!(from("secretKeyRef", "door", "key", false).unwrap(), "X=sesame");
+        assert_eq!(from("configMapKeyRef", "colours", "sea", true).unwrap(), "");
+        assert_eq!(from("secretKeyRef", "window", "key", true).unwrap(), "");
+        for (kind, name, key, message) in [
+            ("configMapKeyRef", "shapes", "sky", "configmap \"shapes\" not found"),
+            ("configMapKeyRef", "colours", "sea", "couldn't find key sea in ConfigMap shop/colours"),
+            ("secretKeyRef", "window", "key", "secret \"window\" not found"),
+            ("secretKeyRef", "door", "bell", "couldn't find key bell in Secret shop/door"),
         ] {
-            assert_eq!(resource(name, divisor).unwrap(), value, "{name} {divisor}");
+            assert_eq!(from(kind, name, key, false).unwrap_err().to_string(), message);
         }
-        assert!(resource("limits.gpu", "0").is_err());
+        let limit = json!([{"name": "X", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}}]);
+        assert_eq!(made(limit).unwrap(), "X=924");
+    }
+
+    #[test]
+    fn whole_objects_come_first_and_are_not_expanded() {
+        let whole = |env: Value, from: Value| {
+            made_of(json!({}), json!({"name": "main", "env": env, "envFrom": from}))
+        };
+        let from = json!([
+            {"configMapRef": {"name": "colours"}},
+            {"prefix": "THE_", "secretRef": {"name": "door"}},
+            {"configMapRef": {"name": "none", "optional": true}},
+        ]);
+        let env = json!([{"name": "sky", "value": "grey"}, {"name": "SEA", "value": "$(GRASS) $(THE_key)"}]);
+        assert_eq!(whole(env, from).unwrap(), "GRASS=$(sky) sky=grey THE_key=sesame SEA=$(sky) sesame");
+        let missing = whole(json!([]), json!([{"secretRef": {"name": "window"}}])).unwrap_err();
+        assert_eq!(missing.to_string(), "secret \"window\" not found");
+    }
+
+    #[test]
+    fn the_api_server_is_named_where_it_can_be_reached() {
+        let env = json!([
+            {"name": "KUBERNETES_SERVICE_PORT", "value": "1"},
+            {"name": "URL", "value": "https://$(KUBERNETES_SERVICE_HOST)"},
+        ]);
+        let container = json!({"name": "main", "env": env});
+        assert_eq!(
+            made_of(json!({"hostNetwork": true}), container.clone()).unwrap(),
+            "KUBERNETES_SERVICE_PORT=1 URL=https://127.0.0.1 KUBERNETES_SERVICE_HOST=127.0.0.1 \
+             KUBERNETES_SERVICE_PORT_HTTPS=6443"
+        );
+        assert!(!made_of(json!({}), container).unwrap().contains("KUBERNETES_SERVICE_HOST="));
     }
 }

@@ -4,6 +4,7 @@
 //! reason and message raise `count` of the Event that exists. Its spam filter is not copied: no Event is dropped
 //! but those that a full queue cannot take, and these are counted in the log.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
@@ -39,7 +40,7 @@ impl Severity {
 pub(crate) struct Occurrence {
     pub(crate) object: ObjectReference,
     pub(crate) severity: Severity,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
     pub(crate) at: Timestamp,
 }
@@ -67,13 +68,14 @@ impl Recorder {
         &self,
         object: ObjectReference,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
-        let occurrence =
-            Occurrence { object, severity, reason, message: message.into(), at: Timestamp::now() };
+        let (reason, message) = (reason.into(), message.into());
+        let lost = reason.clone();
+        let occurrence = Occurrence { object, severity, reason, message, at: Timestamp::now() };
         if let Err(error) = self.queue.try_send(Entry::Write(Box::new(occurrence))) {
-            tracing::warn!(reason, "an Event is lost: {error}");
+            tracing::warn!("an Event ({lost}) is lost: {error}");
         }
     }
 
@@ -160,7 +162,7 @@ struct Key {
     uid: Option<String>,
     field_path: Option<String>,
     severity: Severity,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
 }
 
@@ -192,7 +194,7 @@ impl Aggregator {
             uid: object.uid.clone(),
             field_path: object.field_path.clone(),
             severity: occurrence.severity,
-            reason: occurrence.reason,
+            reason: occurrence.reason.clone(),
             message: occurrence.message.clone(),
         };
         let repeated = self.known.contains_key(&key);
@@ -236,7 +238,7 @@ impl Aggregator {
             },
             involved_object: occurrence.object,
             type_: Some(occurrence.severity.as_str().to_owned()),
-            reason: Some(occurrence.reason.to_owned()),
+            reason: Some(occurrence.reason.into_owned()),
             message: Some(occurrence.message),
             count: Some(count),
             first_timestamp: Some(Time(first)),
@@ -267,7 +269,7 @@ mod tests {
         Occurrence {
             object: ObjectReference { name: Some("web".into()), ..ObjectReference::default() },
             severity: Severity::Warning,
-            reason: "BackOff",
+            reason: "BackOff".into(),
             message: message.to_owned(),
             at: Timestamp::from_second(second).unwrap(),
         }

@@ -13,28 +13,40 @@ mod agent; // watches Pods, keeps one worker for each
 mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told
 mod container; // spec to CRI configuration
+mod container_log; // what containers wrote
 mod cri; // the calls downward
+mod downward; // what a container may learn of its Pod
 mod environment; // variables and $(VAR)
 mod events; // Events, counted
 mod exits; // the runtime's news
+mod heartbeat; // lease and status, again and again
 mod images; // presence, pulls, back-off
 mod life; // one container's instances
 mod node; // what all workers share
+mod node_resources; // what the node has, and what of it is for Pods
+mod objects; // configMaps and secrets
 mod oom; // who was killed, by whose limit
+mod records; // kills and failures, kept for a week
 mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox
 mod security; // security contexts
+mod server; // kubelet's HTTP paths
+mod statistics; // what is used, as kubelet tells it
 mod status; // facts to PodStatus
 mod status_writer; // PodStatus to the API
 mod sweep; // what a killed agent left
 mod termination; // the end of a Pod
 mod termination_message; // a container's last words
+mod tokens; // of service accounts
 mod unsupported; // what is refused by name
 mod volumes; // folders, memory, host paths
 mod worker; // one Pod
 
 pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;
-pub use config::{MemoryRules, NodeConfig, RulesError};
+pub use config::{Amounts, ApiAddress, MemoryRules, NodeConfig, Registration, Reservations, RulesError};
 pub use cri::CriError;
+pub use node_resources::{Overreserved, ReservationError};
+pub use records::{Death, Record, Records};
+pub use server::{NodeServer, ServerBody};
 pub use sweep::{SweepError, sweep_leftovers};

@@ -3,15 +3,15 @@
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Hierarchy, Version};
 use memlet_policy::cgroup_limits::CgroupVersion;
-use memlet_policy::node_memory::NodeMemory;
 
 use crate::admission::Ledger;
 use crate::cgroups::NodeCgroups;
 use crate::config::NodeConfig;
-use crate::container::NodeShape;
+use crate::container::{NodeShape, Storage};
 use crate::cri::Cri;
 use crate::events::Recorder;
 use crate::exits::Subscriptions;
+use crate::node_resources::NodeResources;
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 
@@ -48,11 +48,12 @@ impl std::fmt::Debug for Node {
 }
 
 /// What the node is, as Pods see it.
-pub(crate) fn shape(memory: &NodeMemory, config: &NodeConfig, accounts_swap: bool) -> NodeShape {
+pub(crate) fn shape(resources: &NodeResources, config: &NodeConfig, accounts_swap: bool) -> NodeShape {
     NodeShape {
-        capacity: memory.capacity,
-        allocatable: memory.allocatable(),
-        cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1)),
+        capacity: resources.memory.capacity,
+        allocatable: resources.memory.allocatable(),
+        allocatable_cpu: resources.allocatable_cpu(),
+        storage: Storage { capacity: resources.storage, allocatable: resources.allocatable_storage() },
         host_ip: Some(host_ip()),
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         cgroups: version_of(&config.hierarchy),

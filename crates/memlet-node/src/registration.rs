@@ -1,4 +1,4 @@
-//! The node as the API shows it.
+//! The node as the API shows it: registered at the start, described anew by and by, not ready at the end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,94 +7,204 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Node as ApiNode, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use memlet_bytes::Bytes;
-use memlet_policy::quantity;
 use serde_json::json;
 
-use crate::admission::MAX_PODS;
-use crate::container::NodeShape;
+use crate::config::Registration;
 use crate::life;
+use crate::node_resources::NodeResources;
 
-/// Creates the Node, or brings the one that is there up to date.
-pub(crate) async fn register(
-    client: &kube::Client,
-    name: &str,
-    shape: &NodeShape,
-    runtime: &str,
-) -> kube::Result<()> {
+/// The release whose kubelet this agent stands in for.
+const VERSION: &str = "v1.37.0+memlet";
+/// kubelet says with it who attaches volumes; there are none to attach here.
+const ATTACHES: (&str, &str) = ("volumes.kubernetes.io/controller-managed-attach-detach", "true");
+
+/// What the Node object is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Description {
+    pub(crate) name: String,
+    pub(crate) resources: NodeResources,
+    pub(crate) host_ip: Option<String>,
+    /// `name://version`
+    pub(crate) runtime: String,
+    pub(crate) registration: Registration,
+}
+
+/// The Node is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) uid: String,
+    /// The conditions that are not as the API had them, by their reason in an Event.
+    pub(crate) changed: Vec<&'static str>,
+}
+
+/// Creates the Node, or brings the one that is there up to date: its own labels, taints and whether it may be scheduled
+/// on stay as they are.
+pub(crate) async fn register(client: &kube::Client, description: &Description) -> kube::Result<Registered> {
     let nodes: Api<ApiNode> = Api::all(client.clone());
-    let node = describe(name, shape, machine_info(runtime), Timestamp::now());
-    match nodes.create(&PostParams::default(), &node).await {
-        Ok(_) => {}
+    let name = &description.name;
+    let now = Timestamp::now();
+    let node = match nodes.create(&PostParams::default(), &describe(description, now)).await {
+        Ok(created) => created,
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let patch = json!({"metadata": {"labels": node.metadata.labels}});
-            nodes.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            let patch = json!({"metadata": {
+                "labels": labels(description), "annotations": {ATTACHES.0: ATTACHES.1},
+            }});
+            nodes.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?
         }
         Err(error) => return Err(error),
-    }
+    };
+    let known = node.status.and_then(|status| status.conditions).unwrap_or_default();
+    let (conditions, changed) = conditions(Readiness::Ready, &known, now);
     // An API server takes no status along with a new object.
-    let patch = json!({"status": node.status});
-    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    let status = NodeStatus { conditions: Some(conditions), ..status(description) };
+    write_status(client, name, &status).await?;
+    Ok(Registered { uid: node.metadata.uid.unwrap_or_default(), changed })
 }
 
-/// The Node object. Pure.
-fn describe(name: &str, shape: &NodeShape, info: NodeSystemInfo, now: Timestamp) -> ApiNode {
-    let architecture = info.architecture.clone();
+/// Says again what the node is, and that it still is; whether there is a Node to say it of.
+pub(crate) async fn report(
+    client: &kube::Client,
+    description: &Description,
+    readiness: Readiness,
+) -> kube::Result<bool> {
+    let nodes: Api<ApiNode> = Api::all(client.clone());
+    let Some(node) = nodes.get_opt(&description.name).await? else { return Ok(false) };
+    let known = node.status.and_then(|status| status.conditions).unwrap_or_default();
+    let (conditions, _) = conditions(readiness, &known, Timestamp::now());
+    let status = NodeStatus { conditions: Some(conditions), ..status(description) };
+    write_status(client, &description.name, &status).await.map(|()| true)
+}
+
+/// By strategic merge, as kubelet writes it: what others say of the node stays.
+async fn write_status(client: &kube::Client, name: &str, status: &NodeStatus) -> kube::Result<()> {
+    let nodes: Api<ApiNode> = Api::all(client.clone());
+    let patch = Patch::Strategic(json!({"status": status}));
+    nodes.patch_status(name, &PatchParams::default(), &patch).await.map(drop)
+}
+
+/// The labels that every node has of itself.
+fn labels(description: &Description) -> BTreeMap<String, String> {
     let labels = [
-        ("beta.kubernetes.io/arch", architecture.as_str()),
+        ("beta.kubernetes.io/arch", architecture()),
         ("beta.kubernetes.io/os", "linux"),
-        ("kubernetes.io/arch", architecture.as_str()),
-        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/arch", architecture()),
+        ("kubernetes.io/hostname", description.name.as_str()),
         ("kubernetes.io/os", "linux"),
     ];
-    let labels = labels.into_iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
-    let address =
-        |type_: &str, address: &str| NodeAddress { type_: type_.to_owned(), address: address.to_owned() };
-    let internal = shape.host_ip.as_deref().map(|ip| address("InternalIP", ip));
+    labels.into_iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect()
+}
+
+/// A new Node object. Pure.
+fn describe(description: &Description, now: Timestamp) -> ApiNode {
+    let Registration { labels: own, taints } = &description.registration;
+    let taints = taints.iter().cloned().map(|mut taint| {
+        taint.time_added = taint.time_added.or_else(|| {
+            // Only what drives Pods away has a time.
+            (taint.effect == "NoExecute").then(|| life::seconds(now))
+        });
+        taint
+    });
+    let taints: Vec<_> = taints.collect();
     ApiNode {
-        metadata: ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
-        spec: Some(NodeSpec::default()),
-        status: Some(NodeStatus {
-            addresses: Some(internal.into_iter().chain([address("Hostname", name)]).collect()),
-            capacity: Some(amounts(shape.cpus, shape.capacity)),
-            allocatable: Some(amounts(shape.cpus, shape.allocatable)),
-            conditions: Some(conditions(now)),
-            node_info: Some(info),
-            ..NodeStatus::default()
-        }),
+        metadata: ObjectMeta {
+            name: Some(description.name.clone()),
+            labels: Some(own.clone().into_iter().chain(labels(description)).collect()),
+            annotations: Some([(ATTACHES.0.to_owned(), ATTACHES.1.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec { taints: (!taints.is_empty()).then_some(taints), ..NodeSpec::default() }),
+        status: None,
     }
 }
 
-fn amounts(cpus: u32, memory: Bytes) -> BTreeMap<String, Quantity> {
-    let memory = quantity::Quantity::from_bytes(memory);
-    [
-        ("cpu".to_owned(), Quantity(cpus.to_string())),
-        ("memory".to_owned(), (&memory).into()),
-        ("pods".to_owned(), Quantity(MAX_PODS.to_string())),
-    ]
-    .into()
+/// All but the conditions.
+fn status(description: &Description) -> NodeStatus {
+    let address =
+        |type_: &str, address: &str| NodeAddress { type_: type_.to_owned(), address: address.to_owned() };
+    let internal = description.host_ip.as_deref().map(|ip| address("InternalIP", ip));
+    let host_name = address("Hostname", &description.name);
+    NodeStatus {
+        addresses: Some(internal.into_iter().chain([host_name]).collect()),
+        capacity: Some(description.resources.capacity()),
+        allocatable: Some(description.resources.allocatable()),
+        node_info: Some(machine_info(&description.runtime)),
+        ..NodeStatus::default()
+    }
 }
 
-fn conditions(now: Timestamp) -> Vec<NodeCondition> {
-    [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-    ]
-    .into_iter()
-    .map(|(type_, status, reason, message)| NodeCondition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(message.to_owned()),
-        last_heartbeat_time: Some(life::seconds(now)),
-        last_transition_time: Some(life::seconds(now)),
-    })
-    .collect()
+/// Whether the node takes Pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    ShuttingDown,
+}
+
+/// The reason of the Event about readiness.
+pub(crate) const NODE_NOT_READY: &str = "NodeNotReady";
+
+/// The node's conditions now, with the times at which they changed, and what did change, in the words of Events.
+fn conditions(
+    readiness: Readiness,
+    known: &[NodeCondition],
+    now: Timestamp,
+) -> (Vec<NodeCondition>, Vec<&'static str>) {
+    let ready = match readiness {
+        Readiness::Ready => ("Ready", "True", "KubeletReady", "kubelet is posting ready status", "NodeReady"),
+        Readiness::ShuttingDown => {
+            ("Ready", "False", "KubeletNotReady", "node is shutting down", NODE_NOT_READY)
+        }
+    };
+    let verdicts = [
+        (
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+            "NodeHasSufficientMemory",
+        ),
+        (
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+            "NodeHasNoDiskPressure",
+        ),
+        (
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+            "NodeHasSufficientPID",
+        ),
+        ready,
+    ];
+    let mut changed = Vec::new();
+    let conditions = verdicts.into_iter().map(|(type_, status, reason, message, event)| {
+        let same = known.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+        if same.is_none() {
+            changed.push(event);
+        }
+        let since = same.and_then(|condition| condition.last_transition_time.clone());
+        NodeCondition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: Some(life::seconds(now)),
+            last_transition_time: since.or_else(|| Some(life::seconds(now))),
+        }
+    });
+    (conditions.collect(), changed)
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// What the machine says of itself; an empty text where it does not.
@@ -106,23 +216,50 @@ fn machine_info(runtime: &str) -> NodeSystemInfo {
             .unwrap_or_default()
     };
     let uname = rustix::system::uname();
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let os_image = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux");
     NodeSystemInfo {
-        architecture: architecture.to_owned(),
+        architecture: architecture().to_owned(),
         boot_id: first_line("/proc/sys/kernel/random/boot_id"),
         container_runtime_version: runtime.to_owned(),
         kernel_version: uname.release().to_string_lossy().into_owned(),
-        kubelet_version: format!("v1.36.2-memlet-{}", env!("CARGO_PKG_VERSION")),
+        kubelet_version: VERSION.to_owned(),
         machine_id: first_line("/etc/machine-id"),
         operating_system: "linux".to_owned(),
         os_image: os_image.trim_matches('"').to_owned(),
         system_uuid: first_line("/etc/machine-id"),
         ..NodeSystemInfo::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn conditions_keep_the_time_of_their_change() {
+        let (first, changed) = conditions(Readiness::Ready, &[], at(10));
+        assert_eq!(
+            changed,
+            ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"]
+        );
+        let (second, changed) = conditions(Readiness::Ready, &first, at(20));
+        assert!(changed.is_empty());
+        let times = |condition: &NodeCondition| {
+            let second = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+                time.as_ref().unwrap().0.as_second()
+            };
+            (second(&condition.last_transition_time), second(&condition.last_heartbeat_time))
+        };
+        assert!(second.iter().all(|condition| times(condition) == (10, 20)));
+        let (third, changed) = conditions(Readiness::ShuttingDown, &second, at(30));
+        assert_eq!(changed, [NODE_NOT_READY]);
+        assert_eq!(third.iter().map(times).collect::<Vec<_>>(), [(10, 30), (10, 30), (10, 30), (30, 30)]);
+        let ready = &third[3];
+        assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("KubeletNotReady")));
     }
 }

@@ -87,7 +87,8 @@ mod tests {
         let node = NodeShape {
             capacity: Bytes::from_gib(1),
             allocatable: Bytes::from_gib(1),
-            cpus: 2,
+            allocatable_cpu: 2000,
+            storage: container::Storage::default(),
             host_ip: None,
             host_name: "machine".into(),
             cgroups: CgroupVersion::V1,

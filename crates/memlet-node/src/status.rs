@@ -36,7 +36,7 @@ pub(crate) fn pod_status(pod: &Pod, facts: &Facts<'_>, before: &PodStatus, now: 
     if let Some(rejection) = facts.rejection {
         return PodStatus {
             phase: Some(Phase::Failed.to_string()),
-            reason: Some(rejection.reason.to_owned()),
+            reason: Some(rejection.reason.to_string()),
             message: Some(rejection.status_message()),
             start_time: facts.start_time.map(life::seconds),
             qos_class,

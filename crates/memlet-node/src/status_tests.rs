@@ -264,8 +264,10 @@ fn a_final_phase_stays_and_other_conditions_are_kept() {
 
 #[test]
 fn a_rejected_pod_has_no_containers() {
-    let rejection =
-        Rejection { reason: "OutOfmemory", message: "Node didn't have enough resource: memory".into() };
+    let rejection = Rejection {
+        reason: "OutOfmemory".into(),
+        message: "Node didn't have enough resource: memory".into(),
+    };
     let facts = Facts { rejection: Some(&rejection), start_time: Some(at("01:23:17")), ..Facts::default() };
     let status = pod_status(&eater(), &facts, &PodStatus::default(), at("01:23:17"));
     insta::assert_snapshot!(

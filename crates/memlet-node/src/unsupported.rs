@@ -1,8 +1,13 @@
 //! What a Pod may ask that this node does not do yet. Such a Pod is refused by name of the field, instead of
 //! running without what it asked for. Pure.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, Pod, PodSpec, SecurityContext, Volume, VolumeMount, VolumeProjection,
+};
 use memlet_policy::{oom_kill_mode, resources};
+use serde_json::Value;
+
+use crate::volumes::payload;
 
 /// The reason in the refused Pod's status, kubelet's for a Pod that needs what the node lacks.
 pub(crate) const REASON: &str = "PodFeatureUnsupported";
@@ -85,7 +90,6 @@ fn of_container(spec: &PodSpec, path: &str, container: &Container) -> Option<Str
         (container.startup_probe.is_some(), "startupProbe"),
         (container.lifecycle.is_some(), "lifecycle"),
         (container.restart_policy.is_some(), "restartPolicy"),
-        (container.env_from.as_ref().is_some_and(|list| !list.is_empty()), "envFrom"),
         (container.volume_devices.as_ref().is_some_and(|list| !list.is_empty()), "volumeDevices"),
         (host_ports, "ports[].hostPort"),
     ];
@@ -101,14 +105,8 @@ fn of_container(spec: &PodSpec, path: &str, container: &Container) -> Option<Str
 fn of_environment(path: &str, container: &Container) -> Option<String> {
     container.env.iter().flatten().enumerate().find_map(|(index, variable)| {
         let source = variable.value_from.as_ref()?;
-        first_set(
-            &[
-                (source.config_map_key_ref.is_some(), "configMapKeyRef"),
-                (source.secret_key_ref.is_some(), "secretKeyRef"),
-                (source.file_key_ref.is_some(), "fileKeyRef"),
-            ],
-            &format!("{path}.env[{index}].valueFrom."),
-        )
+        let fields = [(source.file_key_ref.is_some(), "fileKeyRef")];
+        first_set(&fields, &format!("{path}.env[{index}].valueFrom."))
     })
 }
 
@@ -130,7 +128,7 @@ fn of_security(path: &str, context: &SecurityContext) -> Option<String> {
 fn of_mount(path: &str, index: usize, mount: &VolumeMount) -> Option<String> {
     let recursive = mount.recursive_read_only.as_deref();
     let fields = [
-        (mount.sub_path_expr.as_ref().is_some_and(|expression| !expression.is_empty()), "subPathExpr"),
+        (mount.bind_mount_options.as_ref().is_some_and(|list| !list.is_empty()), "bindMountOptions"),
         (recursive.is_some_and(|mode| mode != "Disabled" && mode != "IfPossible"), "recursiveReadOnly"),
     ];
     first_set(&fields, &format!("{path}.volumeMounts[{index}]."))
@@ -148,10 +146,45 @@ fn of_volume(index: usize, volume: &Volume) -> Option<String> {
         let is_known = crate::volumes::HostPathType::named(kind).is_some();
         return (!is_known).then(|| not_yet(&format!("{path}.hostPath.type {kind:?}")));
     }
+    if payload::is_projected(volume) {
+        return of_projected(&path, volume);
+    }
     let kind = serde_json::to_value(volume)
         .ok()
         .and_then(|volume| volume.as_object()?.keys().find(|key| *key != "name").cloned());
     Some(not_yet(&kind.map_or(path.clone(), |kind| format!("{path}.{kind}"))))
+}
+
+/// Of volumes with files that the API tells: the first part that this node cannot show.
+fn of_projected(path: &str, volume: &Volume) -> Option<String> {
+    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    let source = |(index, source): (usize, &VolumeProjection)| {
+        let fields = [
+            (source.cluster_trust_bundle.is_some(), "clusterTrustBundle"),
+            (source.pod_certificate.is_some(), "podCertificate"),
+        ];
+        first_set(&fields, &format!("{path}.projected.sources[{index}]."))
+    };
+    let owned = || owner_field(&serde_json::to_value(volume).ok()?, path);
+    sources.enumerate().find_map(source).or_else(|| owned().map(|field| not_yet(&field)))
+}
+
+/// Where an owner other than root is named for a file (alpha in 1.37), at whatever depth.
+fn owner_field(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::Object(fields) => fields.iter().find_map(|(field, value)| {
+            let path = format!("{path}.{field}");
+            if matches!(field.as_str(), "user" | "defaultUser") {
+                Some(path)
+            } else {
+                owner_field(value, &path)
+            }
+        }),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| owner_field(item, &format!("{path}[{index}]")))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +206,14 @@ mod tests {
         let spec = json!({
             "containers": [{"name": "a", "image": "x", "ports": [{"containerPort": 80}], "tty": true,
                 "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}]}],
-            "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}, {"name": "h", "hostPath": {"path": "/", "type": ""}}],
+            "volumes": [
+                {"name": "v", "emptyDir": {"medium": "Memory"}},
+                {"name": "h", "hostPath": {"path": "/", "type": ""}},
+                {"name": "c", "configMap": {"name": "c"}},
+                {"name": "s", "secret": {"secretName": "s"}},
+                {"name": "d", "downwardAPI": {}},
+                {"name": "p", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+            ],
             "securityContext": {"runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
         });
         assert_eq!(of(spec), None);
@@ -189,10 +229,10 @@ mod tests {
         for (spec, path) in [
             (container(json!({"livenessProbe": {}})), "spec.containers[0].livenessProbe"),
             (container(json!({"lifecycle": {}})), "spec.containers[0].lifecycle"),
-            (container(json!({"envFrom": [{}]})), "spec.containers[0].envFrom"),
             (
-                container(json!({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"key": "k"}}}]})),
-                "spec.containers[0].env[0].valueFrom.secretKeyRef",
+                container(json!({"env": [{"name": "X", "valueFrom": {"fileKeyRef":
+                    {"key": "k", "path": "p", "volumeName": "v"}}}]})),
+                "spec.containers[0].env[0].valueFrom.fileKeyRef",
             ),
             (
                 json!({"containers": [], "initContainers": [{"name": "s", "restartPolicy": "Always"}]}),
@@ -200,12 +240,20 @@ mod tests {
             ),
             (json!({"containers": [], "ephemeralContainers": [{"name": "e"}]}), "spec.ephemeralContainers"),
             (
-                json!({"containers": [], "volumes": [{"name": "c", "configMap": {}}]}),
-                "spec.volumes[0].configMap",
+                json!({"containers": [], "volumes": [{"name": "n", "nfs": {"path": "/", "server": "s"}}]}),
+                "spec.volumes[0].nfs",
             ),
             (
-                json!({"containers": [], "volumes": [{"name": "p", "projected": {}}]}),
-                "spec.volumes[0].projected",
+                json!({"containers": [], "volumes": [{"name": "p", "projected": {"sources": [
+                    {"secret": {"name": "s"}}, {"clusterTrustBundle": {"path": "p"}},
+                ]}}]}),
+                "spec.volumes[0].projected.sources[1].clusterTrustBundle",
+            ),
+            (
+                json!({"containers": [], "volumes": [{"name": "c", "configMap": {"items": [
+                    {"key": "k", "path": "p", "user": 5},
+                ]}}]}),
+                "spec.volumes[0].configMap.items[0].user",
             ),
             (
                 json!({"containers": [], "volumes": [{"name": "e", "emptyDir": {"medium": "HugePages"}}]}),

@@ -1,8 +1,13 @@
-//! A Pod's volumes: folders, memory, and paths of the machine, and where containers see them.
+//! A Pod's volumes: folders, memory, paths of the machine, and files that the API tells; and where containers see them.
 //!
 //! Kinds that are not done yet are refused at admission. What is done here blocks for moments (mkdir, mount),
 //! so callers run it off the async thread.
 
+mod atomic; // files that change all at once
+pub(crate) mod payload; // which files
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -15,6 +20,9 @@ use k8s_openapi::api::core::v1::{
 use memlet_bytes::Bytes;
 use memlet_policy::cgroup_limits;
 use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::environment;
+use payload::{Context, Files};
 
 /// What a `hostPath` must be, or is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +62,44 @@ pub(crate) enum VolumeError {
     WrongType { volume: String, path: String, expected: &'static str },
     #[error("MountVolume.SetUp failed for volume {volume:?} : cannot {action} {}: {source}", path.display())]
     Io { volume: String, action: &'static str, path: PathBuf, source: io::Error },
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {reason}")]
+    Contents { volume: String, reason: String },
     #[error("failed to prepare subPath for volumeMount {volume:?}: {reason}")]
     SubPath { volume: String, reason: String },
 }
 
 /// One volume as it is to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Plan {
-    Folder { path: PathBuf, group: Option<u32> },
-    Memory { path: PathBuf, size: Bytes, group: Option<u32> },
-    Host { path: PathBuf, kind: HostPathType },
+    Folder {
+        path: PathBuf,
+        group: Option<u32>,
+    },
+    Memory {
+        path: PathBuf,
+        size: Bytes,
+        group: Option<u32>,
+    },
+    Host {
+        path: PathBuf,
+        kind: HostPathType,
+    },
+    /// Files that the API tells; in memory where there is a size.
+    Projected {
+        path: PathBuf,
+        size: Option<Bytes>,
+        group: Option<u32>,
+        volume: Box<Volume>,
+    },
 }
 
 impl Plan {
     fn path(&self) -> &Path {
         match self {
-            Self::Folder { path, .. } | Self::Memory { path, .. } | Self::Host { path, .. } => path,
+            Self::Folder { path, .. }
+            | Self::Memory { path, .. }
+            | Self::Host { path, .. }
+            | Self::Projected { path, .. } => path,
         }
     }
 }
@@ -89,6 +119,10 @@ impl Volumes {
         let plan = |volume: &Volume| {
             let plan = if let Some(host_path) = &volume.host_path {
                 plan_host_path(host_path)
+            } else if payload::is_projected(volume) {
+                let path = folder.join("volumes").join(payload::folder(volume)).join(&volume.name);
+                let size = payload::is_in_memory(volume).then_some(allocatable);
+                Plan::Projected { path, size, group, volume: Box::new(volume.clone()) }
             } else {
                 let path = folder.join("volumes/kubernetes.io~empty-dir").join(&volume.name);
                 plan_empty_dir(volume.empty_dir.as_ref(), path, group, allocatable, pod_limit)
@@ -112,12 +146,16 @@ impl Volumes {
                 Plan::Folder { path, group } => {
                     make_folder(path, *group).map_err(|error| failed("make folder", error))?;
                 }
-                Plan::Memory { path, size, group } => {
+                Plan::Memory { path, size, group }
+                | Plan::Projected { path, size: Some(size), group, .. } => {
                     fs::create_dir_all(path).map_err(|error| failed("make folder", error))?;
                     if !is_mount_point(path) {
                         mount_tmpfs(path, *size).map_err(|error| failed("mount tmpfs on", error))?;
                     }
                     make_folder(path, *group).map_err(|error| failed("open up", error))?;
+                }
+                Plan::Projected { path, size: None, group, .. } => {
+                    make_folder(path, *group).map_err(|error| failed("make folder", error))?;
                 }
                 Plan::Host { path, kind } => set_up_host_path(name, path, *kind)?,
             }
@@ -125,20 +163,58 @@ impl Volumes {
         Ok(())
     }
 
-    /// Where a container sees its volumes.
-    pub(crate) fn mounts(&self, container: &Container) -> Result<Vec<Mount>, VolumeError> {
-        container.volume_mounts.iter().flatten().map(|mount| self.mount(mount)).collect()
+    /// Whether any volume shows what the API tells.
+    pub(crate) fn has_projected(&self) -> bool {
+        self.plans.iter().any(|(_, plan)| matches!(plan, Plan::Projected { .. }))
     }
 
-    fn mount(&self, mount: &VolumeMount) -> Result<Mount, VolumeError> {
+    /// The files of those volumes, by the volume's name, or what is wrong with it.
+    pub(crate) fn files(&self, context: Context<'_>) -> BTreeMap<String, Result<Files, VolumeError>> {
+        let files = self.plans.iter().filter_map(|(name, plan)| {
+            let Plan::Projected { volume, .. } = plan else { return None };
+            let files = payload::files(volume, context);
+            let files = files.map_err(|reason| VolumeError::Contents { volume: name.clone(), reason });
+            Some((name.clone(), files))
+        });
+        files.collect()
+    }
+
+    /// Has the volume of this name show these files.
+    pub(crate) fn show(&self, name: &str, files: &Files) -> Result<(), VolumeError> {
+        let plan = self.plans.iter().find(|(plan, _)| plan == name);
+        let Some((_, Plan::Projected { path, group, .. })) = plan else { return Ok(()) };
+        atomic::write(path, files, *group).map(drop).map_err(|source| VolumeError::Io {
+            volume: name.to_owned(),
+            action: "write",
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// Where a container sees its volumes; `variables` are those of its environment.
+    pub(crate) fn mounts(
+        &self,
+        container: &Container,
+        variables: &[(String, String)],
+    ) -> Result<Vec<Mount>, VolumeError> {
+        container.volume_mounts.iter().flatten().map(|mount| self.mount(mount, variables)).collect()
+    }
+
+    fn mount(&self, mount: &VolumeMount, variables: &[(String, String)]) -> Result<Mount, VolumeError> {
         let Some((_, plan)) = self.plans.iter().find(|(name, _)| *name == mount.name) else {
             let reason = "the Pod has no volume of this name".to_owned();
             return Err(VolumeError::SubPath { volume: mount.name.clone(), reason });
         };
-        let host_path = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
-            None => plan.path().to_owned(),
-            Some(below) => sub_path(&mount.name, plan.path(), Path::new(below))?,
+        let below = match mount.sub_path_expr.as_deref().filter(|path| !path.is_empty()) {
+            Some(expression) => Some(expanded(&mount.name, expression, variables)?),
+            None => mount.sub_path.clone().filter(|path| !path.is_empty()),
         };
+        let host_path = match below {
+            None => plan.path().to_owned(),
+            Some(below) => sub_path(&mount.name, plan.path(), Path::new(&below))?,
+        };
+        // What the API tells is not for containers to change.
+        let is_told = matches!(plan, Plan::Projected { .. });
         let propagation = match mount.mount_propagation.as_deref() {
             Some("HostToContainer") => MountPropagation::PropagationHostToContainer,
             Some("Bidirectional") => MountPropagation::PropagationBidirectional,
@@ -147,7 +223,7 @@ impl Volumes {
         Ok(Mount {
             container_path: mount.mount_path.clone(),
             host_path: host_path.to_string_lossy().into_owned(),
-            readonly: mount.read_only == Some(true),
+            readonly: is_told || mount.read_only == Some(true),
             propagation: propagation.into(),
             ..Mount::default()
         })
@@ -235,6 +311,21 @@ fn set_up_host_path(volume: &str, path: &Path, kind: HostPathType) -> Result<(),
         HostPathType::CharDevice => check(found.map(|it| it.is_char_device()), "a character device"),
         HostPathType::BlockDevice => check(found.map(|it| it.is_block_device()), "a block device"),
     }
+}
+
+/// A `subPathExpr` with the container's variables in it; one that is not there is an error.
+fn expanded(volume: &str, expression: &str, variables: &[(String, String)]) -> Result<String, VolumeError> {
+    let is_missing = Cell::new(false);
+    let path = environment::expand(expression, |name| {
+        let found = variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        is_missing.set(is_missing.get() || found.is_none());
+        found
+    });
+    if is_missing.get() {
+        let reason = format!("missing value for {expression:?}");
+        return Err(VolumeError::SubPath { volume: volume.to_owned(), reason });
+    }
+    Ok(path)
 }
 
 /// A place within a volume, made if missing. Links that lead out of the volume are refused.

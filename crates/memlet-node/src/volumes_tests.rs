@@ -6,7 +6,7 @@ fn spec(volumes: Value) -> PodSpec {
 }
 
 fn mounted(volumes: &Volumes, mount: Value) -> Result<Mount, VolumeError> {
-    volumes.mount(&serde_json::from_value(mount).unwrap())
+    volumes.mount(&serde_json::from_value(mount).unwrap(), &[])
 }
 
 #[test]
@@ -92,5 +92,16 @@ fn mounts_are_found_by_the_kernels_list() {
     assert_eq!(
         mount_points_below(mountinfo, Path::new("/p/u")),
         [Path::new("/p/u/v/a b"), Path::new("/p/u/v")]
+    );
+}
+
+#[test]
+fn a_sub_path_may_name_variables() {
+    let variables = [("POD".to_owned(), "web-1".to_owned())];
+    assert_eq!(expanded("v", "logs/$(POD)", &variables).unwrap(), "logs/web-1");
+    let missing = expanded("v", "logs/$(NONE)", &variables).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "failed to prepare subPath for volumeMount \"v\": missing value for \"logs/$(NONE)\""
     );
 }

@@ -4,10 +4,12 @@
 //! object, of its containers, of the kernel.
 
 mod exit; // a container ended, or lost a process
+mod projection; // what volumes show of the API, kept as the API has it
 mod sandbox_kill; // the pause process was killed
 mod set_up; // cgroup, volumes, sandbox
 mod start; // one container, from its image to running
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ use crate::status_writer::StatusWriter;
 use crate::volumes::Volumes;
 
 pub(crate) use exit::InstanceFacts;
+use projection::Projection;
 pub(crate) use set_up::Sandbox;
 
 /// What a worker is told from below.
@@ -99,6 +102,7 @@ pub(crate) struct Worker {
     pub(crate) containers: Vec<Life>,
     pub(crate) instances: HashMap<String, InstanceFacts>,
     pulls: Pulls,
+    projection: Projection,
 }
 
 impl Worker {
@@ -138,6 +142,7 @@ impl Worker {
             ending: false,
             instances: HashMap::new(),
             pulls: Pulls::default(),
+            projection: Projection::default(),
             node,
             wish,
             news,
@@ -150,7 +155,7 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         loop {
             let wish = self.wish.borrow_and_update().clone();
-            self.pod = wish.pod.clone();
+            self.take_pod(wish.pod.clone());
             if wish.ends() {
                 return self.end().await;
             }
@@ -185,7 +190,17 @@ impl Worker {
             }
             self.publish();
         }
+        self.keep_projected().await;
         self.advance_containers().await
+    }
+
+    /// The Pod's object has changed, or is as it was.
+    fn take_pod(&mut self, pod: Arc<Pod>) {
+        let (old, new) = (&self.pod.metadata, &pod.metadata);
+        if old.labels != new.labels || old.annotations != new.annotations {
+            self.projection.is_due_now();
+        }
+        self.pod = pod;
     }
 
     fn admit(&mut self) -> bool {
@@ -198,7 +213,7 @@ impl Worker {
                 self.node.protect_tiers();
             }
             Err(rejection) => {
-                self.tell(None, Severity::Warning, rejection.reason, rejection.message.clone());
+                self.tell(None, Severity::Warning, rejection.reason.clone(), rejection.message.clone());
                 self.rejection = Some(rejection);
             }
         }
@@ -297,6 +312,7 @@ impl Worker {
     /// Waits for anything to happen, and takes it in; whether there still is an agent.
     async fn wait_for_news(&mut self, look_again: Option<Timestamp>) -> bool {
         let look_again = earliest(look_again, self.next_settlement());
+        let look_again = earliest(look_again, self.next_projection());
         let pause =
             look_again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
         tokio::select! {
@@ -358,7 +374,7 @@ impl Worker {
         &self,
         place: Option<Place>,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
         let field_path = place.map(|place| {

@@ -1,5 +1,5 @@
 //! Where container logs are, and what rotated ones are called: kubelet's `legacy.go`, `helpers.go` and
-//! `container_log_manager.go`. Only names: the lines and their writing are the runtime's.
+//! `container_log_manager.go`. Only names and which are there: the lines and their writing are the runtime's.
 
 use std::path::{Path, PathBuf};
 
@@ -58,6 +58,38 @@ pub fn rotated_name(log_name: &str, at: Timestamp) -> String {
     format!("{log_name}.{}", at.strftime("%Y%m%d-%H%M%S"))
 }
 
+/// The files that a log at `path` was rotated into, oldest first, plain ones and compressed ones.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn rotated(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Ok(Vec::new());
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        if let Ok(other) = entry?.file_name().into_string()
+            && is_rotated(&other, name)
+        {
+            names.push(other);
+        }
+    }
+    names.sort_unstable();
+    // One that is being compressed is there twice.
+    names.dedup_by(|next, kept| next.strip_suffix(".gz") == Some(kept));
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Whether `other` is a name that the log `name` was rotated to.
+pub fn is_rotated(other: &str, name: &str) -> bool {
+    let stamp = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+    let stamp = stamp.map(|stamp| stamp.strip_suffix(".gz").unwrap_or(stamp));
+    stamp.is_some_and(|stamp| {
+        stamp.len() == "20261122-012345".len()
+            && stamp.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +112,19 @@ mod tests {
         assert_eq!((link.len(), link.ends_with("p.log")), (255, true));
         let just = container_link_name(&"p".repeat(251 - "_ns_c-c0ffee".len()), "ns", "c", "c0ffee");
         assert!(just.ends_with("_ns_c-c0ffee.log"), "{just}");
+    }
+
+    #[test]
+    fn rotated_names_are_known() {
+        for (name, is) in [
+            ("0.log.20261122-012345", true),
+            ("0.log.20261122-012345.gz", true),
+            ("0.log.20261122-012345.tmp", false),
+            ("0.log", false),
+            ("10.log.20261122-012345", false),
+            ("0.log.today", false),
+        ] {
+            assert_eq!(is_rotated(name, "0.log"), is, "{name}");
+        }
     }
 }

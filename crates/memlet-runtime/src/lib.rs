@@ -15,6 +15,7 @@ pub mod images;
 mod memory_controls;
 pub mod program;
 pub mod service;
+mod session;
 pub mod shim;
 pub mod spec;
 pub mod state;

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -52,6 +53,11 @@ impl AsFd for Program {
     }
 }
 
+/// Whether `/proc/<pid>/exe`, which this is, names such a copy.
+pub(crate) fn is_sealed_copy(runs: &Path) -> bool {
+    runs == Path::new("/memfd:memlet (deleted)")
+}
+
 /// `MFD_EXEC` is wanted where `vm.memfd_noexec` exists (Linux 6.3) and unknown (EINVAL) before.
 fn memfd() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -77,5 +83,7 @@ mod tests {
         assert!(copied == original, "the copy differs from the program");
         assert!(copy.write_at(b"x", 0).is_err(), "a sealed copy must refuse writes");
         assert!(copy.set_len(0).is_err(), "a sealed copy must refuse truncation");
+        let runs = std::fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd())).unwrap();
+        assert!(is_sealed_copy(&runs), "{}", runs.display());
     }
 }

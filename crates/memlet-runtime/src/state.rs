@@ -2,23 +2,68 @@
 //!
 //! ```text
 //! <state>/sandboxes/<sandbox>/sandbox.json     what the supervisor is to make
+//!                             record.json      what the daemon knows of it
 //!                             shim.sock        its socket
 //!                             shim.log         its complaints
 //!                             pause/           the empty root of the pause process
 //!                             shm/             the Pod's shared memory
 //!                             <container>/launch.json   how to start it
 //!                                         config.json   its OCI spec
+//!                                         record.json   what the daemon knows of it
 //!                                         rootfs/       the empty root of a built-in workload
 //!                                         merged/       the mounted image of any other
+//!                                         start.json    how its start went
 //!                                         end.json      how it ended
+//!                                         exec-1.json   a further program that is being launched in it
 //! ```
+//!
+//! A `record.json` is written last of what the daemon writes, and whole: what has none was being made when somebody
+//! died. [`records`] says what is in it; `start.json` and `end.json` are the supervisor's.
+
+pub(crate) mod records;
 
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, de::DeserializeOwned};
+use jiff::Timestamp;
+use memlet_diagnosis::evidence::OomScoreAdj;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::shim::protocol::Event;
+
+/// How the start of a container went, as its supervisor keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Start {
+    /// Its main process ran.
+    Started {
+        /// The main process.
+        pid: i32,
+        /// When.
+        at: Timestamp,
+        /// Wanted and had.
+        oom_score_adj: OomScoreAdj,
+    },
+    /// It did not start.
+    Failed {
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl Start {
+    /// As the supervisor tells it.
+    pub(crate) fn told(&self, container: &str) -> Event {
+        let container = container.to_owned();
+        match self.clone() {
+            Self::Started { pid, at, oom_score_adj } => Event::Started { container, pid, at, oom_score_adj },
+            Self::Failed { reason, at } => Event::StartFailed { container, reason, at },
+        }
+    }
+}
 
 /// The folder of one sandbox.
 #[derive(Clone, Debug)]
@@ -47,6 +92,11 @@ impl SandboxFolder {
     /// What the supervisor is to make.
     pub fn description(&self) -> PathBuf {
         self.0.join("sandbox.json")
+    }
+
+    /// What the daemon knows of it.
+    pub fn record(&self) -> PathBuf {
+        self.0.join("record.json")
     }
 
     /// The supervisor's socket.
@@ -89,6 +139,22 @@ impl SandboxFolder {
         }
     }
 
+    /// The folders that are its containers', by the shape of their names.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn containers(&self) -> io::Result<Vec<(String, ContainerFolder)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if is_id(&name) && entry.file_type()?.is_dir() {
+                found.push((name, ContainerFolder(entry.path())));
+            }
+        }
+        Ok(found)
+    }
+
     /// The folder of one of its containers.
     pub fn container(&self, id: &str) -> ContainerFolder {
         ContainerFolder(self.0.join(id))
@@ -116,15 +182,35 @@ impl ContainerFolder {
         self.0.join("rootfs")
     }
 
+    /// What the daemon knows of it.
+    pub fn record(&self) -> PathBuf {
+        self.0.join("record.json")
+    }
+
+    /// How its start went.
+    pub fn start(&self) -> PathBuf {
+        self.0.join("start.json")
+    }
+
     /// How the container ended.
     pub fn end(&self) -> PathBuf {
         self.0.join("end.json")
+    }
+
+    /// A file of the launch of a further program in the container, the `number`th.
+    pub fn exec(&self, number: u64, kind: &str) -> PathBuf {
+        self.0.join(format!("exec-{number}.{kind}"))
     }
 
     /// Where a terminal's other end is received.
     pub fn console_socket(&self) -> PathBuf {
         self.0.join("console.sock")
     }
+}
+
+/// Whether this may name a sandbox or a container: 64 hexadecimal digits.
+pub(crate) fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Makes a folder that only root may look into, with its parents.

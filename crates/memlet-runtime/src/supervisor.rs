@@ -1,5 +1,7 @@
 //! The daemon's side of a supervisor: starts it, asks it, hears it.
 
+pub(crate) mod remains; // one that this daemon did not start
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
@@ -15,13 +17,24 @@ use crate::shim::protocol::{Event, Request};
 use crate::shim::{self, socket};
 use crate::state::SandboxFolder;
 
-/// The asking half of a conversation with a supervisor.
+pub(crate) use remains::Remains;
+
+/// The asking half of a conversation with a supervisor; nothing where it had died before this daemon came.
 #[derive(Debug)]
-pub(crate) struct Supervisor(Mutex<OwnedWriteHalf>);
+pub(crate) struct Supervisor(Option<Mutex<OwnedWriteHalf>>);
 
 /// The hearing half.
 #[derive(Debug)]
 pub(crate) struct Hearing(Lines<BufReader<OwnedReadHalf>>);
+
+/// The supervisor's process.
+#[derive(Debug)]
+pub(crate) enum Process {
+    /// Started by this daemon.
+    Child(Child),
+    /// Found running.
+    Found(Remains),
+}
 
 /// Starts a supervisor for the sandbox described in `folder` and connects to it.
 ///
@@ -55,27 +68,49 @@ pub(crate) fn connect(folder: &SandboxFolder) -> io::Result<(Supervisor, Hearing
     let stream = socket::connect(&folder.socket())?;
     stream.set_nonblocking(true)?;
     let (read, write) = UnixStream::from_std(stream)?.into_split();
-    Ok((Supervisor(Mutex::new(write)), Hearing(BufReader::new(read).lines())))
+    Ok((Supervisor(Some(Mutex::new(write))), Hearing(BufReader::new(read).lines())))
 }
 
 impl Supervisor {
+    /// One that died before this daemon came.
+    pub(crate) const fn gone() -> Self {
+        Self(None)
+    }
+
     /// Asks; the effect comes as an event.
     pub(crate) async fn ask(&self, request: &Request) -> io::Result<()> {
+        let Some(connection) = &self.0 else { return Err(io::ErrorKind::NotConnected.into()) };
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        self.0.lock().await.write_all(&line).await
+        connection.lock().await.write_all(&line).await
+    }
+}
+
+impl Process {
+    /// Kills it if it still runs, and waits until it is gone.
+    pub(crate) async fn end(self) {
+        match self {
+            Self::Child(mut child) => {
+                let _ = child.start_kill();
+                let _ = child.wait().await;
+            }
+            // A task that is broken off has nothing left to wait for.
+            Self::Found(remains) => drop(tokio::task::spawn_blocking(move || remains.kill()).await),
+        }
     }
 }
 
 impl Hearing {
-    /// The next event; `None` when the supervisor has ended.
+    /// The next event; `None` when the supervisor has ended. What a later version of it tells beyond what this program
+    /// knows is passed over.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        let line = self.0.next_line().await.ok()??;
-        match serde_json::from_str(&line) {
-            Ok(event) => Some(event),
-            Err(error) => {
-                tracing::error!(%error, line, "a supervisor says what this program does not understand");
-                None
+        loop {
+            let line = self.0.next_line().await.ok()??;
+            match serde_json::from_str(&line) {
+                Ok(event) => return Some(event),
+                Err(error) => {
+                    tracing::error!(%error, line, "a supervisor says what this program does not understand");
+                }
             }
         }
     }

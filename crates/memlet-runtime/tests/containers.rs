@@ -93,6 +93,7 @@ impl Bench {
             images: folder.path().join("images"),
             hierarchy,
             cgroup_driver: memlet_policy::cgroup_names::Driver::Cgroupfs,
+            log_rotation: memlet_runtime::service::Rotation::default(),
         };
         let runtime = Runtime::new(settings.clone())?;
         let mut client = RuntimeServiceClient::new(runtime.channel().await?);

@@ -10,9 +10,11 @@ mod embedded;
 mod exit;
 mod explain;
 mod manifest;
+mod node;
 mod rootless;
 mod run;
 mod say;
+mod view;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,13 @@ fn main() -> ExitCode {
     say::start_tracing(arguments.log.as_deref());
     let result = match arguments.command {
         Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Node(arguments) => commands::node::run(&arguments),
+        Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Stop(arguments) => commands::stop::run(&arguments),
+        Command::Kubeconfig(arguments) => commands::kubeconfig::run(&arguments),
+        Command::Kubectl(arguments) => commands::kubectl::run(&arguments),
+        Command::Ps(arguments) => commands::ps::run(&arguments),
+        Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Image(arguments) => commands::image::run(&arguments),
         Command::Completions(arguments) => commands::reference::completions(&arguments),

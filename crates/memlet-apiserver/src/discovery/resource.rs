@@ -64,10 +64,11 @@ impl GroupVersionKind {
 }
 
 impl ServedResource {
-    /// What one object is called. Objects that are made up have no name of their own for it: it would be taken for
-    /// that of the objects that they are about.
+    /// What one object is called; nothing where the kind has another name than the resource, as that of the figures of
+    /// `pods` has.
     pub(super) fn singular(&self) -> String {
-        if self.stored { self.kind.kind.to_lowercase() } else { String::new() }
+        let singular = self.kind.kind.to_lowercase();
+        if self.stored || self.plural.starts_with(&singular) { singular } else { String::new() }
     }
 
     /// The subresources by name.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, Status};
@@ -64,6 +65,7 @@ pub(super) fn of(handlers: &[&dyn Handler], notation: Notation) -> Map<String, V
     generator.subschema_for::<ListMeta>();
     if handlers.iter().any(|handler| handler.describe().kind.group.is_empty()) {
         generator.subschema_for::<Binding>();
+        generator.subschema_for::<TokenRequest>();
         generator.subschema_for::<Eviction>();
     }
     for handler in handlers {

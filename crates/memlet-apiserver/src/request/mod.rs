@@ -12,9 +12,14 @@ pub(crate) use list_options::{ListOptions, RevisionMatch};
 pub(crate) use options::{Query, WriteOptions};
 pub(crate) use path::{ResourcePath, Target};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use k8s_openapi::Resource;
+use serde_json::Value;
+
+use crate::access::Identity;
 use crate::decode::Notation;
 use crate::error::ApiError;
 use crate::form::Form;
@@ -28,6 +33,8 @@ pub(crate) struct ResourceRequest {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Who asks.
+    pub(crate) identity: Arc<Identity>,
 }
 
 const JSON: &str = "application/json";
@@ -37,7 +44,29 @@ const YAML: &str = "application/yaml";
 const UNKNOWN_CLIENT: &str = "unknown";
 const LONGEST_NAME: usize = 128;
 
+/// The writer of what the server makes itself.
+const OWN_NAME: &str = "kube-apiserver";
+
 impl ResourceRequest {
+    /// The server's own request to create an object.
+    pub(crate) fn own<K: Resource>(namespace: Option<&str>, object: &Value) -> Self {
+        let path = ResourcePath {
+            group: K::GROUP.to_owned(),
+            version: K::VERSION.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            resource: K::URL_PATH_SEGMENT.to_owned(),
+            ..ResourcePath::default()
+        };
+        Self {
+            method: Method::POST,
+            path,
+            query: Query::default(),
+            headers: std::iter::once((header::USER_AGENT, HeaderValue::from_static(OWN_NAME))).collect(),
+            body: object.to_string().into(),
+            identity: Arc::new(Identity::own()),
+        }
+    }
+
     /// The media type of the body, without parameters; JSON where none is given.
     pub(crate) fn content_type(&self) -> &str {
         let stated = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

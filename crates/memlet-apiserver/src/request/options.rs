@@ -27,7 +27,7 @@ impl Query {
         self.0.iter().any(|(key, value)| key == name && !matches!(value.as_str(), "false" | "0"))
     }
 
-    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let number = text.parse().map_err(|_| {
             ApiError::bad_request(format!(

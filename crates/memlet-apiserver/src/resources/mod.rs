@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret,
 use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 
+use crate::access::Review;
 use crate::discovery::ServedResource;
 use crate::handler::{Handler, Serve};
 use crate::metrics_api;
@@ -30,7 +31,7 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<Namespace>::new(),
     &Serve::<ConfigMap>::new(),
     &Serve::<Secret>::new(),
-    &Serve::<ServiceAccount>::new(),
+    &Serve::<ServiceAccount>::with(plain::ACCOUNT_SUBRESOURCES),
     &Serve::<events::Event>::new(),
     &Serve::<PriorityClass>::new(),
     &Serve::<Lease>::new(),
@@ -43,7 +44,8 @@ pub(crate) fn handler(path: &ResourcePath) -> Option<&'static dyn Handler> {
 
 /// What discovery tells, in the order of the groups in which it tells it.
 pub(crate) fn described() -> Vec<ServedResource> {
-    served().map(Handler::describe).chain(metrics_api::described()).collect()
+    let made_up = metrics_api::described().into_iter().chain(Review::described());
+    served().map(Handler::describe).chain(made_up).collect()
 }
 
 /// All served resources.

@@ -3,8 +3,19 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
 
+use crate::accounts;
+use crate::discovery::GroupVersionKind;
+use crate::handler::Subresource;
 use crate::kind::ServedKind;
 use crate::schema::{self, Type};
+
+/// Subresources of a service account.
+pub(super) const ACCOUNT_SUBRESOURCES: &[Subresource] = &[Subresource {
+    name: "token",
+    kind: GroupVersionKind { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" },
+    verbs: &["create"],
+    handle: accounts::request_token,
+}];
 
 impl ServedKind for ServiceAccount {
     const NAMESPACED: bool = true;

@@ -22,7 +22,7 @@ pub(super) fn now() -> Time {
 }
 
 /// `generateName` completed with five random letters.
-pub(super) fn generate_name(base: &str) -> String {
+pub(crate) fn generate_name(base: &str) -> String {
     let mut end = base.len().min(BASE_LENGTH);
     while !base.is_char_boundary(end) {
         end -= 1;

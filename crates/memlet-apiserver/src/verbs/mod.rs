@@ -9,12 +9,13 @@ mod patch;
 mod update;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 
+use crate::accounts::Accounts;
 use crate::error::ApiError;
 use crate::kind::ServedKind;
 use crate::nodes::Nodes;
@@ -23,6 +24,7 @@ use crate::request::ResourceRequest;
 use crate::storage::{Key, Revision, Storage, StoredObject, Ties, Unmet};
 
 pub(crate) use delete::Deletion;
+pub(crate) use metadata::generate_name;
 pub(crate) use update::Part;
 pub(crate) use watch::WatchEvents;
 
@@ -31,13 +33,18 @@ pub(crate) use watch::WatchEvents;
 pub(crate) struct Core {
     pub(crate) storage: Arc<Storage>,
     pub(crate) nodes: Nodes,
+    /// Set once, where service accounts are kept.
+    pub(crate) accounts: Arc<OnceLock<Accounts>>,
 }
 
 impl Core {
     /// The same server, for as long as somebody else holds it too.
     pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + use<> {
         let (storage, nodes) = (Arc::downgrade(&self.storage), self.nodes.clone());
-        move || Some(Self { storage: storage.upgrade()?, nodes: nodes.clone() })
+        let accounts = Arc::clone(&self.accounts);
+        move || {
+            Some(Self { storage: storage.upgrade()?, nodes: nodes.clone(), accounts: Arc::clone(&accounts) })
+        }
     }
 
     pub(crate) fn get<K: ServedKind>(&self, request: &ResourceRequest) -> Result<Reply, ApiError> {

@@ -1,4 +1,4 @@
-//! Kill records as they are kept and told: the last thousand, and a broadcast of each new one.
+//! Kills and ends as they are kept and told: in the node's records, and a broadcast of each new kill.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use tokio::sync::broadcast;
 
-/// Records kept; older ones are forgotten.
-pub(crate) const KEPT: usize = 1000;
+use crate::records::{Death, KEPT, Record, Records};
+
 /// Records that a slow listener may lag behind.
 const BROADCAST: usize = 256;
 
@@ -33,27 +33,35 @@ impl EndLog {
 /// All kills the node has seen, newest last. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct KillLog {
-    kept: Arc<Mutex<VecDeque<KillRecord>>>,
+    records: Records,
     listeners: broadcast::Sender<KillRecord>,
 }
 
 impl KillLog {
-    pub(crate) fn new() -> Self {
-        Self { kept: Arc::default(), listeners: broadcast::Sender::new(BROADCAST) }
+    pub(crate) fn new(records: Records) -> Self {
+        Self { records, listeners: broadcast::Sender::new(BROADCAST) }
     }
 
     pub(crate) fn add(&self, record: KillRecord) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(record.clone());
+        self.records.add(Record::Kill(Box::new(record.clone())));
         // Without listeners there is nobody to tell.
         let _ = self.listeners.send(record);
     }
 
+    pub(crate) fn add_death(&self, death: Death) {
+        self.records.add(Record::Death(Box::new(death)));
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
     pub(crate) fn all(&self) -> Vec<KillRecord> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        let kill = |record| match record {
+            Record::Kill(kill) => Some(*kill),
+            Record::Death(_) => None,
+        };
+        self.records.all().into_iter().filter_map(kill).collect()
     }
 
     pub(crate) fn listen(&self) -> broadcast::Receiver<KillRecord> {

@@ -37,8 +37,10 @@ impl Worker {
             self.tell(None, Severity::Warning, "FailedCreatePodContainer", message);
             return Err(retry_at());
         }
-        if let Err(message) = self.set_up_volumes().await {
-            self.tell(None, Severity::Warning, "FailedMount", message);
+        if let Err(messages) = self.set_up_volumes().await {
+            for message in messages {
+                self.tell(None, Severity::Warning, "FailedMount", message);
+            }
             return Err(retry_at());
         }
         match self.run_sandbox().await {
@@ -54,7 +56,7 @@ impl Worker {
         }
     }
 
-    async fn set_up_volumes(&self) -> Result<(), String> {
+    async fn set_up_volumes(&mut self) -> Result<(), Vec<String>> {
         let volumes = self.volumes.clone();
         let logs = container::log_directory(&self.node.config.pod_logs, &self.pod);
         let made = tokio::task::spawn_blocking(move || {
@@ -62,7 +64,8 @@ impl Worker {
                 .map_err(|error| format!("cannot make {}: {error}", logs.display()))?;
             volumes.set_up().map_err(|error| error.to_string())
         });
-        made.await.map_err(|error| error.to_string())?
+        made.await.map_err(|error| vec![error.to_string()])?.map_err(|message| vec![message])?;
+        self.show_projected().await
     }
 
     async fn run_sandbox(&mut self) -> Result<Sandbox, String> {

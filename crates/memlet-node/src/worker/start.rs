@@ -12,9 +12,11 @@ use super::exit::{self, InstanceFacts};
 use super::{Place, Sandbox, Worker};
 use crate::container::{self, Blueprint};
 use crate::cri::CriError;
+use crate::environment::{self, Sources};
 use crate::events::{Severity, pod_reference};
 use crate::images::{self, NoImage};
 use crate::life::Ended;
+use crate::objects::{Names, Objects};
 
 /// How long a start that failed rests before the next try: about kubelet's period between looks at a Pod.
 const RETRY: Duration = Duration::from_secs(10);
@@ -83,7 +85,9 @@ impl Worker {
         image: &v1::Image,
     ) -> Result<(), Failure> {
         let attempt = self.life(place).next_attempt();
-        let (config, termination_file) = self.configure(place, attempt, image)?;
+        let names = Names::of_environment(self.container(place));
+        let objects = Objects::read(&self.node.client, &self.identity().1, &names).await;
+        let (config, termination_file) = self.configure(place, attempt, image, &objects)?;
         // The request is large, and would make every Pod's task so.
         let create = self.node.cri.create_container(&sandbox.id, config, sandbox.config.clone());
         let created = Box::pin(create).await;
@@ -116,10 +120,20 @@ impl Worker {
         place: Place,
         attempt: u32,
         image: &v1::Image,
+        objects: &Objects,
     ) -> Result<(v1::ContainerConfig, PathBuf), Failure> {
         let container = self.container(place);
         let config_error = |message: String| Failure::new("CreateContainerConfigError", message);
-        let mut mounts = self.volumes.mounts(container).map_err(|error| config_error(error.to_string()))?;
+        let variables = environment::variables(Sources {
+            pod: &self.pod,
+            container,
+            objects,
+            node: self.node.shape.figures(),
+            api_server: self.node.config.api_server.as_ref(),
+        });
+        let variables = variables.map_err(|error| config_error(error.to_string()))?;
+        let mounts = self.volumes.mounts(container, &variables);
+        let mut mounts = mounts.map_err(|error| config_error(error.to_string()))?;
         let folder = self.node.config.pod_folder(&self.identity().2).join("containers").join(&container.name);
         let file = folder.join(attempt.to_string());
         make_termination_file(&folder, &file)
@@ -140,6 +154,7 @@ impl Worker {
             attempt,
             node: &self.node.shape,
             image,
+            variables,
             mounts,
         };
         let config = blueprint.config().map_err(|error| config_error(error.to_string()))?;

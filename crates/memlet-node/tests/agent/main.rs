@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, in a harness of its own")]
 #![allow(clippy::needless_pass_by_value, reason = "callers write json!(…)")]
 
+mod api_objects; // configMaps and secrets in variables and files
+mod node_object; // what the Node says
 mod runtime;
 
 use std::path::Path;
@@ -18,7 +20,7 @@ use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 use memlet_diagnosis::evidence::{Level, Victim};
-use memlet_node::{MemoryRules, NodeAgent, NodeConfig, sweep_leftovers};
+use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Registration, Reservations, sweep_leftovers};
 use runtime::Runtime;
 use serde_json::{Value, json};
 
@@ -51,7 +53,8 @@ fn main() {
             a_grace_is_shortened_and_a_forced_delete_ends_too,
         ),
     ];
-    let trials = tests.into_iter().map(|(name, test)| {
+    let tests = tests.into_iter().chain(api_objects::TESTS).chain(node_object::TESTS);
+    let trials = tests.map(|(name, test)| {
         let trial =
             Trial::test(name, move || std::panic::catch_unwind(test).map_err(|_| Failed::without_message()));
         trial.with_ignored_flag(cannot.is_some())
@@ -119,8 +122,13 @@ impl Bench {
             pod_logs: folder.path().join("logs"),
             state: folder.path().join("state"),
             hierarchy: hierarchy.clone(),
+            records: None,
             kernel_log,
             most_restarts: None,
+            reservations: Reservations::default(),
+            registration: Registration::default(),
+            static_pods: None,
+            api_server: None,
         };
         let client = ApiServer::in_memory().client();
         let runtime = Runtime::new(hierarchy);
@@ -139,9 +147,9 @@ impl Bench {
         self.pods().create(&PostParams::default(), &pod).await.unwrap()
     }
 
-    /// Waits until the Pod is so, ten seconds at most.
+    /// Waits until the Pod is so, fifteen seconds at most: what failed to start is tried again after ten.
     async fn until(&self, name: &str, what: impl Fn(&Pod) -> bool) -> Pod {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(15);
         loop {
             let pod = self.pods().get(name).await.unwrap();
             if what(&pod) {

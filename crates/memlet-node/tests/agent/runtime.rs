@@ -85,6 +85,16 @@ impl Runtime {
         state.containers.values().find(name)?.statement.pid
     }
 
+    /// What the container with this name was given to see, and whether it may write there.
+    pub(crate) fn mounts(&self, container: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let name = |known: &&Known| known.config.metadata.as_ref().unwrap().name == container;
+        let mounts = &state.containers.values().find(name).unwrap().config.mounts;
+        let line =
+            |mount: &Mount| format!("{} {}", mount.container_path, if mount.readonly { "ro" } else { "rw" });
+        mounts.iter().map(line).collect()
+    }
+
     /// From now on it makes no statements, as every runtime but the embedded one.
     pub(crate) fn be_silent(&self) {
         self.state.lock().unwrap().silent = true;

@@ -16,8 +16,9 @@ use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
 use crate::images::Image;
 use crate::memory_controls::MemoryControls;
-use crate::shim::protocol::{Launch, Request};
+use crate::shim::protocol::{Launch, Request, VERSION};
 use crate::spec::{self, Surroundings};
+use crate::state::records::ContainerRecord;
 use crate::state::{self, ContainerFolder, SandboxFolder};
 use crate::working_folder;
 use crate::workload::Workload;
@@ -26,6 +27,10 @@ use crate::workload::Workload;
 const START_PATIENCE: Duration = Duration::from_mins(2);
 /// A container that is killed ends within this, unless it waits for a device without end.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
+/// A log that is to be made anew is looked for so often,
+const REOPEN_LOOKS: u32 = 500;
+/// with so long between.
+const REOPEN_LOOK: Duration = Duration::from_millis(10);
 const STORE: &str = "the image store";
 
 /// An image as a container needs it.
@@ -118,26 +123,28 @@ impl Runtime {
             name: config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
             memory: MemoryControls::of(&resources).map_err(|error| invalid(&error))?,
             oom_kill_mode: oom_kill_mode(&config).map_err(|error| invalid(&error))?,
-            log: log.clone(),
+            log,
             oom_score_adj: i32::try_from(resources.oom_score_adj).unwrap_or(0),
             tty: config.tty,
             stdin: config.stdin,
+            stdin_once: config.stdin_once,
+            log_rotation: self.0.settings.log_rotation,
             builtin,
         };
         state::write_json(&folder.launch(), &launch)
             .map_err(|error| internal("how to start the container cannot be written", &error))?;
-        Ok(Container {
-            sandbox: sandbox.id.clone(),
+        let record = ContainerRecord {
+            version: VERSION,
             config,
             image,
             image_id,
-            launch,
-            log,
-            stop_signal,
-            mounted,
             created_at: nanoseconds_now(),
-            state: ContainerState::Created,
-        })
+            stop_signal,
+            is_mounted: mounted.is_some(),
+        };
+        state::write_json(&folder.record(), &record)
+            .map_err(|error| internal("what the container is cannot be written", &error))?;
+        Ok(Container::of_record(&sandbox.id, folder, record, launch))
     }
 
     /// Fills in what image and user give: the root filesystem, the program, its environment, who runs it.
@@ -262,6 +269,29 @@ impl Runtime {
                 Err(Status::deadline_exceeded(format!("container {id} does not end, not even by SIGKILL")))
             }
         }
+    }
+
+    /// Has a running container's log go on in a new file at its path, and waits for that file.
+    pub(super) async fn reopen_log(&self, id: &str) -> Result<(), Status> {
+        let (supervisor, log) = {
+            let rows = self.0.tables.look();
+            let container = rows.containers.get(id).ok_or_else(|| not_found(id))?;
+            if !matches!(container.state, ContainerState::Running { .. }) {
+                return Err(Status::failed_precondition(format!("container {id} does not run")));
+            }
+            let Some(log) = container.log.clone() else { return Ok(()) };
+            let sandbox = rows.sandboxes.get(&container.sandbox).ok_or_else(|| not_found(id))?;
+            (sandbox.supervisor.clone(), log)
+        };
+        let asked = supervisor.ask(&Request::ReopenLog { container: id.to_owned() }).await;
+        asked.map_err(|error| internal("the container's supervisor does not answer", &error))?;
+        for _ in 0..REOPEN_LOOKS {
+            if log.exists() {
+                return Ok(());
+            }
+            tokio::time::sleep(REOPEN_LOOK).await;
+        }
+        Err(Status::deadline_exceeded(format!("the log of container {id} is not made anew")))
     }
 
     /// Removes a container with its cgroup, mounts and folder; kills it first if it runs. Its log stays.

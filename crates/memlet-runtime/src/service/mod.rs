@@ -1,12 +1,15 @@
 //! CRI served on top of supervisors: what exists, in memory; what must survive, in the state folder.
 //!
 //! [`Runtime`] owns the two tables (sandboxes, containers). [`sandbox`] and [`container`] change them;
-//! [`runtime_service`] and [`image_service`] are CRI's words for it.
+//! [`runtime_service`] and [`image_service`] are CRI's words for it, [`streaming`] its exec and attach. [`adopt`] takes
+//! over what a runtime that died left running, [`sweep`] ends and removes it.
 
+pub mod adopt;
 mod container;
 mod image_service;
 mod runtime_service;
 mod sandbox;
+mod streaming;
 pub mod sweep;
 mod table;
 
@@ -25,6 +28,8 @@ use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::images::ImageStore;
 use crate::program::Program;
+pub use crate::shim::rotation::Rotation;
+use streaming::Streaming;
 use table::Tables;
 
 /// Events that a slow CRI client may fall behind by before it misses some.
@@ -41,6 +46,8 @@ pub struct Settings {
     pub hierarchy: Hierarchy,
     /// Who makes those above the containers'.
     pub cgroup_driver: Driver,
+    /// When containers' logs are rotated.
+    pub log_rotation: Rotation,
 }
 
 impl Settings {
@@ -62,12 +69,13 @@ struct Inner {
     images: OnceCell<ImageStore>,
     tables: Tables,
     events: broadcast::Sender<ContainerEventResponse>,
+    streaming: Streaming,
     grantable_capabilities: u64,
     open_files: u64,
 }
 
 impl Runtime {
-    /// A runtime with nothing in it. Leftovers of one that died are [`sweep`]'s.
+    /// A runtime with nothing in it. What one that died left is [`Runtime::adopt`]ed or [`sweep`]'s.
     ///
     /// # Errors
     /// The state folder cannot be made.
@@ -80,6 +88,7 @@ impl Runtime {
             images: OnceCell::new(),
             tables: Tables::default(),
             events,
+            streaming: Streaming::default(),
             grantable_capabilities: grantable_capabilities(),
             open_files: open_files(),
         };

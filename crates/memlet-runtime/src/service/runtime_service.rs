@@ -17,8 +17,9 @@ type Answer<T> = Result<Response<T>, Status>;
 
 /// The exit code of a container whose program could not be started, as containerd gives it.
 const START_FAILED: i32 = 128;
-/// The exit code where nobody knows.
-const UNKNOWN: i32 = 255;
+/// The exit code where nobody knows, and the reason, as kubelet has both for a container that it cannot find: it has been
+/// killed if it was not over.
+const UNKNOWN: (i32, &str) = (137, "ContainerStatusUnknown");
 
 #[tonic::async_trait]
 impl RuntimeService for Runtime {
@@ -241,21 +242,24 @@ impl RuntimeService for Runtime {
 
     async fn reopen_container_log(
         &self,
-        _: Request<cri::ReopenContainerLogRequest>,
+        request: Request<cri::ReopenContainerLogRequest>,
     ) -> Answer<cri::ReopenContainerLogResponse> {
-        Err(not_yet("log rotation"))
+        self.reopen_log(&request.into_inner().container_id).await?;
+        Ok(Response::new(cri::ReopenContainerLogResponse {}))
     }
 
-    async fn exec_sync(&self, _: Request<cri::ExecSyncRequest>) -> Answer<cri::ExecSyncResponse> {
-        Err(not_yet("exec"))
+    async fn exec_sync(&self, request: Request<cri::ExecSyncRequest>) -> Answer<cri::ExecSyncResponse> {
+        self.run_in_container(request.into_inner()).await.map(Response::new)
     }
 
-    async fn exec(&self, _: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
-        Err(not_yet("exec"))
+    async fn exec(&self, request: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
+        let url = self.exec_address(request.into_inner()).await?;
+        Ok(Response::new(cri::ExecResponse { url }))
     }
 
-    async fn attach(&self, _: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
-        Err(not_yet("attach"))
+    async fn attach(&self, request: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
+        let url = self.attach_address(request.into_inner()).await?;
+        Ok(Response::new(cri::AttachResponse { url }))
     }
 
     async fn port_forward(&self, _: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
@@ -352,8 +356,10 @@ fn container_status(id: &str, row: &Container) -> cri::ContainerStatus {
             (nanoseconds(*at), START_FAILED, "StartError", reason.clone())
         }
         ContainerState::Lost { at, .. } => {
-            let message = "the supervisor ended without saying how the container did".to_owned();
-            (nanoseconds(*at), UNKNOWN, "Unknown", message)
+            let message =
+                "the container's supervisor was killed and the container with it; how it ended is not known";
+            let (code, reason) = UNKNOWN;
+            (nanoseconds(*at), code, reason, message.to_owned())
         }
     };
     cri::ContainerStatus {

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use k8s_cri::v1::{self as cri, ContainerEventType, NamespaceMode};
 use memlet_cgroup::{Cgroup, CgroupPath, ParsePathError};
 use memlet_policy::cgroup_names;
-use tokio::process::Child;
 use tonic::Status;
 
 use super::table::{Container, ContainerState, Sandbox, SandboxState};
@@ -17,8 +16,9 @@ use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
 use crate::shim::cgroup::scope_of;
 use crate::shim::protocol::{self, Event, Request};
+use crate::state::records::SandboxRecord;
 use crate::state::{self, SandboxFolder};
-use crate::supervisor::{self, Hearing};
+use crate::supervisor::{self, Hearing, Process};
 
 /// `oom_score_adj` of pause, set by the runtime as containerd does: below every container's, so that it
 /// outlives them.
@@ -80,12 +80,21 @@ impl Runtime {
         };
         state::make_private_folder(folder.path())?;
         state::write_json(&folder.description(), &description)?;
-        let own_ipc = description.own_ipc;
+        let record = SandboxRecord {
+            version: protocol::VERSION,
+            config,
+            created_at: nanoseconds_now(),
+            parent,
+            cgroup,
+            own_ipc: description.own_ipc,
+        };
+        state::write_json(&folder.record(), &record)?;
         let (asking, hearing, child) = supervisor::start(self.program().await?, folder)?;
+        let SandboxRecord { config, created_at, parent, cgroup, own_ipc, .. } = record;
         let sandbox = Sandbox {
             id: id.to_owned(),
             config,
-            created_at: nanoseconds_now(),
+            created_at,
             folder: folder.clone(),
             parent,
             cgroup,
@@ -96,29 +105,35 @@ impl Runtime {
         };
         self.0.tables.change(|rows| rows.sandboxes.insert(id.to_owned(), sandbox));
         let (runtime, id) = (self.clone(), id.to_owned());
-        tokio::spawn(async move { runtime.hear(&id, hearing, child).await });
+        tokio::spawn(async move { runtime.hear(&id, hearing, Process::Child(child)).await });
         Ok(())
     }
 
     /// Takes in what a supervisor tells, until it ends.
-    async fn hear(&self, id: &str, mut hearing: Hearing, mut supervisor: Child) {
+    pub(super) async fn hear(&self, id: &str, mut hearing: Hearing, supervisor: Process) {
         while let Some(event) = hearing.next().await {
             self.take_in(id, event);
         }
-        // Silent is as good as dead: one that cannot be understood must not go on without anybody.
-        let _ = supervisor.start_kill();
-        let _ = supervisor.wait().await;
-        let lost: Vec<(String, CgroupPath)> = {
+        // Silent is as good as dead: one that nobody hears must not go on.
+        supervisor.end().await;
+        self.bury(id).await;
+    }
+
+    /// The supervisor of this sandbox is gone: so is, by its folder or by force, what it supervised.
+    pub(super) async fn bury(&self, id: &str) {
+        let under_way: Vec<(String, CgroupPath)> = {
             let rows = self.0.tables.look();
             let of_sandbox =
-                rows.containers.iter().filter(|(_, row)| row.sandbox == id && row.state.is_under_way());
+                rows.containers.iter().filter(|(_, row)| row.sandbox == id && !row.state.is_over());
             of_sandbox.map(|(container, row)| (container.clone(), row.launch.cgroup.clone())).collect()
         };
         // What it supervised has nobody any more, so it ends too; only then is it said to have ended.
         let pause = self.0.tables.look().sandboxes.get(id).map(|row| row.cgroup.clone());
-        let orphaned = lost.iter().map(|(_, cgroup)| cgroup.clone()).chain(pause).collect();
+        let orphaned = under_way.iter().map(|(_, cgroup)| cgroup.clone()).chain(pause).collect();
         self.kill(orphaned).await;
+        let folder = SandboxFolder::new(&self.0.settings.state, id);
         let now = Timestamp::now();
+        let mut lost = Vec::new();
         self.0.tables.change(|rows| {
             if let Some(sandbox) = rows.sandboxes.get_mut(id) {
                 sandbox.supervised = false;
@@ -126,19 +141,27 @@ impl Runtime {
                     sandbox.state = SandboxState::Gone;
                 }
             }
-            for (container, _) in &lost {
-                if let Some(row) = rows.containers.get_mut(container) {
-                    row.state = ContainerState::Lost { started: row.state.started(), at: now };
-                }
+            for (container, _) in under_way {
+                let Some(row) = rows.containers.get_mut(&container) else { continue };
+                // Its last word may be in its folder.
+                let known = ContainerState::of_folder(&folder.container(&container));
+                row.state = match known {
+                    known if known.is_over() => known,
+                    _ if row.state == ContainerState::Created => continue,
+                    known => {
+                        ContainerState::Lost { started: known.started().or(row.state.started()), at: now }
+                    }
+                };
+                lost.push(container);
             }
         });
-        for (container, _) in lost {
+        for container in lost {
             self.announce(&container, ContainerEventType::ContainerStoppedEvent);
         }
     }
 
     /// Kills whatever is in these cgroups.
-    async fn kill(&self, cgroups: Vec<CgroupPath>) {
+    pub(super) async fn kill(&self, cgroups: Vec<CgroupPath>) {
         let hierarchy = self.0.settings.hierarchy.clone();
         let killed = tokio::task::spawn_blocking(move || {
             for path in cgroups {
@@ -155,7 +178,7 @@ impl Runtime {
         }
     }
 
-    fn take_in(&self, sandbox: &str, event: Event) {
+    pub(super) fn take_in(&self, sandbox: &str, event: Event) {
         let set_sandbox = |state| {
             self.0.tables.change(|rows| {
                 if let Some(row) = rows.sandboxes.get_mut(sandbox) {
@@ -164,6 +187,11 @@ impl Runtime {
             });
         };
         match event {
+            Event::Hello { version, pid } => tracing::debug!(sandbox, version, pid, "supervisor"),
+            Event::Present => {}
+            Event::Launching { container } => {
+                self.set_container(&container, |_| ContainerState::Starting);
+            }
             Event::SandboxReady { pause, oom_score_adj } => {
                 tracing::debug!(sandbox, pause, ?oom_score_adj, "sandbox ready");
                 set_sandbox(SandboxState::Ready { pause });

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use memlet_cgroup::{Cgroup, Hierarchy};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 
 use super::Settings;
 use crate::images::ImageStore;
@@ -43,23 +43,45 @@ fn remove(folder: &SandboxFolder, images: &Path, hierarchy: &Hierarchy) -> io::R
     // First the supervisor, so that nothing is restarted or written behind our back.
     let _ = end_supervisor(folder);
     if let Ok(sandbox) = state::read_json::<Sandbox>(&folder.description()) {
-        let path = sandbox.pod_cgroup.unwrap_or(sandbox.cgroup);
-        if let Ok(cgroup) = Cgroup::open(hierarchy, &path) {
-            cgroup.kill_all().map_err(io::Error::other)?;
-        }
-        hierarchy.remove_everywhere(&path).map_err(io::Error::other)?;
+        remove_cgroup(&sandbox.pod_cgroup.unwrap_or(sandbox.cgroup), hierarchy)?;
     }
+    remove_folder(folder, images)
+}
+
+/// Kills what is in a cgroup, and removes it from every hierarchy.
+pub(super) fn remove_cgroup(path: &CgroupPath, hierarchy: &Hierarchy) -> io::Result<()> {
+    if let Ok(cgroup) = Cgroup::open(hierarchy, path) {
+        cgroup.kill_all().map_err(io::Error::other)?;
+    }
+    hierarchy.remove_everywhere(path).map_err(io::Error::other)
+}
+
+/// Unmounts what is mounted in a sandbox's folder, and removes it.
+pub(super) fn remove_folder(folder: &SandboxFolder, images: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder.path())?.flatten() {
-        if entry.path().join("merged").exists() {
-            ImageStore::open(images)
-                .and_then(|store| store.unmount(&entry.path()))
-                .map_err(io::Error::other)?;
-        }
+        unmount_image(&entry.path(), images)?;
     }
     folder.remove()
 }
 
-fn end_supervisor(folder: &SandboxFolder) -> io::Result<()> {
+/// Unmounts a container's image, and removes its folder.
+pub(super) fn remove_container_folder(folder: &Path, images: &Path) -> io::Result<()> {
+    unmount_image(folder, images)?;
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn unmount_image(folder: &Path, images: &Path) -> io::Result<()> {
+    if folder.join("merged").exists() {
+        ImageStore::open(images).and_then(|store| store.unmount(folder)).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// Tells a supervisor to end, and waits until it has, with all that it supervises.
+pub(super) fn end_supervisor(folder: &SandboxFolder) -> io::Result<()> {
     let mut stream = socket::connect(&folder.socket())?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut request = serde_json::to_vec(&Request::Shutdown)?;

@@ -1,7 +1,8 @@
 //! What exists: sandboxes and containers by id, and a way to wait for a change.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -11,7 +12,8 @@ use memlet_diagnosis::evidence::{ContainerEnd, OomScoreAdj};
 use tokio::sync::watch;
 
 use crate::shim::protocol::Launch;
-use crate::state::SandboxFolder;
+use crate::state::records::ContainerRecord;
+use crate::state::{self, ContainerFolder, SandboxFolder, Start};
 use crate::supervisor::Supervisor;
 
 /// A sandbox.
@@ -79,6 +81,29 @@ pub(super) struct Container {
     pub(super) state: ContainerState,
 }
 
+impl Container {
+    /// A container as it was recorded when it was made.
+    pub(super) fn of_record(
+        sandbox: &str,
+        folder: &ContainerFolder,
+        record: ContainerRecord,
+        launch: Launch,
+    ) -> Self {
+        Self {
+            sandbox: sandbox.to_owned(),
+            config: record.config,
+            image: record.image,
+            image_id: record.image_id,
+            log: launch.log.clone(),
+            launch,
+            stop_signal: record.stop_signal,
+            mounted: record.is_mounted.then(|| folder.path().to_owned()),
+            created_at: record.created_at,
+            state: ContainerState::Created,
+        }
+    }
+}
+
 /// Where a container is in its life.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ContainerState {
@@ -106,6 +131,20 @@ pub(super) enum ContainerState {
 }
 
 impl ContainerState {
+    /// What its folder says, as far as that tells: without an end it may run or not.
+    pub(super) fn of_folder(folder: &ContainerFolder) -> Self {
+        let started = match read_if_there(&folder.start()) {
+            Some(Start::Started { pid, at, oom_score_adj }) => Some((pid, at, oom_score_adj)),
+            Some(Start::Failed { reason, at }) => return Self::StartFailed { reason, at },
+            None => None,
+        };
+        match (read_if_there(&folder.end()), started) {
+            (Some(end), started) => Self::Ended { started, end: Box::new(end) },
+            (None, Some((pid, at, oom_score_adj))) => Self::Running { pid, at, oom_score_adj },
+            (None, None) => Self::Created,
+        }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Ended { .. } | Self::StartFailed { .. } | Self::Lost { .. })
     }
@@ -121,6 +160,18 @@ impl ContainerState {
             Self::Running { pid, at, oom_score_adj } => Some((*pid, *at, *oom_score_adj)),
             Self::Ended { started, .. } | Self::Lost { started, .. } => *started,
             Self::Created | Self::Starting | Self::StartFailed { .. } => None,
+        }
+    }
+}
+
+/// A file that cannot be read is told, and otherwise as good as none.
+fn read_if_there<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    match state::read_json(path) {
+        Ok(value) => Some(value),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::error!("{} cannot be read and is passed over: {error}", path.display());
+            None
         }
     }
 }

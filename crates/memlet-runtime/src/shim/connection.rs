@@ -1,9 +1,15 @@
 //! One daemon's connection to the supervisor: lines in, lines out, never blocking.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use super::protocol::{Event, Request};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde::Serialize;
+
+use super::container::complain;
+use super::protocol::Request;
 
 /// A daemon that reads nothing while this much waits for it is given up; it may connect again.
 const MOST_WAITING: usize = 1 << 20;
@@ -34,7 +40,7 @@ impl Connection {
     }
 
     /// Tells an event.
-    pub(crate) fn tell(&mut self, event: &Event) {
+    pub(crate) fn tell(&mut self, event: &impl Serialize) {
         match serde_json::to_vec(event) {
             Ok(line) => {
                 self.outgoing.extend_from_slice(&line);
@@ -44,6 +50,24 @@ impl Connection {
         }
         self.write_on();
         self.broken |= self.outgoing.len() > MOST_WAITING;
+    }
+
+    /// Tells an event with descriptors, at most three, which come with its first byte.
+    pub(crate) fn hand_over(&mut self, event: &impl Serialize, descriptors: &[BorrowedFd<'_>]) {
+        let Ok(mut line) = serde_json::to_vec(event) else {
+            self.broken = true;
+            return;
+        };
+        line.push(b'\n');
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fits = ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+        // A session's connection has said next to nothing so far: what does not go out at once never will.
+        let sent = fits && self.outgoing.is_empty();
+        let sent = sent
+            && sendmsg(self.stream.as_fd(), &[IoSlice::new(&line)], &mut ancillary, SendFlags::NOSIGNAL)
+                .is_ok_and(|count| count == line.len());
+        self.broken |= !sent;
     }
 
     /// Writes as much of what waits as the socket takes.
@@ -59,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// The requests that have arrived whole. A line that is no request breaks the connection.
+    /// The requests that have arrived whole. What this supervisor does not know, a later daemon asks; it is passed over.
     pub(crate) fn requests(&mut self) -> Vec<Request> {
         let mut space = [0; 4096];
         loop {
@@ -82,7 +106,7 @@ impl Connection {
             let line: Vec<u8> = self.incoming.drain(..=end).collect();
             match serde_json::from_slice(&line) {
                 Ok(request) => requests.push(request),
-                Err(_) => self.broken = true,
+                Err(error) => complain(&format!("a request is not understood: {error}")),
             }
         }
         requests

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,12 +14,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
+use super::audience::{self, Audience};
 use super::cgroup::make_cgroup;
+use super::connection::Connection;
+use super::exec_session::ExecSession;
 use super::launch::{self, Launcher, Outcome, Stdio};
 use super::log::{Lines, LogFile, Stream};
 use super::losses::Losses;
 use super::process;
-use super::protocol::Launch;
+use super::process::Forked;
+use super::protocol::{Event, Launch};
+use super::rotation;
+use super::session::{Attach, Descriptor, Exec};
 use super::socket;
 use crate::causes::chain;
 use crate::state::{self, ContainerFolder, SandboxFolder};
@@ -35,11 +42,11 @@ enum Life {
     /// The launcher works on it.
     Launching { launcher: i32, outcome: OwnedFd, said: Vec<u8>, launcher_ended: bool },
     /// Its main process runs.
-    Running { pid: i32, at: Timestamp, oom_score_adj: OomScoreAdj },
+    Running { pid: i32 },
     /// It ended.
     Ended(Box<ContainerEnd>),
     /// It never ran.
-    Failed { reason: String, at: Timestamp },
+    Failed,
 }
 
 /// An output of the container that is still open.
@@ -63,11 +70,15 @@ pub(crate) struct Container {
     stdin: Option<OwnedFd>,
     console: Option<UnixListener>,
     log: Option<LogFile>,
+    /// Clients that are attached to it.
+    audience: Audience,
     /// Tells of processes that the OOM killer took, where something is to go with them.
     losses: Option<Losses>,
     taken_along: Option<TakenAlong>,
     /// What took its Pod along before it was started.
     comes_too_late: Option<TakenAlong>,
+    /// How it started, also when it has ended.
+    started: Option<state::Start>,
     kill_at: Option<Instant>,
     /// A stop that came while the container was launched.
     stop_wanted: Option<(i32, Duration)>,
@@ -87,7 +98,8 @@ impl Container {
         let cgroup = make_cgroup(hierarchy, &launch.cgroup)?;
         launch.memory.apply(&cgroup).map_err(told)?;
         let losses = Losses::watch(&cgroup, launch.oom_kill_mode).map_err(told)?;
-        let log = launch.log.as_deref().map(LogFile::open).transpose()?;
+        let rotation = launch.log_rotation;
+        let log = launch.log.as_deref().map(|path| LogFile::open(path, rotation)).transpose()?;
         let console = launch.tty.then(|| socket::listen(&folder.console_socket())).transpose()?;
         let Streams { given, outputs, stdin } = streams(&launch)?;
         let Launcher { pid, outcome } = launch::launch(sandbox, id, &launch, given)?;
@@ -102,9 +114,11 @@ impl Container {
             stdin,
             console,
             log,
+            audience: Audience::default(),
             losses,
             taken_along: None,
             comes_too_late: None,
+            started: None,
             kill_at: None,
             stop_wanted: None,
         })
@@ -117,25 +131,29 @@ impl Container {
     /// The main process, while it runs.
     pub(crate) fn pid(&self) -> Option<i32> {
         match self.life {
-            Life::Running { pid, .. } => Some(pid),
+            Life::Running { pid } => Some(pid),
             _ => None,
         }
     }
 
-    /// What a daemon that has just connected should know.
-    pub(crate) fn present(&self) -> Option<super::protocol::Event> {
-        use super::protocol::Event;
+    /// What a daemon that has just connected should know: how it started, and how it ended.
+    pub(crate) fn present(&self) -> Vec<Event> {
         let container = self.id.clone();
-        match &self.life {
-            Life::Launching { .. } => None,
-            Life::Running { pid, at, oom_score_adj } => {
-                Some(Event::Started { container, pid: *pid, at: *at, oom_score_adj: *oom_score_adj })
-            }
+        let started = self.started.as_ref().map(|start| start.told(&container));
+        let now = match &self.life {
+            Life::Launching { .. } => Some(Event::Launching { container }),
             Life::Ended(end) => Some(Event::Ended { container, end: end.clone() }),
-            Life::Failed { reason, at } => {
-                Some(Event::StartFailed { container, reason: reason.clone(), at: *at })
-            }
+            Life::Running { .. } | Life::Failed => None,
+        };
+        started.into_iter().chain(now).collect()
+    }
+
+    /// Keeps on disk how the start went, for a daemon that comes after this supervisor.
+    fn note_start(&mut self, start: state::Start) {
+        if let Err(error) = state::write_json(&self.folder.start(), &start) {
+            complain(&format!("container {}: its start cannot be recorded: {error}", self.id));
         }
+        self.started = Some(start);
     }
 
     /// Every descriptor to wait for.
@@ -157,7 +175,7 @@ impl Container {
         }
         let outcome = serde_json::from_slice(said).unwrap_or_else(|_| {
             let reason = "the process that was to start it died without a word".to_owned();
-            Outcome::Failed { reason, killed: false }
+            Outcome::Failed { reason, killed: false, exit_code: None }
         });
         match outcome {
             Outcome::Started(pid) => {
@@ -165,7 +183,8 @@ impl Container {
                 if let Some(listener) = self.console.take() {
                     self.open_terminal(&listener);
                 }
-                self.life = Life::Running { pid, at: now, oom_score_adj };
+                self.life = Life::Running { pid };
+                self.note_start(state::Start::Started { pid, at: now, oom_score_adj });
                 if let Some(cause) = self.comes_too_late.take() {
                     self.take_along(&cause);
                 }
@@ -174,7 +193,7 @@ impl Container {
                 }
                 Some(Launched::Started { pid, at: now, oom_score_adj })
             }
-            Outcome::Failed { reason, killed } => Some(self.fail(reason, killed, now)),
+            Outcome::Failed { reason, killed, .. } => Some(self.fail(reason, killed, now)),
         }
     }
 
@@ -203,7 +222,8 @@ impl Container {
         };
         // libcontainer may have failed late, with a process made already.
         self.kill();
-        self.life = Life::Failed { reason: reason.clone(), at: now };
+        self.life = Life::Failed;
+        self.note_start(state::Start::Failed { reason: reason.clone(), at: now });
         self.outputs.clear();
         Launched::Failed { reason, at: now }
     }
@@ -227,11 +247,13 @@ impl Container {
     pub(crate) fn log_output(&mut self, now: Timestamp) {
         let mut space = [0; 16 * 1024];
         let (mut outputs, mut log) = (std::mem::take(&mut self.outputs), self.log.take());
+        let mut audience = std::mem::take(&mut self.audience);
         outputs.retain_mut(|output| {
             // A writer faster than the disk must not keep the supervisor here: the rest is read in the next turn.
             for _ in 0..READS_A_TURN {
                 match rustix::io::read(&output.source, &mut space) {
                     Ok(count) if count > 0 => {
+                        audience.give(output.lines.stream(), &space[..count]);
                         if let Some(log) = &mut log {
                             self.note(output.lines.take(&space[..count], now, log));
                             if output.lines.is_long() {
@@ -252,7 +274,70 @@ impl Container {
             }
             true
         });
-        (self.outputs, self.log) = (outputs, log);
+        if let Some(log) = &mut log {
+            self.compress(&log.take_to_compress());
+        }
+        (self.outputs, self.log, self.audience) = (outputs, log, audience);
+    }
+
+    /// Compresses files in a child: it takes a moment, in which nobody else should wait.
+    fn compress(&self, files: &[PathBuf]) {
+        if files.is_empty() {
+            return;
+        }
+        // SAFETY: the supervisor has a single thread.
+        match unsafe { process::fork(0) } {
+            Ok(Forked::Child) => {
+                process::reset_signals();
+                let failed = files.iter().any(|file| rotation::compress(file).is_err());
+                process::exit_child(i32::from(failed))
+            }
+            // Whoever reaps it need not know it. What failed is tried again after the next rotation.
+            Ok(Forked::Parent { .. }) => {}
+            Err(error) => complain(&format!("container {}: logs are not compressed: {error}", self.id)),
+        }
+    }
+
+    /// Goes on in a new log file: somebody has moved the old one away.
+    pub(crate) fn reopen_log(&mut self) {
+        if let Some(Err(error)) = self.log.as_mut().map(LogFile::reopen) {
+            complain(&format!("container {}: its log cannot be reopened: {error}", self.id));
+        }
+    }
+
+    /// Attaches a client.
+    pub(crate) fn attach(&mut self, connection: Connection, attach: &Attach) {
+        if !matches!(self.life, Life::Running { .. }) {
+            return audience::refuse(connection, "the container does not run");
+        }
+        let outputs: &[_] =
+            if self.launch.tty { &[Stream::Stdout] } else { &[Stream::Stdout, Stream::Stderr] };
+        let terminal = self.outputs.first().filter(|_| self.launch.tty);
+        let terminal = terminal.map(|output| (Descriptor::Terminal, output.source.as_fd()));
+        let pipe = self.stdin.as_ref().map(|stdin| (Descriptor::Stdin, stdin.as_fd()));
+        // Who may not write to a terminal is told its size all the same.
+        let input = terminal.or(pipe.filter(|_| attach.stdin && self.launch.stdin));
+        self.audience.join(connection, outputs, input);
+    }
+
+    /// Runs a further program in it.
+    pub(crate) fn exec(&self, connection: Connection, exec: &Exec, number: u64) -> ExecSession {
+        if !matches!(self.life, Life::Running { .. }) {
+            return ExecSession::refuse(connection, "the container does not run");
+        }
+        ExecSession::begin(connection, &self.folder, &self.launch, exec, number)
+    }
+
+    /// What its clients are waited for.
+    pub(crate) fn audience(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.audience.awaited()
+    }
+
+    /// Serves its clients.
+    pub(crate) fn serve_audience(&mut self) {
+        if self.audience.go_on() && self.launch.stdin_once {
+            self.stdin = None;
+        }
     }
 
     /// Reads all that is there. Nobody writes any more, so this ends.
@@ -313,7 +398,7 @@ impl Container {
                 self.comes_too_late.get_or_insert_with(|| cause.clone());
                 return;
             }
-            Life::Ended(_) | Life::Failed { .. } => return,
+            Life::Ended(_) | Life::Failed => return,
         }
         // What the OOM killer has killed already, it does not die of this.
         if !self.pid().is_some_and(|pid| Pid::try_from(pid).is_ok_and(Pid::is_dying)) {
@@ -372,6 +457,7 @@ impl Container {
         self.log_the_rest(now);
         // Whoever still holds an end of a pipe now is not of this container.
         self.close_outputs(now);
+        self.audience.end(exit);
         self.stdin = None;
         launch::forget(&self.folder);
         if let Err(error) = state::write_json(&self.folder.end(), &end) {
@@ -414,6 +500,8 @@ fn streams(launch: &Launch) -> io::Result<Streams> {
     let (stderr, from_stderr) = output(Stream::Stderr)?;
     let (stdin, kept) = if launch.stdin {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        // For the client that is handed it.
+        rustix::io::ioctl_fionbio(&write, true)?;
         (read, Some(write))
     } else {
         (rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None)
@@ -428,7 +516,7 @@ fn is_readable(source: &OwnedFd) -> bool {
 }
 
 /// Reads what is there; true when the other end has closed.
-fn read_available(source: &OwnedFd, into: &mut Vec<u8>) -> bool {
+pub(super) fn read_available(source: &OwnedFd, into: &mut Vec<u8>) -> bool {
     let mut space = [0; 4096];
     loop {
         match rustix::io::read(source, &mut space) {

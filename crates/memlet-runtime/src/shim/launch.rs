@@ -35,6 +35,9 @@ pub enum Outcome {
         reason: String,
         /// SIGKILL ended a process that was setting the container up.
         killed: bool,
+        /// The exit code by which a shell would say that there is no such program, or none that can be run.
+        #[serde(default)]
+        exit_code: Option<i32>,
     },
 }
 
@@ -47,6 +50,7 @@ pub(crate) enum Stdio {
 }
 
 /// A launch under way: the launcher's pid, and the pipe on which its [`Outcome`] comes.
+#[derive(Debug)]
 pub(crate) struct Launcher {
     pub(crate) pid: i32,
     pub(crate) outcome: OwnedFd,
@@ -59,6 +63,16 @@ pub(crate) fn launch(
     launch: &Launch,
     stdio: Stdio,
 ) -> io::Result<Launcher> {
+    fork_launcher(launch.oom_score_adj, || match create_and_start(sandbox, id, launch, stdio) {
+        Ok(pid) => Outcome::Started(pid),
+        Err(error) => {
+            Outcome::Failed { reason: chain(error.as_ref()), killed: a_child_was_killed(), exit_code: None }
+        }
+    })
+}
+
+/// Forks a child in which `work` calls libcontainer.
+pub(super) fn fork_launcher(oom_score_adj: i32, work: impl FnOnce() -> Outcome) -> io::Result<Launcher> {
     let (outcome, said) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // SAFETY: the supervisor has a single thread.
     match unsafe { process::fork(0) }? {
@@ -68,12 +82,8 @@ pub(crate) fn launch(
         }
         Forked::Child => {
             process::reset_signals();
-            process::wish_oom_score_adj(launch.oom_score_adj);
-            let result = create_and_start(sandbox, id, launch, stdio);
-            let outcome = match result {
-                Ok(pid) => Outcome::Started(pid),
-                Err(error) => Outcome::Failed { reason: chain(error.as_ref()), killed: a_child_was_killed() },
-            };
+            process::wish_oom_score_adj(oom_score_adj);
+            let outcome = work();
             let text = serde_json::to_vec(&outcome).unwrap_or_default();
             let _ = rustix::io::write(&said, &text);
             process::exit_child(0)
@@ -112,7 +122,7 @@ fn create_and_start(
 
 /// Whether SIGKILL ended one of this launcher's children. libcontainer only sees that they fell silent, and
 /// has removed the cgroup with its counters by now.
-fn a_child_was_killed() -> bool {
+pub(super) fn a_child_was_killed() -> bool {
     std::iter::from_fn(|| process::reap().ok().flatten()).any(|(_, exit)| exit.is_sigkill())
 }
 
@@ -124,19 +134,24 @@ struct Payload {
 
 impl Executor for Payload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let Some(workload) = self.workload else {
-            return Err(ExecutorError::Execution(Box::new(exec::execute(spec))));
-        };
-        // No exec follows that would close what came from the supervisor.
-        // SAFETY: no owner of a descriptor above 2 is used again in this process.
-        unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
-        let arguments = spec.process().as_ref().and_then(|process| process.args().clone());
-        process::exit_child(workload.run(&arguments.unwrap_or_default()))
+        match self.workload {
+            Some(workload) => run_workload(workload, spec),
+            None => Err(ExecutorError::Execution(Box::new(exec::execute(spec)))),
+        }
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         if self.workload.is_some() { Ok(()) } else { DefaultExecutor {}.validate(spec) }
     }
+}
+
+/// Becomes a built-in workload.
+pub(super) fn run_workload(workload: Workload, spec: &Spec) -> ! {
+    // No exec follows that would close what came from the supervisor.
+    // SAFETY: no owner of a descriptor above 2 is used again in this process.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    let arguments = spec.process().as_ref().and_then(|process| process.args().clone());
+    process::exit_child(workload.run(&arguments.unwrap_or_default()))
 }
 
 /// Receives the terminal's other end from the console socket, to which the container connected by now.

@@ -6,9 +6,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+
+use super::rotation::{self, Rotation};
 
 /// Pieces of a line longer than this are written as they are (containerd's default).
 const PIECE: usize = 16 * 1024;
@@ -33,24 +35,119 @@ impl Stream {
 
 /// An open log file.
 #[derive(Debug)]
-pub struct LogFile(File);
+pub struct LogFile {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    rotation: Rotation,
+    /// What could not be written since the last that could.
+    lost: Option<Lost>,
+    /// A record was broken off in its middle.
+    torn: bool,
+    to_compress: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Lost {
+    records: usize,
+    reason: String,
+}
 
 impl LogFile {
     /// Opens the file for appending, with its folder.
     ///
     /// # Errors
     /// Folder or file cannot be made.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        OpenOptions::new().append(true).create(true).open(path).map(Self)
+        let file = open(path)?;
+        let size = file.metadata()?.len();
+        let path = path.to_owned();
+        Ok(Self { file, path, size, rotation, lost: None, torn: false, to_compress: Vec::new() })
     }
 
-    /// Writes finished lines in one call, so that a follower never sees half of one.
-    fn append(&mut self, records: &[u8]) -> io::Result<()> {
-        if records.is_empty() { Ok(()) } else { self.0.write_all(records) }
+    /// Goes on in a new file at the same path.
+    ///
+    /// # Errors
+    /// It cannot be made; the old one is written on.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        self.file = open(&self.path)?;
+        self.size = self.file.metadata()?.len();
+        Ok(())
     }
+
+    /// Files that rotation left to be compressed, each told once.
+    pub fn take_to_compress(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.to_compress)
+    }
+
+    /// Writes finished records in one call, so that a follower never sees half of one. What cannot be written is lost,
+    /// and the log says so as soon as it can.
+    fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let written = self.tell_of_losses().and_then(|()| self.write(records));
+        if let Err(error) = written {
+            let count = memchr::memchr_iter(b'\n', records).count();
+            let lost = self.lost.get_or_insert_with(|| Lost { records: 0, reason: error.to_string() });
+            lost.records += count;
+            return Err(error);
+        }
+        if self.size > self.rotation.max_size.get() {
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    fn tell_of_losses(&mut self) -> io::Result<()> {
+        let Some(lost) = &self.lost else { return Ok(()) };
+        let text = format!("[memlet: {} log lines are lost here: {}]", lost.records, lost.reason);
+        let mut notice = Vec::new();
+        record(Stream::Stderr, b'F', text.as_bytes(), Timestamp::now(), &mut notice);
+        self.write(&notice)?;
+        self.lost = None;
+        Ok(())
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        let whole = bytes.len();
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(count) => {
+                    self.size += count as u64;
+                    bytes = &bytes[count..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.torn = bytes.len() < whole;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let Some(old) = rotation::move_away(&self.path, Timestamp::now())? else { return Ok(()) };
+        if let Err(error) = self.reopen() {
+            // The old file is written on, so it belongs at its path.
+            fs::rename(old, &self.path)?;
+            return Err(error);
+        }
+        self.to_compress = rotation::tidy(&self.path, self.rotation.max_files)?;
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// The unfinished line of one stream.
@@ -64,6 +161,11 @@ impl Lines {
     /// Nothing read yet.
     pub const fn new(stream: Stream) -> Self {
         Self { stream, unfinished: Vec::new() }
+    }
+
+    /// Which it is.
+    pub const fn stream(&self) -> Stream {
+        self.stream
     }
 
     /// Takes what was read and writes each line that is now finished.
@@ -141,7 +243,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/0.log");
         let now: Timestamp = "2026-11-22T01:02:03.5Z".parse().unwrap();
-        let (mut log, mut lines) = (LogFile::open(&path).unwrap(), Lines::new(Stream::Stdout));
+        let (mut log, mut lines) =
+            (LogFile::open(&path, Rotation::NEVER).unwrap(), Lines::new(Stream::Stdout));
         for read in reads {
             lines.take(read, now, &mut log).unwrap();
             if lines.is_long() {
@@ -170,5 +273,51 @@ mod tests {
         assert_eq!(tags, ["P", "P", "P", "P", "F"]);
         let whole: String = pieces.iter().map(|piece| piece[3]).collect();
         assert_eq!(whole.len(), 3 * PIECE + 6);
+    }
+
+    #[test]
+    fn every_line_of_a_rotated_log_is_in_one_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        let rotation = Rotation { max_size: memlet_bytes::Bytes::from_kib(1), max_files: 100 };
+        let (mut log, mut lines) = (LogFile::open(&path, rotation).unwrap(), Lines::new(Stream::Stdout));
+        let began = std::time::Instant::now();
+        let mut written = 0;
+        while began.elapsed() < std::time::Duration::from_millis(2500) {
+            for _ in 0..10 {
+                lines.take(format!("{written}\n").as_bytes(), Timestamp::now(), &mut log).unwrap();
+                written += 1;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let mut files = memlet_policy::logs::rotated(&path).unwrap();
+        assert!(files.len() >= 2, "{files:?}");
+        files.push(path);
+        let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        let numbers: Vec<usize> =
+            text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(numbers, (0..written).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        let (mut log, mut lines) =
+            (LogFile::open(&path, Rotation::NEVER).unwrap(), Lines::new(Stream::Stdout));
+        let now = Timestamp::now();
+        lines.take(b"one\n", now, &mut log).unwrap();
+        let good =
+            std::mem::replace(&mut log.file, OpenOptions::new().append(true).open("/dev/full").unwrap());
+        lines.take(b"two\nthree\n", now, &mut log).unwrap_err();
+        lines.take(b"four\n", now, &mut log).unwrap_err();
+        log.file = good;
+        lines.take(b"five\n", now, &mut log).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        let texts: Vec<_> = text.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap()).collect();
+        assert_eq!(
+            texts,
+            ["one", "[memlet: 3 log lines are lost here: No space left on device (os error 28)]", "five"]
+        );
     }
 }

@@ -2,22 +2,28 @@
 //!
 //! It makes the pause process ([`pause`]), starts containers through libcontainer ([`launch`]), writes their
 //! output to log files ([`log`]), reaps them, reads their cgroups before anything is removed, and tells the
-//! daemon ([`protocol`]). It outlives the daemon; what it must not lose it writes to its folder.
+//! daemon ([`protocol`]). It outlives the daemon; what it must not lose it writes to its folder. On connections of
+//! their own it runs further programs in containers and attaches clients to them ([`session`]).
 //!
 //! The daemon's side of the conversation is `crate::supervisor`.
 
+mod audience;
 pub(crate) mod cgroup;
 mod connection;
 mod container;
 mod exec;
+mod exec_session;
 pub mod launch;
 pub mod log;
 mod losses;
 mod pause;
 mod process;
 pub mod protocol;
+pub mod rotation;
+pub mod session;
 pub mod socket;
 mod supervise;
+mod tenant;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,6 +33,9 @@ use crate::state::SandboxFolder;
 
 /// The hidden first argument that makes this program a supervisor.
 pub const COMMAND: &str = "shim";
+
+/// What a supervisor is called among the machine's processes.
+pub(crate) const NAME: &str = "memlet-shim";
 
 /// Runs the supervisor if the arguments ask for it. Call it first in `main`, before any thread exists.
 pub fn main_if_asked(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {

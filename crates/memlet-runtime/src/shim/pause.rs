@@ -114,6 +114,8 @@ fn set_up(folder: &SandboxFolder, sandbox: &Sandbox, joiner: &Joiner) -> io::Res
     rustix::thread::set_thread_uid(Uid::from_raw(NOBODY))
         .map_err(io::Error::from)
         .map_err(step("become nobody"))?;
+    // After the last change of user, which makes the kernel forget it: a sandbox does not outlive its supervisor.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     Ok(())
 }
 

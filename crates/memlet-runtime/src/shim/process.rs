@@ -1,4 +1,4 @@
-//! The few process calls that std and rustix leave out: fork, signal masks, a descriptor for SIGCHLD.
+//! The few process calls that std and rustix leave out: fork, signal masks, a descriptor for signals.
 //!
 //! All of them are sound only because a supervisor has a single thread.
 
@@ -49,9 +49,10 @@ fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
     }
 }
 
-/// Blocks SIGCHLD and makes a descriptor that becomes readable when a child has ended.
-pub(crate) fn child_ends() -> io::Result<OwnedFd> {
-    let set = set_of(&[libc::SIGCHLD]);
+/// Blocks SIGCHLD and SIGTERM, and makes a descriptor that becomes readable when a child has ended or this process is
+/// to end: whoever finds a supervisor without a socket ends its Pod by a TERM.
+pub(crate) fn awaited_signals() -> io::Result<OwnedFd> {
+    let set = set_of(&[libc::SIGCHLD, libc::SIGTERM]);
     // SAFETY: `set` is initialised; the old mask is not asked for.
     if unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } != 0 {
         return Err(io::Error::last_os_error());
@@ -62,6 +63,15 @@ pub(crate) fn child_ends() -> io::Result<OwnedFd> {
         // SAFETY: the kernel just made this descriptor; nobody else owns it.
         descriptor => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
     }
+}
+
+/// The next signal that came by [`awaited_signals`].
+pub(crate) fn next_signal(signals: &OwnedFd) -> Option<libc::c_int> {
+    // What the kernel writes of one signal; its number comes first.
+    let mut space = [0; size_of::<libc::signalfd_siginfo>()];
+    let count = rustix::io::read(signals, &mut space).ok()?;
+    let number = space.first_chunk().filter(|_| count > 0)?;
+    Some(u32::from_ne_bytes(*number).cast_signed())
 }
 
 /// Gives a forked child the signal state that programs expect: nothing blocked, nothing ignored, whatever

@@ -13,12 +13,15 @@ use memlet_policy::oom_kill_mode::OomKillMode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountFlags;
 
+use super::audience;
 use super::cgroup::make_cgroup;
 use super::connection::Connection;
-use super::container::{Container, Launched, told};
+use super::container::{Container, Launched, complain, told};
+use super::exec_session::ExecSession;
 use super::pause;
 use super::process;
-use super::protocol::{Event, Request, Sandbox};
+use super::protocol::{Event, Request, Sandbox, VERSION};
+use super::session::Exec;
 use crate::state::{self, SandboxFolder};
 
 /// Supervises the sandbox described in `folder` until it is told to end.
@@ -31,9 +34,11 @@ pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
     let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(0) });
     listener.set_nonblocking(true)?;
     let _ = rustix::process::setsid();
-    let _ = rustix::thread::set_name(c"memlet-shim");
+    if let Ok(name) = std::ffi::CString::new(super::NAME) {
+        let _ = rustix::thread::set_name(&name);
+    }
     process::adopt_orphans()?;
-    let child_ends = process::child_ends()?;
+    let signals = process::awaited_signals()?;
     let mut supervisor = Supervisor {
         folder,
         hierarchy: None,
@@ -44,14 +49,17 @@ pub(crate) fn run(folder: SandboxFolder) -> io::Result<()> {
         containers: BTreeMap::new(),
         pod_killed: None,
         connections: Vec::new(),
+        sessions: Vec::new(),
+        session_count: 0,
         strangers: BTreeMap::new(),
         ending: false,
+        ended_by_signal: false,
     };
     if let Err(error) = supervisor.make_sandbox() {
         supervisor.sandbox = Some(Event::SandboxFailed { reason: error.to_string() });
         supervisor.ending = true;
     }
-    supervisor.serve(&listener, &child_ends)
+    supervisor.serve(&listener, &signals)
 }
 
 struct Supervisor {
@@ -67,9 +75,15 @@ struct Supervisor {
     /// What took the whole Pod along: also what the daemon asked for before it heard of that.
     pod_killed: Option<TakenAlong>,
     connections: Vec<Connection>,
+    /// Programs that clients run in containers.
+    sessions: Vec<ExecSession>,
+    /// How many there were.
+    session_count: u64,
     /// Children that ended before their launcher said whose they are.
     strangers: BTreeMap<i32, Exit>,
     ending: bool,
+    /// Whoever ended it so does not listen.
+    ended_by_signal: bool,
 }
 
 impl Supervisor {
@@ -94,21 +108,24 @@ impl Supervisor {
         Ok(())
     }
 
-    fn serve(&mut self, listener: &UnixListener, child_ends: &OwnedFd) -> io::Result<()> {
+    fn serve(&mut self, listener: &UnixListener, signals: &OwnedFd) -> io::Result<()> {
         // Ending without anybody who listens: the daemon is about to connect, so give it its moment.
         let mut farewell = None;
         loop {
             if self.ending {
                 let until = *farewell.get_or_insert_with(|| Instant::now() + Duration::from_secs(5));
-                let all_told =
-                    !self.connections.is_empty() && !self.connections.iter().any(Connection::has_more_to_say);
+                let is_heard = !self.connections.is_empty() || self.ended_by_signal;
+                let all_told = is_heard && !self.connections.iter().any(Connection::has_more_to_say);
                 if (self.all_reaped() && all_told) || Instant::now() >= until {
                     return Ok(());
                 }
             }
-            self.wait(listener, child_ends, farewell)?;
+            self.wait(listener, signals, farewell)?;
             self.accept(listener);
-            drain(child_ends);
+            if drain(signals) {
+                self.ended_by_signal = true;
+                self.end();
+            }
             for container in self.containers.values_mut() {
                 container.log_output(Timestamp::now());
             }
@@ -116,7 +133,9 @@ impl Supervisor {
             self.follow_losses();
             self.note_launches();
             self.answer();
+            self.sessions.retain_mut(ExecSession::go_on);
             for container in self.containers.values_mut() {
+                container.serve_audience();
                 container.kill_if_due(Instant::now());
             }
             self.connections.retain_mut(|connection| {
@@ -126,19 +145,14 @@ impl Supervisor {
         }
     }
 
-    fn wait(
-        &self,
-        listener: &UnixListener,
-        child_ends: &OwnedFd,
-        farewell: Option<Instant>,
-    ) -> io::Result<()> {
+    fn wait(&self, listener: &UnixListener, signals: &OwnedFd, farewell: Option<Instant>) -> io::Result<()> {
         let of_containers = self.containers.values().flat_map(|it| [it.kill_at(), it.look_at()]).flatten();
         let next = of_containers.chain(farewell).min();
         let timeout = next.map(|at| {
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
         });
-        let mut awaited = vec![PollFd::new(listener, PollFlags::IN), PollFd::new(child_ends, PollFlags::IN)];
+        let mut awaited = vec![PollFd::new(listener, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         for connection in &self.connections {
             let more = if connection.has_more_to_say() { PollFlags::OUT } else { PollFlags::empty() };
             awaited.push(PollFd::from_borrowed_fd(connection.stream.as_fd(), PollFlags::IN | more));
@@ -147,6 +161,14 @@ impl Supervisor {
             awaited.extend(
                 container.descriptors().map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)),
             );
+            awaited.extend(container.audience().map(|(it, flags)| PollFd::from_borrowed_fd(it, flags)));
+        }
+        for session in &self.sessions {
+            // What has broken is not waited for: it would be ready for ever.
+            let connection = session.connection();
+            let heard = (!connection.is_broken()).then(|| connection.stream.as_fd());
+            let sources = session.outcome().into_iter().chain(heard);
+            awaited.extend(sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)));
         }
         match poll(&mut awaited, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -157,8 +179,10 @@ impl Supervisor {
     fn accept(&mut self, listener: &UnixListener) {
         while let Ok((stream, _)) = listener.accept() {
             let Ok(mut connection) = Connection::new(stream) else { continue };
-            let present = self.containers.values().filter_map(Container::present);
-            for event in self.sandbox.iter().cloned().chain(present) {
+            let hello = Event::Hello { version: VERSION, pid: std::process::id().cast_signed() };
+            let sandbox = self.sandbox.iter().cloned();
+            let containers = self.containers.values().flat_map(Container::present);
+            for event in [hello].into_iter().chain(sandbox).chain(containers).chain([Event::Present]) {
                 connection.tell(&event);
             }
             self.connections.push(connection);
@@ -196,7 +220,13 @@ impl Supervisor {
                 }
             }
         }
-        if self.containers.values().all(|container| container.launcher().is_none()) {
+        let running: Vec<_> = self.sessions.iter_mut().filter_map(ExecSession::launched).collect();
+        for pid in running {
+            if let Some(exit) = self.strangers.remove(&pid) {
+                self.note_end(pid, exit);
+            }
+        }
+        if !self.is_launching() {
             // Nobody can claim them any more, and their pids may come again.
             self.strangers.clear();
         }
@@ -210,8 +240,7 @@ impl Supervisor {
                     let reason = self.start_failure(format!("the pause process ended ({exit:?})"));
                     self.sandbox = Some(Event::SandboxFailed { reason: reason.clone() });
                     self.tell(&Event::SandboxFailed { reason });
-                    self.ending = true;
-                    self.kill_everything();
+                    self.end();
                 }
             } else {
                 self.note_end(pid, exit);
@@ -234,9 +263,20 @@ impl Supervisor {
             self.containers.values_mut().find(|container| container.launcher() == Some(pid))
         {
             container.note_launcher_end();
-        } else if self.containers.values().any(|container| container.launcher().is_some()) {
+        } else if let Some(session) = self.sessions.iter_mut().find(|session| session.pid() == Some(pid)) {
+            session.ended(exit);
+        } else if let Some(session) = self.sessions.iter_mut().find(|session| session.launcher() == Some(pid))
+        {
+            session.note_launcher_end();
+        } else if self.is_launching() {
             self.strangers.insert(pid, exit);
         }
+    }
+
+    /// Whether something is being started whose process is not known yet.
+    fn is_launching(&self) -> bool {
+        self.containers.values().any(|container| container.launcher().is_some())
+            || self.sessions.iter().any(|session| session.launcher().is_some())
     }
 
     /// Lets what the Pod wants to die with a process that the OOM killer took die with it.
@@ -267,7 +307,21 @@ impl Supervisor {
     }
 
     fn answer(&mut self) {
-        let requests: Vec<_> = self.connections.iter_mut().flat_map(Connection::requests).collect();
+        let mut requests = Vec::new();
+        for mut connection in std::mem::take(&mut self.connections) {
+            let mut asked = connection.requests().into_iter();
+            match asked.next() {
+                Some(Request::Exec(exec)) => self.exec(connection, &exec),
+                Some(Request::Attach(attach)) => match self.containers.get_mut(&attach.container) {
+                    Some(container) => container.attach(connection, &attach),
+                    None => audience::refuse(connection, "the container does not run"),
+                },
+                first => {
+                    requests.extend(first.into_iter().chain(asked));
+                    self.connections.push(connection);
+                }
+            }
+        }
         for request in requests {
             match request {
                 Request::Start { container } => self.start(&container),
@@ -276,12 +330,30 @@ impl Supervisor {
                         container.stop(signal, Duration::from_millis(grace_ms));
                     }
                 }
-                Request::Shutdown => {
-                    self.ending = true;
-                    self.kill_everything();
+                Request::ReopenLog { container } => {
+                    if let Some(container) = self.containers.get_mut(&container) {
+                        container.reopen_log();
+                    }
                 }
+                // Of sessions, which are no daemon's connection.
+                Request::Exec(_) | Request::Attach(_) | Request::CloseStdin => {}
+                Request::Shutdown => self.end(),
             }
         }
+    }
+
+    fn exec(&mut self, connection: Connection, exec: &Exec) {
+        self.session_count += 1;
+        let session = match self.containers.get(&exec.container) {
+            Some(container) => container.exec(connection, exec, self.session_count),
+            None => ExecSession::refuse(connection, "the container does not run"),
+        };
+        self.sessions.push(session);
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+        self.kill_everything();
     }
 
     fn start(&mut self, id: &str) {
@@ -306,7 +378,11 @@ impl Supervisor {
             Err(error) => {
                 let at = Timestamp::now();
                 let reason = self.start_failure(error.to_string());
-                self.tell(&Event::StartFailed { container: id.to_owned(), reason, at });
+                let failed = state::Start::Failed { reason, at };
+                if let Err(error) = state::write_json(&self.folder.container(id).start(), &failed) {
+                    complain(&format!("container {id}: that it does not start cannot be recorded: {error}"));
+                }
+                self.tell(&failed.told(id));
             }
         }
     }
@@ -371,8 +447,11 @@ fn mount_shared_memory(folder: &SandboxFolder) -> io::Result<()> {
     Ok(rustix::mount::mount("shm", &at, "tmpfs", flags, Some(c"mode=1777,size=65536k"))?)
 }
 
-/// Empties the descriptor that says a child has ended; `reap` asks which.
-fn drain(child_ends: &OwnedFd) {
-    let mut space = [0; 1024];
-    while matches!(rustix::io::read(child_ends, &mut space), Ok(count) if count > 0) {}
+/// Empties the descriptor of signals: of children that ended, `reap` asks which. Whether this process is to end.
+fn drain(signals: &OwnedFd) -> bool {
+    let mut is_to_end = false;
+    while let Some(signal) = process::next_signal(signals) {
+        is_to_end |= signal == libc::SIGTERM;
+    }
+    is_to_end
 }

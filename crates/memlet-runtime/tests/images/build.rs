@@ -42,8 +42,17 @@ impl Layer {
         self.entry(EntryType::Directory, path, |header| header.set_mode(mode))
     }
 
-    pub(crate) fn file(mut self, path: &str, content: &[u8]) -> Self {
-        let mut header = Self::header(EntryType::Regular, path, 0o644);
+    pub(crate) fn file(self, path: &str, content: &[u8]) -> Self {
+        self.file_with_mode(path, content, 0o644)
+    }
+
+    #[allow(dead_code, reason = "only what is run needs programs")]
+    pub(crate) fn program(self, path: &str, content: &[u8]) -> Self {
+        self.file_with_mode(path, content, 0o755)
+    }
+
+    fn file_with_mode(mut self, path: &str, content: &[u8], mode: u32) -> Self {
+        let mut header = Self::header(EntryType::Regular, path, mode);
         header.set_size(content.len() as u64);
         header.set_cksum();
         self.0.append(&header, content).unwrap();

@@ -8,12 +8,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use memlet_apiserver::ApiServer;
+use memlet_node::Reservations;
 use memlet_policy::node_memory::NodeMemory;
 
 use crate::cli::RunArguments;
 use crate::embedded::{CgroupPlace, Embedded, EmbeddedSettings};
 use crate::exit::Exit;
 use crate::manifest::{self, Document};
+use crate::node::folder::DataFolder;
 use crate::rootless::{self, Needs};
 use crate::run::create::create;
 use crate::run::news::listen;
@@ -34,7 +37,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
 
 async fn session(arguments: &RunArguments, documents: &[Document]) -> Result<Exit> {
     let mut signals = Signals::new()?;
-    let node = Embedded::start(&settings(arguments)?).await?;
+    let node = Embedded::start(&settings(arguments)?, &ApiServer::in_memory()).await?;
     let outcome = play(arguments, documents, &node, &mut signals).await;
     // Whatever happened: nothing is left behind.
     let stopped = node.stop(LAST_GRACE).await;
@@ -79,9 +82,13 @@ fn settings(arguments: &RunArguments) -> Result<EmbeddedSettings> {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
         memory_rules: arguments.memory_rules(),
+        reservations: Reservations::default(),
+        static_pods: None,
+        api_server: None,
         cgroups: CgroupPlace { root: arguments.cgroup_root.clone(), driver: arguments.cgroup_driver.into() },
         run_folder: absolute(&arguments.run_folder)?,
-        data: absolute(&arguments.place.data)?,
+        data: DataFolder::new(&absolute(&arguments.place.data)?),
+        keeps_pods: false,
         kernel_log: !arguments.no_kernel_log,
         most_restarts: (!arguments.keep_running).then_some(arguments.restarts),
     })

@@ -67,9 +67,14 @@ fn cannot_open(path: &Path) -> String {
 
 /// ` (process 17)`, as the holder of the lock at `path` signed it.
 pub(crate) fn holder(path: &Path) -> String {
+    holder_pid(path).map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+/// The process that signed the lock at `path`.
+pub(crate) fn holder_pid(path: &Path) -> Option<i32> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
-    if read.is_ok() && !text.is_empty() { format!(" (process {})", text.trim()) } else { String::new() }
+    File::open(path).and_then(|mut file| file.read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok()
 }
 
 #[cfg(test)]

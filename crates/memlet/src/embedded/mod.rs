@@ -3,25 +3,31 @@
 //! The wiring is the two seams of the design: everything above the API server holds a `kube::Client`, and
 //! the node agent reaches the runtime through CRI on an in-memory connection.
 
-mod lock;
+pub(crate) mod lock;
 mod place;
-mod private;
+pub(crate) mod private;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use memlet_apiserver::ApiServer;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use memlet_apiserver::{ApiServer, NodeService};
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Hierarchy, Version};
-use memlet_node::{MemoryRules, NodeAgent, NodeConfig};
+use memlet_node::{ApiAddress, MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
 use memlet_policy::cgroup_names::Driver;
-use memlet_runtime::service::{Runtime, Settings, sweep};
+use memlet_runtime::service::{Rotation, Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
 use tokio::sync::oneshot;
 
 pub(crate) use place::CgroupPlace;
-use place::{Owner, Place};
+use place::{Claim, Owner, Place};
+
+use crate::node::folder::DataFolder;
+use crate::node::record::NodeRecord;
 
 /// What the node is to be.
 #[derive(Clone, Debug)]
@@ -32,12 +38,20 @@ pub(crate) struct EmbeddedSettings {
     pub(crate) memory: Option<Bytes>,
     /// What it does about memory beyond limits.
     pub(crate) memory_rules: MemoryRules,
+    /// What of it is not for Pods.
+    pub(crate) reservations: Reservations,
+    /// A folder of manifests whose Pods it runs by itself.
+    pub(crate) static_pods: Option<PathBuf>,
+    /// Where its API is reached from this machine, if it is.
+    pub(crate) api_server: Option<ApiAddress>,
     /// The cgroup below which kubepods is made, and who makes it.
     pub(crate) cgroups: CgroupPlace,
     /// The folder of what lives as long as the Pods do.
     pub(crate) run_folder: PathBuf,
     /// The folder of what survives.
-    pub(crate) data: PathBuf,
+    pub(crate) data: DataFolder,
+    /// Whether its Pods outlive it.
+    pub(crate) keeps_pods: bool,
     /// Whether to read the kernel's log.
     pub(crate) kernel_log: bool,
     /// How often a container is restarted at most.
@@ -59,19 +73,21 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts the node, after sweeping what dead ones left.
-    pub(crate) async fn start(settings: &EmbeddedSettings) -> Result<Self> {
+    /// Starts the node with this API server, after sweeping what dead ones left.
+    pub(crate) async fn start(settings: &EmbeddedSettings, server: &ApiServer) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!("running Pods needs root, for cgroups, namespaces and mounts: run it with sudo");
         }
         survive_the_oom_killer();
         let hierarchy = Hierarchy::detect()?;
         leave_for_pods(&hierarchy, settings)?;
-        let images = images_folder(&settings.data);
-        let place = Place::claim(&settings.run_folder, &settings.cgroups, &hierarchy, |folder, owner| {
-            sweep_place(folder, owner, &images, &hierarchy)
-        })?;
-        match wire(settings, &place, &images, &hierarchy).await {
+        let images = images_folder(settings.data.path());
+        let claim = if settings.keeps_pods { Claim::Node(settings.data.path()) } else { Claim::Anew };
+        let place =
+            Place::claim(&settings.run_folder, &settings.cgroups, claim, &hierarchy, |folder, owner| {
+                sweep_place(folder, owner, &images, &hierarchy)
+            })?;
+        match wire(settings, server, &place, &images, &hierarchy).await {
             Ok(Wired { client, agent, stop_scheduler }) => {
                 let pod_logs = pod_logs(place.folder());
                 Ok(Self { client, agent, hierarchy, pod_logs, place, stop_scheduler })
@@ -84,12 +100,55 @@ impl Embedded {
         }
     }
 
+    /// Ends the node without its Pods, which run on for the next one. Where none runs, everything that was made goes too.
+    pub(crate) async fn leave(self, grace: Duration) -> Result<()> {
+        if !self.has_pods().await {
+            return self.stop(grace).await;
+        }
+        let _ = self.stop_scheduler.send(());
+        drop(self.agent);
+        self.place.leave();
+        Ok(())
+    }
+
+    /// Whether a Pod is on this node that has not ended; also where that cannot be learnt.
+    async fn has_pods(&self) -> bool {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let over = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let placed = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        let list = pods.list(&ListParams::default()).await;
+        list.map_or(true, |list| list.items.iter().any(|pod| placed(pod) && !over(pod)))
+    }
+
     /// Ends all Pods, each given at most `grace`, and removes everything that was made for them.
     pub(crate) async fn stop(self, grace: Duration) -> Result<()> {
         let _ = self.stop_scheduler.send(());
         self.agent.shutdown(grace).await;
         self.place.release(&self.hierarchy)
     }
+}
+
+/// Ends the Pods that a node which does not run left running, and removes what was made for them; false where there was
+/// nothing.
+pub(crate) fn end_leftovers(data: &DataFolder, node: &NodeRecord) -> Result<bool> {
+    let hierarchy = Hierarchy::detect()?;
+    let images = images_folder(data.path());
+    if !Place::is_kept(&node.run_folder, &node.cgroups)? {
+        return Ok(false);
+    }
+    let sweep = |folder: &Path, owner: &Owner| sweep_place(folder, owner, &images, &hierarchy);
+    let claim = Claim::Node(data.path());
+    let place = Place::claim(&node.run_folder, &node.cgroups, claim, &hierarchy, sweep)?;
+    place.sweep_and_release(&hierarchy, sweep)?;
+    Ok(true)
+}
+
+/// Whether a node that does not run left Pods running.
+pub(crate) fn keeps_pods(node: &NodeRecord) -> bool {
+    Place::is_kept(&node.run_folder, &node.cgroups).unwrap_or(false)
 }
 
 /// What runs in a place.
@@ -102,28 +161,41 @@ struct Wired {
 /// Starts everything and joins it: runtime below, API server above, agent and scheduler between.
 async fn wire(
     settings: &EmbeddedSettings,
+    server: &ApiServer,
     place: &Place,
     images: &Path,
     hierarchy: &Hierarchy,
 ) -> Result<Wired> {
-    let runtime = Runtime::new(runtime_settings(place.folder(), images, hierarchy, settings.cgroups.driver))
-        .context("the container runtime cannot keep its state")?;
+    let mut runtime = runtime_settings(place.folder(), images, hierarchy, settings.cgroups.driver);
+    if !settings.keeps_pods {
+        // A run shows all that was written, and keeps nothing of it.
+        runtime.log_rotation = Rotation::NEVER;
+    }
+    let runtime = Runtime::new(runtime).context("the container runtime cannot keep its state")?;
     // The sealed copy of this program is made while the rest starts; the first sandbox waits for it.
     tokio::spawn({
         let runtime = runtime.clone();
         async move { runtime.warm_up().await }
     });
+    if settings.keeps_pods {
+        runtime.adopt().await.context("what runs of an earlier node cannot be taken up")?;
+    }
     let channel = runtime.channel().await.context("the container runtime cannot be reached")?;
-    let client = ApiServer::in_memory().client();
+    let client = server.client();
     let node = NodeConfig {
         name: settings.name.clone(),
         memory: settings.memory,
         memory_rules: settings.memory_rules,
+        reservations: settings.reservations.clone(),
+        static_pods: settings.static_pods.clone(),
+        api_server: settings.api_server.clone(),
+        records: settings.keeps_pods.then(|| settings.data.kills()),
         kernel_log: settings.kernel_log,
         most_restarts: settings.most_restarts,
         ..node_config(place.folder(), &settings.cgroups, hierarchy)
     };
     let agent = NodeAgent::start(node, client.clone(), channel).await?;
+    server.connect_node(&settings.name, NodeService::new(agent.server()));
     let (stop_scheduler, stopped) = oneshot::channel();
     tokio::spawn(Scheduler::new(client.clone()).run(async move {
         // Told to stop, or nobody is left to tell.
@@ -168,6 +240,7 @@ fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy, cgroup_
         images: images.to_owned(),
         hierarchy: hierarchy.clone(),
         cgroup_driver,
+        log_rotation: Rotation::default(),
     }
 }
 
@@ -185,8 +258,13 @@ fn node_config(folder: &Path, cgroups: &CgroupPlace, hierarchy: &Hierarchy) -> N
         pod_logs: pod_logs(folder),
         state: folder.join("node"),
         hierarchy: hierarchy.clone(),
+        records: None,
         kernel_log: true,
         most_restarts: None,
+        reservations: Reservations::default(),
+        registration: Registration::default(),
+        static_pods: None,
+        api_server: None,
     }
 }
 

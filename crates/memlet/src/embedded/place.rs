@@ -1,7 +1,8 @@
 //! This machine's part of a run: a folder, a lock on it, and the cgroup below which Pods are made.
 //!
 //! A place belongs to one cgroup root and to one living process. Whoever claims it sweeps what a dead one
-//! left there, and in every other place whose owner has died.
+//! left there, and in every other place whose owner has died. Except what a node keeps: its Pods run on without it, and
+//! wait for the next node of the same data folder.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -33,6 +34,27 @@ pub(crate) struct Owner {
     pub(crate) cgroups: CgroupPlace,
     /// Whether that cgroup was made for this run, and goes with it.
     pub(crate) made_root: bool,
+    /// The data folder of the node whose Pods these are; `None` for those of a run, which end with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_for: Option<PathBuf>,
+}
+
+/// What is to become of what is in a place already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim<'a> {
+    /// For one run: what a dead one left is swept, and nothing is left at the end.
+    Anew,
+    /// For the node of this data folder, whose Pods may be there.
+    Node(&'a Path),
+}
+
+impl Claim<'_> {
+    fn kept_for(self) -> Option<PathBuf> {
+        match self {
+            Self::Anew => None,
+            Self::Node(data) => Some(data.to_owned()),
+        }
+    }
 }
 
 /// The cgroup below which kubepods is made, and who makes it.
@@ -49,7 +71,17 @@ pub(crate) struct CgroupPlace {
 impl CgroupPlace {
     /// The group itself, which systemd's manner calls otherwise.
     fn group(&self) -> Result<CgroupPath> {
-        Ok(CgroupNames::new(self.driver).below(self.root.as_str()).root().parse()?)
+        Ok(self.names().root().parse()?)
+    }
+
+    /// How the cgroups of Pods and containers are called there.
+    pub(crate) fn names(&self) -> CgroupNames {
+        CgroupNames::new(self.driver).below(self.root.as_str())
+    }
+
+    /// The group of all Pods.
+    pub(crate) fn kubepods(&self) -> Result<CgroupPath> {
+        Ok(self.names().kubepods().parse()?)
     }
 }
 
@@ -75,6 +107,7 @@ impl Place {
     pub(crate) fn claim(
         run_folder: &Path,
         cgroups: &CgroupPlace,
+        claim: Claim<'_>,
         hierarchy: &Hierarchy,
         sweep: impl Fn(&Path, &Owner) -> Result<()>,
     ) -> Result<Self> {
@@ -91,7 +124,7 @@ impl Place {
         };
         sweep_others(run_folder, &lock_path, hierarchy, &sweep)?;
         let folder = run_folder.join(name);
-        match make(&folder, cgroups, hierarchy, &sweep) {
+        match take(&folder, cgroups, claim, hierarchy, &sweep) {
             Ok(owner) => {
                 lock.sign()?;
                 Ok(Self { folder, lock, owner })
@@ -111,6 +144,27 @@ impl Place {
         &self.folder
     }
 
+    /// Whether a node keeps Pods in the place of `cgroups`.
+    pub(crate) fn is_kept(run_folder: &Path, cgroups: &CgroupPlace) -> Result<bool> {
+        let owner = read_owner(&run_folder.join(name_of(&cgroups.root)))?;
+        Ok(owner.is_some_and(|owner| owner.kept_for.is_some()))
+    }
+
+    /// Removes all that is in it, with `sweep`, and gives it back.
+    pub(crate) fn sweep_and_release(
+        self,
+        hierarchy: &Hierarchy,
+        sweep: impl Fn(&Path, &Owner) -> Result<()>,
+    ) -> Result<()> {
+        sweep(&self.folder, &self.owner)?;
+        self.release(hierarchy)
+    }
+
+    /// Lets go of the place with all that is in it, for the next node of the same data folder.
+    pub(crate) fn leave(self) {
+        drop(self.lock);
+    }
+
     /// Gives the place back: folder, cgroup root and lock are gone then.
     pub(crate) fn release(self, hierarchy: &Hierarchy) -> Result<()> {
         remove_root(&self.owner, hierarchy)?;
@@ -122,17 +176,30 @@ impl Place {
 
 const OWNER: &str = "owner.json";
 
-/// Sweeps what a dead owner left and makes the folder anew, under the lock.
-fn make(
+/// Takes up what a node kept for its next start; otherwise sweeps what a dead owner left and makes the folder anew. Under
+/// the lock.
+fn take(
     folder: &Path,
     cgroups: &CgroupPlace,
+    claim: Claim<'_>,
     hierarchy: &Hierarchy,
     sweep: &impl Fn(&Path, &Owner) -> Result<()>,
 ) -> Result<Owner> {
-    remove_dead(folder, hierarchy, sweep)?;
+    match read_owner(folder)? {
+        Some(owner) if owner.kept_for.is_some() && owner.kept_for == claim.kept_for() => return Ok(owner),
+        Some(Owner { kept_for: Some(data), .. }) => bail!(
+            "the node in {} has Pods under the cgroup {}; start it again with `memlet node --data {}`, end them with `memlet \
+             stop --pods --data {}`, or run Pods elsewhere with --cgroup-root /NAME",
+            data.display(),
+            cgroups.root,
+            data.display(),
+            data.display()
+        ),
+        Some(_) | None => remove_dead(folder, hierarchy, sweep)?,
+    }
     refuse_foreign(&cgroups.root, hierarchy)?;
     let made_root = !cgroups.root.is_root() && !hierarchy.dir(&cgroups.group()?).exists();
-    let owner = Owner { cgroups: cgroups.clone(), made_root };
+    let owner = Owner { cgroups: cgroups.clone(), made_root, kept_for: claim.kept_for() };
     private::make(folder)?;
     memlet_runtime::state::write_json(&folder.join(OWNER), &owner)
         .with_context(|| format!("cannot write to {}", folder.display()))
@@ -177,11 +244,22 @@ fn sweep_other(
     hierarchy: &Hierarchy,
     sweep: &impl Fn(&Path, &Owner) -> Result<()>,
 ) -> Result<()> {
-    if let Some(held) = Lock::try_take(lock)? {
-        remove_dead(&lock.with_extension(""), hierarchy, sweep)?;
-        held.remove()?;
+    let Some(held) = Lock::try_take(lock)? else { return Ok(()) };
+    let folder = lock.with_extension("");
+    if read_owner(&folder)?.is_some_and(|owner| owner.kept_for.is_some()) {
+        return Ok(());
     }
-    Ok(())
+    remove_dead(&folder, hierarchy, sweep)?;
+    held.remove()
+}
+
+/// Who made the folder; `None` where there is none, or nobody had made anything in it yet.
+fn read_owner(folder: &Path) -> Result<Option<Owner>> {
+    if fs::symlink_metadata(folder).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    private::require_private(folder)?;
+    Ok(memlet_runtime::state::read_json(&folder.join(OWNER)).ok())
 }
 
 fn remove_dead(
@@ -189,18 +267,17 @@ fn remove_dead(
     hierarchy: &Hierarchy,
     sweep: &impl Fn(&Path, &Owner) -> Result<()>,
 ) -> Result<()> {
-    if fs::symlink_metadata(folder).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        return Ok(());
-    }
-    private::require_private(folder)?;
-    // Without this file nothing else had been made yet.
-    if let Ok(owner) = memlet_runtime::state::read_json::<Owner>(&folder.join(OWNER)) {
+    // Without an owner nothing else had been made yet.
+    if let Some(owner) = read_owner(folder)? {
         sweep(folder, &owner).with_context(|| {
             format!("what an earlier run left under {} cannot be removed", folder.display())
         })?;
         remove_root(&owner, hierarchy)?;
     }
-    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("cannot remove {}", folder.display())),
+    }
 }
 
 fn remove_root(owner: &Owner, hierarchy: &Hierarchy) -> Result<()> {

@@ -3,8 +3,9 @@
 //! What lies in the run folder is believed: which cgroups to empty, which processes to kill. So nobody else may
 //! have put it there.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -45,6 +46,18 @@ pub(crate) fn require_private(folder: &Path) -> Result<()> {
         "{} {reason}, so what lies in it cannot be trusted: choose a folder of user {us} alone with --run-folder",
         folder.display()
     )
+}
+
+/// Writes a file that only this user may read: beside, to disk, and then in its place, so that nobody ever sees half of it.
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    written.and_then(|()| fs::rename(&draft, path)).inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 
 #[cfg(test)]

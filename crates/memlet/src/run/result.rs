@@ -104,7 +104,7 @@ pub(crate) fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<(&'a Contai
 /// What the API alone says of an end; without the cgroups' figures. A start that failed has no end, and one
 /// whose supervisor died has none that is known.
 fn from_status(state: &ContainerStateTerminated) -> Option<ContainerEnd> {
-    if state.reason.as_deref() == Some("Unknown") {
+    if state.reason.as_deref() == Some("ContainerStatusUnknown") {
         return None;
     }
     let at = state.finished_at.as_ref()?.0;

@@ -1,11 +1,11 @@
-//! What mutating admission gives a new Pod: its priority, its service account, and how long it bears an ailing node.
-//!
-//! The service account's token is not mounted yet.
+//! What mutating admission gives a new Pod: its priority, its service account (`account`), and how long it bears an
+//! ailing node.
 
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 
+use super::account;
 use crate::error::ApiError;
 use crate::resources::priority_class;
 use crate::verbs::Core;
@@ -16,12 +16,11 @@ const BORNE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernete
 
 /// What a Pod without a class does.
 const PREEMPTS: &str = "PreemptLowerPriority";
-const DEFAULT_ACCOUNT: &str = "default";
 
 pub(super) fn admit(pod: &mut Pod, core: &Core) -> Result<(), ApiError> {
+    account::admit(pod, core)?;
     let name = pod.metadata.name.clone().unwrap_or_default();
     let spec = pod.spec.get_or_insert_default();
-    set_account(spec);
     let class = class_of(spec, core)?;
     set_priority(spec, class).map_err(|why| ApiError::forbidden(Pod::URL_PATH_SEGMENT, &name, &why))?;
     bear_ailing_nodes(spec);
@@ -33,15 +32,6 @@ pub(super) fn admit_update(pod: &mut Pod, old: &Pod) {
     let (Some(spec), Some(old)) = (&mut pod.spec, &old.spec) else { return };
     spec.priority = spec.priority.or(old.priority);
     bear_ailing_nodes(spec);
-}
-
-/// The two fields for the account are one; the older one mirrors the other.
-fn set_account(spec: &mut PodSpec) {
-    let stated = |account: &Option<String>| account.clone().filter(|account| !account.is_empty());
-    let account = stated(&spec.service_account_name).or_else(|| stated(&spec.service_account));
-    let account = account.unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
-    spec.service_account = Some(account.clone());
-    spec.service_account_name = Some(account);
 }
 
 /// The class that the Pod names, or the one that is there for Pods that name none. The error is that of the first.

@@ -15,7 +15,7 @@ use super::super::node::canonical_amounts;
 use super::DEFAULT_GRACE_SECONDS;
 
 /// 0644: the mode of files from config maps, secrets and the downward API.
-const FILE_MODE: i32 = 0o644;
+pub(super) const FILE_MODE: i32 = 0o644;
 /// How long a mounted service-account token is good for.
 const TOKEN_SECONDS: i64 = 3600;
 

@@ -1,9 +1,11 @@
 //! Pods.
 
+mod account;
 mod admission;
 mod binding;
 mod defaults;
 mod eviction;
+mod on_node;
 mod validation;
 mod warnings;
 
@@ -19,11 +21,16 @@ use crate::handler::Subresource;
 use crate::kind::{Place, ServedKind};
 use crate::schema::{self, Type};
 use crate::storage::Fields;
-use crate::verbs::Core;
-use crate::verbs::Part;
+use crate::verbs::{Core, Part};
 
 /// Subresources beyond `status`.
 pub(super) const SUBRESOURCES: &[Subresource] = &[
+    Subresource {
+        name: "attach",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "PodAttachOptions" },
+        verbs: &["create", "get"],
+        handle: on_node::attach,
+    },
     Subresource {
         name: "binding",
         kind: GroupVersionKind { group: "", version: "v1", kind: "Binding" },
@@ -35,6 +42,18 @@ pub(super) const SUBRESOURCES: &[Subresource] = &[
         kind: GroupVersionKind { group: "policy", version: "v1", kind: "Eviction" },
         verbs: &["create"],
         handle: eviction::evict,
+    },
+    Subresource {
+        name: "exec",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "PodExecOptions" },
+        verbs: &["create", "get"],
+        handle: on_node::exec,
+    },
+    Subresource {
+        name: "log",
+        kind: GroupVersionKind { group: "", version: "v1", kind: "Pod" },
+        verbs: &["get"],
+        handle: on_node::log,
     },
 ];
 

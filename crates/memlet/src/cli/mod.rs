@@ -1,5 +1,7 @@
 //! The command line: what was typed, with no effect of its own.
 
+mod node;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -10,6 +12,12 @@ use memlet_node::MemoryRules;
 use memlet_policy::cgroup_limits::SwapBehavior;
 use memlet_policy::cgroup_names::Driver;
 use memlet_policy::memory_qos::{MemoryQos, ReservationPolicy, ThrottlingFactor};
+use serde::Deserialize;
+
+pub(crate) use node::{
+    InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings, PsArguments,
+    Reservation, StatusArguments, StopArguments,
+};
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
 #[derive(Debug, Parser)]
@@ -35,6 +43,20 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run Pods to their end and say what happened
     Run(RunArguments),
+    /// Be a node: serve the Kubernetes API and run the Pods that it is given, for kubectl to use
+    Node(NodeArguments),
+    /// Say whether the node runs, and how it is
+    Status(StatusArguments),
+    /// End the node; its Pods run on unless they are to end too
+    Stop(StopArguments),
+    /// Print the node's kubeconfig, or merge it into one's own
+    Kubeconfig(KubeconfigArguments),
+    /// Run one's own kubectl against the node
+    Kubectl(KubectlArguments),
+    /// List the node's containers with their processes and memory
+    Ps(PsArguments),
+    /// Show a Pod's containers, cgroups, limit files and processes
+    Inspect(InspectArguments),
     /// Read kernel logs and explain every kill by the OOM killer in them
     Explain(ExplainArguments),
     /// Import, list and remove container images
@@ -60,7 +82,7 @@ pub(crate) enum Format {
 /// Where this machine's part of the work lies.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlaceArguments {
-    /// Folder for what must survive: images
+    /// Folder for what must survive: images, and a node's objects, keys and records
     #[arg(
         long,
         value_name = "FOLDER",
@@ -175,16 +197,10 @@ impl RunArguments {
     /// What the node does about memory beyond limits.
     pub(crate) fn memory_rules(&self) -> MemoryRules {
         MemoryRules {
-            swap: match self.swap_behavior {
-                SwapChoice::NoSwap => SwapBehavior::NoSwap,
-                SwapChoice::LimitedSwap => SwapBehavior::LimitedSwap,
-            },
+            swap: self.swap_behavior.into(),
             memory_qos: self.memory_qos.then_some(MemoryQos {
                 throttling: self.memory_throttling_factor,
-                reservation: match self.memory_reservation_policy {
-                    ReservationChoice::None => ReservationPolicy::None,
-                    ReservationChoice::TieredReservation => ReservationPolicy::TieredReservation,
-                },
+                reservation: self.memory_reservation_policy.into(),
             }),
             single_process_oom_kill: self.single_process_oom_kill,
         }
@@ -192,7 +208,8 @@ impl RunArguments {
 }
 
 /// kubelet's `cgroupDriver`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum DriverChoice {
     /// memlet makes folders in the cgroup filesystem
     Cgroupfs,
@@ -210,7 +227,7 @@ impl From<DriverChoice> for Driver {
 }
 
 /// kubelet's `memorySwap.swapBehavior`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[value(rename_all = "PascalCase")]
 pub(crate) enum SwapChoice {
     /// No container swaps, whatever the machine has
@@ -219,14 +236,32 @@ pub(crate) enum SwapChoice {
     LimitedSwap,
 }
 
+impl From<SwapChoice> for SwapBehavior {
+    fn from(choice: SwapChoice) -> Self {
+        match choice {
+            SwapChoice::NoSwap => Self::NoSwap,
+            SwapChoice::LimitedSwap => Self::LimitedSwap,
+        }
+    }
+}
+
 /// kubelet's `memoryReservationPolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[value(rename_all = "PascalCase")]
 pub(crate) enum ReservationChoice {
     /// It is not
     None,
     /// It is, by class: Guaranteed always, others while anybody has more than they requested
     TieredReservation,
+}
+
+impl From<ReservationChoice> for ReservationPolicy {
+    fn from(choice: ReservationChoice) -> Self {
+        match choice {
+            ReservationChoice::None => Self::None,
+            ReservationChoice::TieredReservation => Self::TieredReservation,
+        }
+    }
 }
 
 /// `memlet explain`

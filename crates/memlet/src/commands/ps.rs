@@ -1,0 +1,43 @@
+//! `memlet ps`: the node's containers, as `crictl ps` lists them, with their processes and memory.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use memlet_cgroup::Hierarchy;
+use serde_json::json;
+
+use crate::cli::{Format, PsArguments};
+use crate::exit::Exit;
+use crate::node::folder::DataFolder;
+use crate::node::{client, running};
+use crate::view::{gather, table};
+
+/// Prints the table.
+pub(crate) fn run(arguments: &PsArguments) -> Result<Exit> {
+    let data = DataFolder::new(&arguments.place.data);
+    let node = running::require(&data)?;
+    let (names, hierarchy) = (node.cgroups.names(), Hierarchy::detect()?);
+    let pods = client::block_on(&data, async |client| {
+        let pods: Api<Pod> = match &arguments.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let on_node = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
+        Ok(pods.list(&on_node).await?.items)
+    })?;
+    let views: Vec<_> = pods.iter().map(|pod| gather::pod(pod, &names, &hierarchy)).collect::<Result<_>>()?;
+    let text = match arguments.output {
+        Format::Text => table::text(&views, arguments.all),
+        Format::Json => serde_json::to_string_pretty(&json!({"pods": views}))? + "\n",
+        Format::Yaml => serde_saphyr::to_string(&json!({"pods": views}))?,
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(Exit::DONE),
+    }
+}

@@ -1,0 +1,41 @@
+//! `memlet stop`: ends the node, and its Pods where asked.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::cli::StopArguments;
+use crate::embedded;
+use crate::exit::Exit;
+use crate::node::folder::DataFolder;
+use crate::node::running::{self, Found, Stop};
+use crate::say;
+
+/// The program alone ends at once; it writes to disk first.
+const PROGRAM_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Pods have grace periods; somebody who chose one of hours does not wait here for it.
+const PODS_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Ends what runs.
+pub(crate) fn run(arguments: &StopArguments) -> Result<Exit> {
+    let data = DataFolder::new(&arguments.place.data);
+    let (how, patience) =
+        if arguments.pods { (Stop::WithPods, PODS_PATIENCE) } else { (Stop::Program, PROGRAM_PATIENCE) };
+    match running::find(&data)? {
+        Found::Running(node) => {
+            running::stop(&data, &node, how, patience)?;
+            say::note(&format!("the node {} has ended (process {})\n", node.name, node.pid));
+        }
+        Found::Busy => bail!("the node is starting or ending; try again in a moment"),
+        Found::Stopped(Some(node)) if arguments.pods => {
+            if embedded::end_leftovers(&data, &node)? {
+                say::note(&format!("the Pods of the node {}, which did not run, have ended\n", node.name));
+            } else {
+                say::note("no node runs here, and none of its Pods\n");
+            }
+        }
+        Found::Stopped(_) => say::note("no node runs here\n"),
+    }
+    Ok(Exit::DONE)
+}

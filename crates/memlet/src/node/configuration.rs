@@ -1,0 +1,172 @@
+//! What a node is to be: flags, then the file, then what a node is by default.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use memlet_bytes::Bytes;
+use memlet_cgroup::CgroupPath;
+use memlet_node::{Amounts, MemoryRules, Reservations};
+use memlet_policy::memory_qos::MemoryQos;
+use memlet_policy::node_memory::NodeMemory;
+use memlet_policy::quantity::Quantity;
+
+use super::folder::DataFolder;
+use crate::cli::{NodeArguments, NodeSettings};
+use crate::embedded::CgroupPlace;
+
+/// kube-apiserver's port.
+const PORT: u16 = 6443;
+
+/// What a node is to be, nothing left open.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) name: String,
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) reservations: Reservations,
+    pub(crate) static_pods: Option<PathBuf>,
+    pub(crate) in_memory: bool,
+    pub(crate) memory_rules: MemoryRules,
+    pub(crate) cgroups: CgroupPlace,
+    pub(crate) run_folder: PathBuf,
+    pub(crate) data: DataFolder,
+    pub(crate) kernel_log: bool,
+}
+
+impl Configuration {
+    /// # Errors
+    /// The file cannot be read, or what is asked for cannot be.
+    pub(crate) fn read(arguments: &NodeArguments) -> Result<Self> {
+        let of_file = match &arguments.config {
+            Some(path) => read_file(path)?,
+            None => NodeSettings::default(),
+        };
+        let configuration = Self::new(arguments.settings.clone().or(of_file), &arguments.place.data)?;
+        configuration.check()?;
+        Ok(configuration)
+    }
+
+    fn new(settings: NodeSettings, data: &Path) -> Result<Self> {
+        let default_address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+        let addresses =
+            if settings.addresses.is_empty() { vec![default_address] } else { settings.addresses };
+        Ok(Self {
+            addresses,
+            name: settings.node_name.unwrap_or_else(|| "memlet".to_owned()),
+            memory: settings.node_memory,
+            reservations: Reservations {
+                kube: settings.kube_reserved.unwrap_or_default().0,
+                system: settings.system_reserved.unwrap_or_default().0,
+                ..Reservations::default()
+            },
+            static_pods: settings.static_pods.as_deref().map(absolute).transpose()?,
+            in_memory: settings.in_memory.unwrap_or(false),
+            memory_rules: MemoryRules {
+                swap: settings.swap_behavior.map_or_else(Default::default, Into::into),
+                memory_qos: settings.memory_qos.unwrap_or(false).then(|| MemoryQos {
+                    throttling: settings.memory_throttling_factor.unwrap_or_default(),
+                    reservation: settings
+                        .memory_reservation_policy
+                        .map_or(MemoryQos::default().reservation, Into::into),
+                }),
+                single_process_oom_kill: settings.single_process_oom_kill,
+            },
+            cgroups: CgroupPlace {
+                root: settings.cgroup_root.unwrap_or_else(CgroupPath::root),
+                driver: settings
+                    .cgroup_driver
+                    .map_or(memlet_policy::cgroup_names::Driver::Cgroupfs, Into::into),
+            },
+            run_folder: absolute(settings.run_folder.as_deref().unwrap_or(Path::new("/run/memlet")))?,
+            data: DataFolder::new(&absolute(data)?),
+            kernel_log: !settings.no_kernel_log.unwrap_or(false),
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(memory) = self.memory {
+            let aside = |amounts: &Amounts| amounts.get("memory").map_or(Bytes::ZERO, Quantity::bytes);
+            let node = NodeMemory {
+                kube_reserved: aside(&self.reservations.kube),
+                system_reserved: aside(&self.reservations.system),
+                ..NodeMemory::new(memory)
+            };
+            ensure!(
+                node.check().is_ok() && node.allocatable() > Bytes::ZERO,
+                "a node of {memory} leaves nothing for Pods: {} is set aside, and every node keeps {} of its memory free; \
+                 give it more than that",
+                node.kube_reserved + node.system_reserved,
+                node.eviction_bytes()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn read_file(path: &Path) -> Result<NodeSettings> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("{} is no configuration of a node", path.display()))
+}
+
+/// Folders are made absolute, since supervisors and mounts do not share this process's own.
+fn absolute(folder: &Path) -> Result<PathBuf> {
+    std::path::absolute(folder).with_context(|| format!("{} cannot be found", folder.display()))
+}
+
+impl NodeSettings {
+    /// What is said here, and where nothing is, there.
+    fn or(self, other: Self) -> Self {
+        Self {
+            addresses: if self.addresses.is_empty() { other.addresses } else { self.addresses },
+            node_name: self.node_name.or(other.node_name),
+            node_memory: self.node_memory.or(other.node_memory),
+            kube_reserved: self.kube_reserved.or(other.kube_reserved),
+            system_reserved: self.system_reserved.or(other.system_reserved),
+            static_pods: self.static_pods.or(other.static_pods),
+            in_memory: self.in_memory.or(other.in_memory),
+            swap_behavior: self.swap_behavior.or(other.swap_behavior),
+            memory_qos: self.memory_qos.or(other.memory_qos),
+            memory_throttling_factor: self.memory_throttling_factor.or(other.memory_throttling_factor),
+            memory_reservation_policy: self.memory_reservation_policy.or(other.memory_reservation_policy),
+            single_process_oom_kill: self.single_process_oom_kill.or(other.single_process_oom_kill),
+            cgroup_driver: self.cgroup_driver.or(other.cgroup_driver),
+            cgroup_root: self.cgroup_root.or(other.cgroup_root),
+            run_folder: self.run_folder.or(other.run_folder),
+            no_kernel_log: self.no_kernel_log.or(other.no_kernel_log),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(flags: &str, file: &str) -> Result<Configuration> {
+        let read = |text: &str| serde_saphyr::from_str::<NodeSettings>(text).unwrap();
+        let configuration = Configuration::new(read(flags).or(read(file)), Path::new("/data"))?;
+        configuration.check()?;
+        Ok(configuration)
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let node = configuration("nodeName: flag", "{nodeName: file, nodeMemory: 1Gi}").unwrap();
+        assert_eq!((node.name.as_str(), node.memory), ("flag", Some(Bytes::from_gib(1))));
+        assert_eq!(node.addresses, ["127.0.0.1:6443".parse().unwrap()]);
+        assert!(node.cgroups.root.is_root() && !node.in_memory && node.kernel_log);
+    }
+
+    #[test]
+    fn a_node_must_leave_something_for_pods() {
+        for (file, leaves) in [
+            ("nodeMemory: 100Mi", false),
+            ("nodeMemory: 101Mi", true),
+            ("{nodeMemory: 1Gi, kubeReserved: {memory: 900Mi}}", true),
+            ("{nodeMemory: 1Gi, kubeReserved: {memory: 900Mi}, systemReserved: {memory: 24Mi}}", false),
+        ] {
+            assert_eq!(configuration("{}", file).is_ok(), leaves, "{file}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What a node says of itself while it runs, for the commands that speak to it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use memlet_bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::folder::DataFolder;
+use crate::embedded::{CgroupPlace, private};
+
+/// A running node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeRecord {
+    /// The program.
+    pub(crate) pid: i32,
+    /// When it began.
+    pub(crate) started_at: Timestamp,
+    /// The Node's name.
+    pub(crate) name: String,
+    /// Where its API is.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Where its Pods' cgroups are.
+    #[serde(flatten)]
+    pub(crate) cgroups: CgroupPlace,
+    /// The folder of what lives as long as its Pods.
+    pub(crate) run_folder: PathBuf,
+    /// The memory that it has.
+    pub(crate) capacity: Bytes,
+    /// What Pods may request of that.
+    pub(crate) allocatable: Bytes,
+}
+
+impl NodeRecord {
+    /// Writes it down; commands find the node by it.
+    pub(crate) fn write(&self, data: &DataFolder) -> Result<()> {
+        let path = data.record();
+        let text = serde_json::to_vec(self).context("the node's record makes no JSON")?;
+        private::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// As the last node of this folder wrote it, which may have ended; `None` where there never was one.
+    pub(crate) fn read(data: &DataFolder) -> Option<Self> {
+        memlet_runtime::state::read_json(&data.record()).ok()
+    }
+}
