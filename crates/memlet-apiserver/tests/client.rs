@@ -458,3 +458,39 @@ async fn an_eviction_is_a_deletion() {
     pods.evict("a", &EvictParams::default()).await.unwrap();
     assert_eq!(pods.get("a").await.unwrap().metadata.deletion_grace_period_seconds, Some(30));
 }
+
+/// What of a watch's beginning may be asked for: nothing, the present objects, and a sign that they are over. The last
+/// bookmark comes because the watch ends.
+#[tokio::test(start_paused = true)]
+async fn how_a_watch_begins() {
+    let client = ApiServer::in_memory().client();
+    let pods = pods(&client);
+    pods.create(&PostParams::default(), &pod("a")).await.unwrap();
+    let present = pods.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let begin = "/api/v1/namespaces/default/pods?watch=1&timeoutSeconds=1";
+    let streaming = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let nothing = "&sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
+    for (options, expected) in [
+        (String::new(), "ADDED"),
+        ("&resourceVersion=0".to_owned(), "ADDED"),
+        (format!("&resourceVersion={present}"), ""),
+        (streaming.to_owned(), "ADDED"),
+        (format!("{streaming}&allowWatchBookmarks=true"), "ADDED BOOKMARK(end) BOOKMARK"),
+        (
+            format!("{streaming}&allowWatchBookmarks=true&resourceVersion={present}"),
+            "ADDED BOOKMARK(end) BOOKMARK",
+        ),
+        (format!("{streaming}&allowWatchBookmarks=true&labelSelector=x"), "BOOKMARK(end) BOOKMARK"),
+        (nothing.to_owned(), ""),
+    ] {
+        let request = http::Request::get(format!("{begin}{options}")).body(Vec::new()).unwrap();
+        let text = client.request_text(request).await.unwrap();
+        let events = text.lines().map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let end = &event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"];
+            let end = if end == "true" { "(end)" } else { "" };
+            format!("{}{end}", event["type"].as_str().unwrap())
+        });
+        assert_eq!(events.collect::<Vec<_>>().join(" "), expected, "{options}");
+    }
+}

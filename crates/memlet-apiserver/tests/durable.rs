@@ -32,7 +32,8 @@ async fn everything_is_there_again_and_revisions_go_on() {
     let created = pods(&client).create(&PostParams::default(), &pod("kept")).await.unwrap();
     pods(&client).create(&PostParams::default(), &pod("deleted")).await.unwrap();
     pods(&client).delete("deleted", &DeleteParams::default()).await.unwrap();
-    let last = pods(&client).list(&ListParams::default()).await.unwrap().metadata.resource_version;
+    let before = pods(&client).list(&ListParams::default()).await.unwrap();
+    let last = before.metadata.resource_version;
     server.close();
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -40,9 +41,9 @@ async fn everything_is_there_again_and_revisions_go_on() {
 
     let again = open(&folder);
     let pods = pods(&again.client());
-    let list = pods.list(&ListParams::default()).await.unwrap();
-    assert_eq!(list.items, std::slice::from_ref(&created));
-    assert_eq!(list.metadata.resource_version, last);
+    let after = pods.list(&ListParams::default()).await.unwrap();
+    assert_eq!(after.items, std::slice::from_ref(&created));
+    assert_eq!(after.metadata.resource_version, last);
     // From where it ended a watch may go on; before that it must list again.
     let next = pods.create(&PostParams::default(), &pod("new")).await.unwrap();
     assert!(revision(next.metadata.resource_version.as_ref()) > revision(last.as_ref()));

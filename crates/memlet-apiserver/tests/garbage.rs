@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use memlet_apiserver::{ApiServer, Settings};
 use serde_json::{Value, json};
 use support::{bind, pod, pods, status_of, until};
@@ -202,7 +202,7 @@ async fn what_was_left_is_done_after_a_start() {
     delete(&client, "owner", PropagationPolicy::Background).await;
     server.close();
     let client = ApiServer::open(folder.path(), Settings::default()).unwrap().client();
-    until(async || maps(&client).list(&Default::default()).await.unwrap().items.is_empty()).await;
+    until(async || maps(&client).list(&ListParams::default()).await.unwrap().items.is_empty()).await;
 }
 
 /// The garbage collector's deletions may be the last that a going namespace waits for.
@@ -240,7 +240,7 @@ async fn a_collection_is_deleted_each_by_its_own_rules() {
         pods.create(&PostParams::default(), &pod).await.unwrap();
     }
     bind(&client, "default", "bound", "node").await.unwrap();
-    let selected = kube::api::ListParams::default().labels("set=a");
+    let selected = ListParams::default().labels("set=a");
     pods.delete_collection(&DeleteParams::default(), &selected).await.unwrap();
     assert_eq!(status_of(pods.get("free").await.unwrap_err()).code, 404);
     for name in ["bound", "held"] {

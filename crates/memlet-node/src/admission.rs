@@ -81,6 +81,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// Sets aside what a Pod requests that was admitted by an earlier run, whatever else is here.
+    pub(crate) fn readmit(&self, pod: &Pod) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let share = Share { class: QosClass::of_pod(pod), amounts: requests(pod) };
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, share);
+    }
+
     /// Gives back what a Pod had that ended.
     pub(crate) fn release(&self, uid: &str) {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
@@ -189,6 +196,15 @@ mod tests {
         ledger.admit(&pod("c", json!({}))).expect("asking for nothing always fits");
         ledger.release("a");
         ledger.admit(&pod("b", json!({"memory": "400Mi"}))).unwrap();
+    }
+
+    #[test]
+    fn what_was_admitted_before_stays_and_counts() {
+        let ledger = Ledger::new(Bytes::from_mib(924), 2);
+        let large = pod("a", json!({"memory": "1Gi"}));
+        ledger.readmit(&large);
+        ledger.admit(&large).expect("admitted stays admitted");
+        assert_eq!(ledger.admit(&pod("b", json!({"memory": "1Mi"}))).unwrap_err().reason, "OutOfmemory");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 use crate::admission::Ledger;
+use crate::adoption::{Left, orphan};
 use crate::cgroups::{CgroupsError, NodeCgroups};
 use crate::config::{NodeConfig, RulesError};
 use crate::cri::{Cri, CriError};
@@ -29,7 +30,8 @@ use crate::oom::witness::Witness;
 use crate::records::{Record, Records};
 use crate::registration::{self, Description, Registered};
 use crate::server::NodeServer;
-use crate::worker::{End, Wish, Worker};
+use crate::sweep;
+use crate::worker::{Adoption, End, Wish, Worker};
 
 /// The agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +77,24 @@ pub enum StartError {
     },
 }
 
-/// A running node agent. Dropping it stops its work without ending its Pods; see [`NodeAgent::shutdown`].
+/// How the agent's work ends.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// With its Pods, each given at most so much.
+    Shutdown(Duration),
+    /// Without them.
+    Detach,
+}
+
+/// What a worker is about when the agent detaches is done within this, or left to the next run.
+const DETACH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running node agent. Dropping it stops its work without ending its Pods; see [`NodeAgent::shutdown`] and
+/// [`NodeAgent::detach`].
 #[derive(Debug)]
 pub struct NodeAgent {
     node: Arc<Node>,
-    shutdown: Option<oneshot::Sender<Duration>>,
+    stop: Option<oneshot::Sender<Stop>>,
     watching: JoinHandle<()>,
     following: JoinHandle<()>,
     heartbeat: Heartbeat,
@@ -87,7 +102,11 @@ pub struct NodeAgent {
 }
 
 impl NodeAgent {
-    /// Registers the node, makes its cgroups, and begins to run the Pods bound to it.
+    /// Registers the node, makes its cgroups, takes over what an earlier run with the same state folder left in the runtime,
+    /// and begins to run the Pods bound to it.
+    ///
+    /// What was left goes on: nothing is started again that has not ended, what ended meanwhile is judged now, and what
+    /// belongs to no Pod of the API is ended and removed.
     ///
     /// Needs a tokio runtime with time and I/O; a current-thread one will do.
     ///
@@ -121,7 +140,8 @@ impl NodeAgent {
             let marked = std::fs::write(&path, config.cgroup_root.as_str());
             marked.map_err(|source| StartError::File { path, source })?;
         }
-        cgroups.make_node(resources.memory.kubepods_limit())?;
+        let left = Left::survey(&cri, &config, &records).await.map_err(StartError::Runtime)?;
+        cgroups.make_node(resources.memory.kubepods_limit(), &left.uids(&config))?;
         let shape = node::shape(&resources, &config, cgroups.accounts_swap());
         let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
         let description = Description {
@@ -135,8 +155,10 @@ impl NodeAgent {
             Ok(registered) => registered,
             Err(source) => {
                 // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.
-                let _ = cgroups.remove_node().await;
-                remove_root(&config, &cgroups);
+                if left.pods.is_empty() {
+                    let _ = cgroups.remove_node().await;
+                    remove_root(&config, &cgroups);
+                }
                 return Err(StartError::Register { name: config.name, source: Box::new(source) });
             }
         };
@@ -145,7 +167,7 @@ impl NodeAgent {
         let node = Arc::new(Node {
             ledger: Ledger::new(&resources),
             exits: Subscriptions::default(),
-            witness: Witness::start(config.kernel_log),
+            witness: Witness::start(config.kernel_log, &left.ids()),
             kills: KillLog::new(records),
             ends: EndLog::default(),
             recorder,
@@ -159,11 +181,11 @@ impl NodeAgent {
         let following = tokio::spawn(exits::follow(node.cri.clone(), node.exits.clone(), listening));
         // The task answers, or keeps trying: then each container's status is asked for at its start.
         let _ = tokio::time::timeout(Duration::from_secs(1), listens).await;
-        let (shutdown, asked) = oneshot::channel();
-        let watching = tokio::spawn(Workers::new(node.clone()).run(asked));
+        let (stop, asked) = oneshot::channel();
+        let watching = tokio::spawn(Workers::new(node.clone(), left).run(asked));
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
-        Ok(Self { node, shutdown: Some(shutdown), watching, following, heartbeat, beating })
+        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -218,16 +240,7 @@ impl NodeAgent {
     /// made: sandboxes, volumes, cgroups, logs. Pods' objects stay, with their final status, unless their
     /// deletion was asked for.
     pub async fn shutdown(mut self, grace: Duration) {
-        self.beating.abort();
-        self.heartbeat.end().await;
-        if let Some(shutdown) = self.shutdown.take() {
-            // The watching task ends only on this.
-            let _ = shutdown.send(grace);
-        }
-        if let Err(error) = (&mut self.watching).await {
-            tracing::error!("the node agent's watch failed: {error}");
-        }
-        self.following.abort();
+        self.stop(Stop::Shutdown(grace)).await;
         if let Err(error) = self.node.cgroups.remove_node().await {
             tracing::warn!("{error}");
         }
@@ -235,6 +248,26 @@ impl NodeAgent {
         self.node.recorder.flush().await;
         // Empty now; where it is not, something is in it that is not ours.
         let _ = tokio::fs::remove_dir(self.node.config.pods_folder()).await;
+    }
+
+    /// Ends the agent without its Pods: they run on, and an agent that is started later takes them over. What was to be
+    /// written to the API is.
+    pub async fn detach(mut self) {
+        self.stop(Stop::Detach).await;
+        self.node.recorder.flush().await;
+    }
+
+    async fn stop(&mut self, how: Stop) {
+        self.beating.abort();
+        self.heartbeat.end().await;
+        if let Some(stop) = self.stop.take() {
+            // The watching task ends only on this.
+            let _ = stop.send(how);
+        }
+        if let Err(error) = (&mut self.watching).await {
+            tracing::error!("the node agent's watch failed: {error}");
+        }
+        self.following.abort();
     }
 }
 
@@ -284,6 +317,12 @@ const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and
                          Please migrate to cgroup v2. More information at \
                          https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
 
+/// A Pod that ended for good.
+fn is_final(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 /// A worker, by what it is told and when it is done.
 struct Handle {
     wish: watch::Sender<Wish>,
@@ -296,57 +335,99 @@ struct Workers {
     by_uid: HashMap<String, Handle>,
     /// Seen in the list that is being read again.
     listed: Option<Vec<String>>,
+    /// What an earlier run left, until the first list has been read, and the Pods in that.
+    left: Option<(Left, Vec<Pod>)>,
+    /// What belongs to no Pod, on its way out.
+    orphans: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    fn new(node: Arc<Node>) -> Self {
-        Self { node, by_uid: HashMap::new(), listed: None }
+    fn new(node: Arc<Node>, left: Left) -> Self {
+        let left = Some((left, Vec::new()));
+        Self { node, by_uid: HashMap::new(), listed: None, left, orphans: Vec::new() }
     }
 
-    /// Follows the API until asked to shut down, then ends all Pods.
-    async fn run(mut self, mut shutdown: oneshot::Receiver<Duration>) {
+    /// Follows the API until asked to stop, with the Pods or without.
+    async fn run(mut self, mut stop: oneshot::Receiver<Stop>) {
         let pods: Api<Pod> = Api::all(self.node.client.clone());
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node.config.name));
         let events = watch_pods(pods, config).default_backoff();
         pin_mut!(events);
-        let grace = loop {
+        let stop = loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => self.take(event),
                     Some(Err(error)) => tracing::warn!("the watch of Pods was interrupted: {error}"),
                     // The stream never ends by itself.
-                    None => break Duration::ZERO,
+                    None => break Stop::Shutdown(Duration::ZERO),
                 },
-                grace = &mut shutdown => match grace {
-                    Ok(grace) => break grace,
+                stop = &mut stop => match stop {
+                    Ok(stop) => break stop,
                     // The agent was dropped; so will this task be.
                     Err(_) => return,
                 },
             }
         };
+        match stop {
+            Stop::Shutdown(grace) => self.end_all(grace).await,
+            Stop::Detach => self.let_go().await,
+        }
+    }
+
+    async fn end_all(mut self, grace: Duration) {
+        // Nobody told what was left to whom: it ends all the same.
+        if let Some((left, pods)) = self.left.take() {
+            self.adopt(left, pods);
+        }
         for handle in self.by_uid.values() {
             handle.wish.send_modify(|wish| wish.end = wish.end.or(Some(End::Shutdown(grace))));
         }
         // A worker ends by itself where its wish is dropped, so they are kept until all have ended.
         let (_wishes, tasks): (Vec<_>, Vec<_>) =
             self.by_uid.into_values().map(|handle| (handle.wish, handle.task)).unzip();
-        for ended in future::join_all(tasks).await {
+        for ended in future::join_all(tasks.into_iter().chain(self.orphans)).await {
             if let Err(error) = ended {
                 tracing::error!("a Pod's worker failed: {error}");
             }
         }
     }
 
+    /// Lets every worker finish what it is about, and no more.
+    async fn let_go(self) {
+        let (wishes, tasks): (Vec<_>, Vec<_>) =
+            self.by_uid.into_values().map(|handle| (handle.wish, handle.task)).unzip();
+        drop(wishes);
+        let aborts: Vec<_> = tasks.iter().chain(&self.orphans).map(JoinHandle::abort_handle).collect();
+        // What belongs to nobody is found again by the next run.
+        self.orphans.iter().for_each(JoinHandle::abort);
+        if tokio::time::timeout(DETACH_PATIENCE, future::join_all(tasks)).await.is_err() {
+            tracing::warn!("some Pods are left in the middle of a change; the next run finds them so");
+        }
+        aborts.iter().for_each(tokio::task::AbortHandle::abort);
+    }
+
     fn take(&mut self, event: Event<Pod>) {
         match event {
-            Event::Init => self.listed = Some(Vec::new()),
+            Event::Init => {
+                self.listed = Some(Vec::new());
+                if let Some((_, pods)) = &mut self.left {
+                    // The first list was broken off.
+                    pods.clear();
+                }
+            }
             Event::InitApply(pod) => {
                 if let (Some(listed), Some(uid)) = (&mut self.listed, &pod.metadata.uid) {
                     listed.push(uid.clone());
                 }
-                self.apply(pod);
+                match &mut self.left {
+                    Some((_, pods)) => pods.push(pod),
+                    None => self.apply(pod, None),
+                }
             }
             Event::InitDone => {
+                if let Some((left, pods)) = self.left.take() {
+                    self.adopt(left, pods);
+                }
                 let listed = self.listed.take().unwrap_or_default();
                 let gone: Vec<String> =
                     self.by_uid.keys().filter(|uid| !listed.contains(uid)).cloned().collect();
@@ -354,7 +435,7 @@ impl Workers {
                     self.remove(&uid, None);
                 }
             }
-            Event::Apply(pod) => self.apply(pod),
+            Event::Apply(pod) => self.apply(pod, None),
             Event::Delete(pod) => {
                 if let Some(uid) = pod.metadata.uid.clone() {
                     self.remove(&uid, Some(pod));
@@ -363,20 +444,51 @@ impl Workers {
         }
     }
 
-    fn apply(&mut self, pod: Pod) {
+    /// The first list: who was here before goes on, and has its share before anybody new; what has no Pod ends.
+    fn adopt(&mut self, left: Left, pods: Vec<Pod>) {
+        let Left { pods: mut found, known } = left;
+        let known = Arc::new(known);
+        let began = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        let (before, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(began);
+        let mut without_pod: Vec<String> = sweep::known_pods(&self.node.config);
+        let mut adopt = |pod: Pod, readmit: bool| {
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            without_pod.retain(|known| *known != uid);
+            let found = found.remove(&uid);
+            if found.is_none() && (is_final(&pod) || !readmit) {
+                return self.apply(pod, None);
+            }
+            if !is_final(&pod) {
+                self.node.ledger.readmit(&pod);
+            }
+            let found = found.unwrap_or_default();
+            self.apply(pod, Some(Adoption { found, known: known.clone() }));
+        };
+        before.into_iter().for_each(|pod| adopt(pod, true));
+        // Of these there is only what was made before the first status was written.
+        new.into_iter().for_each(|pod| adopt(pod, false));
+        for uid in without_pod {
+            found.entry(uid).or_default();
+        }
+        for (uid, found) in found {
+            self.orphans.push(tokio::spawn(orphan::end(self.node.clone(), uid, found)));
+        }
+        self.node.protect_tiers();
+    }
+
+    fn apply(&mut self, pod: Pod, adoption: Option<Adoption>) {
         self.by_uid.retain(|_, handle| !handle.task.is_finished());
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if let Some(handle) = self.by_uid.get(&uid) {
             handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
             return;
         }
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none() {
+        if is_final(&pod) && adoption.is_none() && pod.metadata.deletion_timestamp.is_none() {
             // It ended before this agent began; nothing of it is here.
             return;
         }
         let (wish, wishes) = watch::channel(Wish { pod: Arc::new(pod), end: None });
-        match Worker::new(self.node.clone(), wishes) {
+        match Worker::new(self.node.clone(), wishes, adoption) {
             Ok(worker) => {
                 let task = tokio::spawn(worker.run());
                 self.by_uid.insert(uid, Handle { wish, task });

@@ -1,7 +1,9 @@
 //! The cgroups that the node agent makes: `kubepods`, its tiers, and one per Pod. Containers' are the runtime's.
 
+use std::collections::HashSet;
+
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit, ParsePathError, Version};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit, ParsePathError, Pid, Version};
 use memlet_policy::cgroup_names::{CgroupNames, Driver};
 use memlet_policy::memory_qos::{Protection, TierProtection};
 use memlet_policy::qos::QosClass;
@@ -89,20 +91,49 @@ impl NodeCgroups {
         }
     }
 
-    /// Makes `kubepods` with its limit, and the tiers, which have none.
-    pub(crate) fn make_node(&self, limit: Bytes) -> Result<(), CgroupsError> {
+    /// Makes `kubepods` with its limit, and the tiers, which have none. Where it is there already, nothing may run in it but
+    /// Pods with these uids.
+    pub(crate) fn make_node(&self, limit: Bytes, known: &HashSet<String>) -> Result<(), CgroupsError> {
         if self.driver == Driver::Systemd && self.hierarchy.version() == Version::V1 {
             return Err(CgroupsError::SystemdNeedsV2);
         }
         let kubepods = self.make(&self.kubepods, Memory::default())?;
-        if let Some(pid) = kubepods.processes_recursive()?.first() {
-            return Err(CgroupsError::InUse { path: self.kubepods.clone(), pid: *pid });
+        let inside = kubepods.processes_recursive()?;
+        if !inside.is_empty() {
+            let ours = self.processes_of(known)?;
+            // One that is gone by now was nobody's trouble.
+            let foreign = inside.into_iter().filter(|pid| !ours.contains(pid));
+            let still = kubepods.processes_recursive()?;
+            if let Some(pid) = foreign.into_iter().find(|pid| still.contains(pid)) {
+                return Err(CgroupsError::InUse { path: self.kubepods.clone(), pid });
+            }
         }
         self.set(&self.kubepods, Memory { max: Some(Limit::from(limit)), ..Memory::default() })?;
         for class in [QosClass::Burstable, QosClass::BestEffort] {
             self.make(&self.names.qos_tier(class).parse()?, Memory::default())?;
         }
         Ok(())
+    }
+
+    /// Everything that runs in Pods with these uids.
+    fn processes_of(&self, pods: &HashSet<String>) -> Result<HashSet<Pid>, CgroupsError> {
+        let mut processes = HashSet::new();
+        for uid in pods {
+            for path in self.places_of(uid)? {
+                match Cgroup::open(&self.hierarchy, &path).and_then(|group| group.processes_recursive()) {
+                    Ok(inside) => processes.extend(inside),
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(processes)
+    }
+
+    /// Where a Pod can be of which only the uid is known.
+    pub(crate) fn places_of(&self, uid: &str) -> Result<Vec<CgroupPath>, ParsePathError> {
+        let classes = [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort];
+        classes.into_iter().map(|class| self.pod(class, uid)).collect()
     }
 
     /// Makes a Pod's group.

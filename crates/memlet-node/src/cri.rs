@@ -88,6 +88,24 @@ impl Cri {
         unless_missing(self.runtime.clone().remove_pod_sandbox(request).await.map(drop).map_err(Into::into))
     }
 
+    pub(crate) async fn list_sandboxes(&self) -> Answer<Vec<v1::PodSandbox>> {
+        let request = v1::ListPodSandboxRequest { filter: None };
+        Ok(self.runtime.clone().list_pod_sandbox(request).await?.into_inner().items)
+    }
+
+    /// Whether the sandbox is there and holds its namespaces.
+    pub(crate) async fn is_sandbox_ready(&self, id: &str) -> Answer<bool> {
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
+        match self.runtime.clone().pod_sandbox_status(request).await {
+            Ok(answer) => {
+                let status = answer.into_inner().status.unwrap_or_default();
+                Ok(status.state() == v1::PodSandboxState::SandboxReady)
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(status.into()),
+        }
+    }
+
     pub(crate) async fn create_container(
         &self,
         sandbox: &str,

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod admission; // which Pods the node takes
+mod adoption; // what an earlier run left
 mod agent; // watches Pods, keeps one worker for each
 mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told

@@ -55,6 +55,8 @@ pub(crate) struct Life {
     pub(crate) back_off: BackOff,
     /// A start that failed is tried again at this time.
     pub(crate) retry_at: Option<Timestamp>,
+    /// It ended well, and must run again: what it was for is gone with the sandbox.
+    pub(crate) again: bool,
 }
 
 impl Life {
@@ -69,6 +71,7 @@ impl Life {
             restart_count: 0,
             back_off: BackOff::new(Growth::CONTAINER),
             retry_at: None,
+            again: false,
         }
     }
 
@@ -119,6 +122,7 @@ impl Life {
         }
         self.waiting = None;
         self.retry_at = None;
+        self.again = false;
     }
 
     /// The number of the next instance, as its log is called.
@@ -159,21 +163,32 @@ pub(crate) fn seconds(at: Timestamp) -> Time {
 }
 
 fn terminated(ended: &Ended) -> ContainerState {
-    ContainerState {
-        terminated: Some(ContainerStateTerminated {
-            container_id: Some(container_id(&ended.id)),
-            exit_code: ended.exit_code,
-            reason: Some(ended.reason.clone()),
-            message: ended.message.clone().filter(|message| !message.is_empty()),
-            started_at: ended.started_at.map(seconds),
-            finished_at: Some(seconds(ended.finished_at)),
+    ContainerState { terminated: Some(ended.as_state()), ..ContainerState::default() }
+}
+
+impl Ended {
+    /// As a status says it.
+    pub(crate) fn as_state(&self) -> ContainerStateTerminated {
+        ContainerStateTerminated {
+            container_id: Some(container_id(&self.id)),
+            exit_code: self.exit_code,
+            reason: Some(self.reason.clone()),
+            message: self.message.clone().filter(|message| !message.is_empty()),
+            started_at: self.started_at.map(seconds),
+            finished_at: Some(seconds(self.finished_at)),
             signal: None,
-        }),
-        ..ContainerState::default()
+        }
     }
 }
 
+const SCHEME: &str = "memlet://";
+
 /// `<runtime>://<id>`.
 pub(crate) fn container_id(id: &str) -> String {
-    format!("memlet://{id}")
+    format!("{SCHEME}{id}")
+}
+
+/// The runtime's id in a status's.
+pub(crate) fn runtime_id(id: &str) -> &str {
+    id.strip_prefix(SCHEME).unwrap_or(id)
 }

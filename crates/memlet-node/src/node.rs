@@ -1,7 +1,7 @@
 //! What all Pod workers of a node share.
 
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Hierarchy, Version};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Version};
 use memlet_policy::cgroup_limits::CgroupVersion;
 
 use crate::admission::Ledger;
@@ -32,6 +32,17 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Kills whatever is in this group and below. Nothing to kill is no fault.
+    pub(crate) async fn kill_all_in(&self, path: &CgroupPath) {
+        let (hierarchy, path) = (self.cgroups.hierarchy().clone(), path.clone());
+        let killed = tokio::task::spawn_blocking(move || Cgroup::open(&hierarchy, &path)?.kill_all()).await;
+        if let Ok(Err(error)) = killed
+            && !error.is_gone()
+        {
+            tracing::warn!("what an earlier run left running cannot be ended: {error}");
+        }
+    }
+
     /// Has the cgroups above the Pods keep what those that are here now want kept.
     pub(crate) fn protect_tiers(&self) {
         let Some(qos) = self.shape.memory_rules.memory_qos else { return };

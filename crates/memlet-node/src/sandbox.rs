@@ -8,21 +8,26 @@ use memlet_cgroup::CgroupPath;
 use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, CPU, MEMORY, Side};
 
+use crate::adoption::AGENT_LABEL;
 use crate::container::{self, NodeShape};
 use crate::security;
 
 /// Host names end here (`HOST_NAME_MAX`).
 const HOSTNAME_LENGTH: usize = 63;
 
+/// What is around a sandbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) node: &'a NodeShape,
+    pub(crate) cgroup: &'a CgroupPath,
+    pub(crate) pod_logs: &'a Path,
+    /// Who makes it ([`AGENT_LABEL`]).
+    pub(crate) agent: &'a str,
+}
+
 /// The sandbox of this Pod, for the `attempt`-th time.
-pub(crate) fn config(
-    pod: &Pod,
-    spec: &PodSpec,
-    attempt: u32,
-    node: &NodeShape,
-    cgroup: &CgroupPath,
-    pod_logs: &Path,
-) -> PodSandboxConfig {
+pub(crate) fn config(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_>) -> PodSandboxConfig {
+    let Surroundings { node, cgroup, pod_logs, agent } = around;
     let metadata = &pod.metadata;
     let totals = |side| resources::pod_totals_without_overhead(spec, side);
     let (requests, limits) = (totals(Side::Requests), totals(Side::Limits));
@@ -42,6 +47,7 @@ pub(crate) fn config(
             .unwrap_or_default()
             .into_iter()
             .chain(container::pod_labels(pod))
+            .chain([(AGENT_LABEL.to_owned(), (*agent).to_owned())])
             .collect(),
         annotations: metadata.annotations.clone().unwrap_or_default().into_iter().collect(),
         linux: Some(LinuxPodSandboxConfig {
@@ -97,7 +103,9 @@ mod tests {
             memory_rules: crate::config::MemoryRules::default(),
         };
         let cgroup = "/kubepods/burstable/podu".parse().unwrap();
-        config(&pod, pod.spec.as_ref().unwrap(), 0, &node, &cgroup, Path::new("/logs"))
+        let around =
+            Surroundings { node: &node, cgroup: &cgroup, pod_logs: Path::new("/logs"), agent: "/state" };
+        config(&pod, pod.spec.as_ref().unwrap(), 0, &around)
     }
 
     #[test]
@@ -110,6 +118,7 @@ mod tests {
             (config.labels["app"].as_str(), config.labels["io.kubernetes.pod.name"].as_str()),
             ("x", "web")
         );
+        assert_eq!(config.labels[AGENT_LABEL], "/state");
         assert_eq!(sandbox(json!({"containers": [], "hostNetwork": true})).hostname, "machine");
         let long = "a".repeat(62) + "-b";
         assert_eq!(sandbox(json!({"containers": [], "hostname": long})).hostname, "a".repeat(62));

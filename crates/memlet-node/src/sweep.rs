@@ -4,7 +4,6 @@
 use std::io;
 
 use memlet_cgroup::Cgroup;
-use memlet_policy::qos::QosClass;
 
 use crate::agent;
 use crate::cgroups::{CgroupsError, NodeCgroups};
@@ -54,8 +53,8 @@ pub fn sweep_leftovers(config: &NodeConfig) -> Result<(), SweepError> {
 fn sweep_cgroups(config: &NodeConfig, cgroups: &NodeCgroups) -> Result<(), SweepError> {
     if config.cgroup_root.is_root() {
         for uid in known_pods(config) {
-            for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
-                sweep_cgroup(cgroups, &cgroups.pod(class, &uid)?)?;
+            for path in cgroups.places_of(&uid)? {
+                sweep_cgroup(cgroups, &path)?;
             }
         }
         return Ok(());
@@ -74,7 +73,8 @@ fn sweep_cgroup(cgroups: &NodeCgroups, path: &memlet_cgroup::CgroupPath) -> Resu
     Ok(cgroups.remove_now(path)?)
 }
 
-fn known_pods(config: &NodeConfig) -> Vec<String> {
+/// The Pods that have a folder.
+pub(crate) fn known_pods(config: &NodeConfig) -> Vec<String> {
     let entries = std::fs::read_dir(config.pods_folder()).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::future;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Preconditions};
 
@@ -14,7 +15,7 @@ use crate::worker::{End, Wish, Worker};
 /// The default of `terminationGracePeriodSeconds`.
 pub(crate) const DEFAULT_GRACE: i64 = 30;
 /// kubelet never gives less, so that a container can at least be asked (`minimumGracePeriodInSeconds`).
-const LEAST_GRACE: i64 = 2;
+pub(crate) const LEAST_GRACE: i64 = 2;
 
 /// How many seconds the Pod's containers get between TERM and KILL.
 fn grace(wish: &Wish) -> i64 {
@@ -27,6 +28,16 @@ fn grace(wish: &Wish) -> i64 {
     metadata.deletion_grace_period_seconds.or(of_spec).unwrap_or(DEFAULT_GRACE).max(LEAST_GRACE)
 }
 
+/// What is left of the grace of a Pod whose end an earlier run may have begun. A clock that was set back gives no more than
+/// all of it.
+fn rest_of_grace(wish: &Wish, now: Timestamp) -> i64 {
+    let all = grace(wish);
+    match (wish.end, &wish.pod.metadata.deletion_timestamp) {
+        (Some(End::Shutdown(_)), _) | (_, None) => all,
+        (_, Some(until)) => until.0.duration_since(now).as_secs().clamp(LEAST_GRACE, all.max(LEAST_GRACE)),
+    }
+}
+
 impl Worker {
     /// Ends the Pod and whatever belongs to it.
     pub(crate) async fn end(mut self) {
@@ -36,19 +47,23 @@ impl Worker {
         // That the end has been noticed shows at once, and what it leads to when it is there.
         self.publish();
         self.ending = true;
-        self.stop_containers().await;
+        if !self.stop_containers().await {
+            return self.writer.flush().await;
+        }
         self.tidy().await;
         self.publish();
-        self.remove_sandbox().await;
+        // Before the sandbox, by which the next run would find them.
         self.remove_logs().await;
+        self.remove_sandbox().await;
         self.writer.flush().await;
         if self.wish.borrow().pod.metadata.deletion_timestamp.is_some() {
             self.delete_object().await;
         }
     }
 
-    /// Asks all to end at once, and sooner if the grace is shortened meanwhile.
-    async fn stop_containers(&mut self) {
+    /// Asks all to end at once, and sooner if the grace is shortened meanwhile. Whether they have: not so where the agent
+    /// ends before them.
+    async fn stop_containers(&mut self) -> bool {
         let running: Vec<_> = self
             .places()
             .into_iter()
@@ -59,7 +74,10 @@ impl Worker {
             self.tell(Some(*place), Severity::Normal, "Killing", text);
         }
         loop {
-            let given = grace(&self.wish.borrow_and_update());
+            let given = {
+                let wish = self.wish.borrow_and_update();
+                if self.resumed { rest_of_grace(&wish, Timestamp::now()) } else { grace(&wish) }
+            };
             let stops = running.iter().map(|(_, id)| self.node.cri.stop_container(id, given));
             let stopped = future::join_all(stops);
             let mut wish = self.wish.clone();
@@ -72,7 +90,7 @@ impl Worker {
                 }
                 changed = wish.wait_for(|wish| grace(wish) < given) => {
                     if changed.is_err() {
-                        break;
+                        return false;
                     }
                 }
             }
@@ -81,6 +99,7 @@ impl Worker {
             self.look(id).await;
         }
         self.take_all().await;
+        true
     }
 
     /// Clears what a Pod without running containers no longer needs: the sandbox's processes, the volumes, the
@@ -178,5 +197,24 @@ mod tests {
         assert_eq!(grace(&wish(Some(5), Some(0), Some(End::Removed))), 2);
         assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::ZERO)))), 0);
         assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::from_millis(1500))))), 2);
+    }
+
+    #[test]
+    fn a_grace_goes_on_where_it_was() {
+        let until: Timestamp = "2026-11-22T01:00:30Z".parse().unwrap();
+        let wish = |end| Wish {
+            pod: Arc::new(
+                serde_json::from_value(json!({
+                    "metadata": {"deletionGracePeriodSeconds": 30, "deletionTimestamp": until.to_string()},
+                    "spec": {"containers": []},
+                }))
+                .unwrap(),
+            ),
+            end,
+        };
+        let left = |before: i64| rest_of_grace(&wish(None), until - jiff::SignedDuration::from_secs(before));
+        // Just begun, half-way, over, long over, and with a clock that was set back by a day.
+        assert_eq!([30, 15, 0, -900, 86_400].map(left), [30, 15, 2, 2, 30]);
+        assert_eq!(rest_of_grace(&wish(Some(End::Shutdown(Duration::ZERO))), until), 0);
     }
 }

@@ -3,7 +3,9 @@
 //! The task does what can be done ([`Worker::advance`]), publishes the status, and waits for news: of the Pod's
 //! object, of its containers, of the kernel.
 
+mod adopt; // what an earlier run began
 mod exit; // a container ended, or lost a process
+mod lost_sandbox; // the sandbox has ended, and the Pod has not
 mod projection; // what volumes show of the API, kept as the API has it
 mod sandbox_kill; // the pause process was killed
 mod set_up; // cgroup, volumes, sandbox
@@ -32,6 +34,7 @@ use crate::status::{Facts, pod_status};
 use crate::status_writer::StatusWriter;
 use crate::volumes::Volumes;
 
+pub(crate) use adopt::Adoption;
 pub(crate) use exit::InstanceFacts;
 use projection::Projection;
 pub(crate) use set_up::Sandbox;
@@ -103,6 +106,10 @@ pub(crate) struct Worker {
     pub(crate) instances: HashMap<String, InstanceFacts>,
     pulls: Pulls,
     projection: Projection,
+    /// What there was of the Pod before this worker, until it is taken over.
+    adoption: Option<Adoption>,
+    /// There was something of it.
+    pub(crate) resumed: bool,
 }
 
 impl Worker {
@@ -111,6 +118,7 @@ impl Worker {
     pub(crate) fn new(
         node: Arc<Node>,
         wish: watch::Receiver<Wish>,
+        adoption: Option<Adoption>,
     ) -> Result<Self, memlet_cgroup::ParsePathError> {
         let pod = wish.borrow().pod.clone();
         let uid = pod.metadata.uid.clone().unwrap_or_default();
@@ -143,6 +151,8 @@ impl Worker {
             instances: HashMap::new(),
             pulls: Pulls::default(),
             projection: Projection::default(),
+            adoption,
+            resumed: false,
             node,
             wish,
             news,
@@ -153,6 +163,9 @@ impl Worker {
 
     /// Until the Pod is gone from this node.
     pub(crate) async fn run(mut self) {
+        if let Some(adoption) = self.adoption.take() {
+            Box::pin(self.adopt(adoption)).await;
+        }
         loop {
             let wish = self.wish.borrow_and_update().clone();
             self.take_pod(wish.pod.clone());
@@ -162,8 +175,8 @@ impl Worker {
             let look_again = self.advance().await;
             self.publish();
             if !self.wait_for_news(look_again).await {
-                // The agent was dropped without a word: there is nobody to work for.
-                return;
+                // The agent was dropped, or ends without ending its Pods: there is nobody to work for.
+                return self.writer.flush().await;
             }
             self.publish();
         }
@@ -171,7 +184,7 @@ impl Worker {
 
     /// Does what can be done now; says when to look again, where only time must pass.
     async fn advance(&mut self) -> Option<Timestamp> {
-        if !self.admit() || self.tidied {
+        if self.tidied || !self.admit() {
             return None;
         }
         if self.is_final() {
@@ -262,6 +275,7 @@ impl Worker {
         let life = self.life(place);
         match (life.is_running(), life.ended()) {
             (true, _) => Decision::Running,
+            (false, Some(_)) if life.again => Decision::Start,
             (false, Some(_)) if self.has_restarted_enough(place) => Decision::Stay,
             (false, Some(ended)) => restart::after_exit(self.spec(), self.container(place), ended.exit_code),
             (false, None) => Decision::Start,
@@ -284,6 +298,9 @@ impl Worker {
         if let Some(wait) = wait {
             self.back_off(place, wait.delay);
             return Some(now + wait.left);
+        }
+        if self.replace_lost_sandbox().await {
+            return Some(now);
         }
         if !self.start(place).await {
             return self.life(place).retry_at;
@@ -356,7 +373,7 @@ impl Worker {
         let facts = Facts {
             init: &self.init,
             containers: &self.containers,
-            sandbox_ready: self.sandbox.is_some() && !self.tidied,
+            sandbox_ready: self.sandbox.as_ref().is_some_and(|it| it.is_ready) && !self.tidied,
             ending: self.ending,
             host_ip: self.node.shape.host_ip.as_deref(),
             start_time: Some(self.start_time),

@@ -73,6 +73,16 @@ impl BackOff {
         Self { growth, entry: None }
     }
 
+    /// The back-off of a container that has been restarted so often, for the last time at `last_start`, as somebody finds it
+    /// who did not see it happen. `delay` where a message told it ([`crash_loop_delay`]); else as if every exit had come
+    /// soon.
+    pub fn resumed(growth: Growth, restarts: u32, delay: Option<Duration>, last_start: Timestamp) -> Self {
+        let grown =
+            |restarts: u32| growth.initial.saturating_mul(1 << (restarts - 1).min(20)).min(growth.max);
+        let delay = delay.or_else(|| (restarts > 0).then(|| grown(restarts)));
+        Self { growth, entry: delay.map(|delay| Entry { delay, updated: last_start }) }
+    }
+
     /// Whether a container that finished at `finished_at` must still wait at `now`.
     pub fn wait(&self, finished_at: Timestamp, now: Timestamp) -> Option<Wait> {
         let entry = self.entry.filter(|entry| !self.is_over(*entry, finished_at))?;
@@ -135,6 +145,26 @@ pub fn crash_loop_message(delay: Duration, container: &str, pod: &str, namespace
     )
 }
 
+/// The delay in a [`crash_loop_message`].
+pub fn crash_loop_delay(message: &str) -> Option<Duration> {
+    let text = message.strip_prefix("back-off ")?.split(' ').next().filter(|text| !text.is_empty())?;
+    let (mut seconds, mut number) = (0, None);
+    for character in text.chars() {
+        let factor = match character {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => {
+                let digit = u64::from(character.to_digit(10)?);
+                number = Some(number.unwrap_or(0_u64).checked_mul(10)?.checked_add(digit)?);
+                continue;
+            }
+        };
+        seconds = number.take()?.checked_mul(factor)?.checked_add(seconds)?;
+    }
+    number.is_none().then(|| Duration::from_secs(seconds))
+}
+
 /// The message of the Warning event `BackOff` at each start that is put off.
 pub fn back_off_event_message(container: &str, pod: &str, namespace: &str, uid: &str) -> String {
     format!("Back-off restarting failed container {container} in pod {pod}_{namespace}({uid})")
@@ -188,6 +218,35 @@ mod tests {
     use jiff::ToSpan;
 
     use super::*;
+
+    #[test]
+    fn who_did_not_see_it_resumes_as_if_he_had() {
+        let now: Timestamp = "2026-11-22T01:00:00Z".parse().unwrap();
+        let mut seen = BackOff::new(Growth::CONTAINER);
+        for restarts in 0..9 {
+            let resumed = BackOff::resumed(Growth::CONTAINER, restarts, None, now);
+            assert_eq!(resumed.delay(), seen.delay(), "{restarts}");
+            seen.starting(now, now);
+        }
+        let told = BackOff::resumed(Growth::CONTAINER, 50, Some(Duration::from_secs(20)), now);
+        assert_eq!(told.delay(), Some(Duration::from_secs(20)));
+        assert_eq!(told.wait(now, now + 5.seconds()).map(|wait| wait.left), Some(Duration::from_secs(15)));
+        assert_eq!(told.wait(now + 21.minutes(), now + 21.minutes()), None, "it had run long enough");
+        assert_eq!(told.wait(now, now - 1.hours()).map(|wait| wait.left), Some(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn a_delay_is_read_from_its_message() {
+        for seconds in [10, 20, 40, 80, 160, 300, 3600, 3725] {
+            let delay = Duration::from_secs(seconds);
+            assert_eq!(crash_loop_delay(&crash_loop_message(delay, "c", "p", "n", "u")), Some(delay));
+        }
+        for other in
+            ["", "back-off ", "back-off s restarting", "back-off 1.5s", "back-off 10 restarting", "x"]
+        {
+            assert_eq!(crash_loop_delay(other), None, "{other}");
+        }
+    }
 
     /// Runs a crash loop: each run lasts `run` seconds; answers the delays met.
     fn delays(back_off: &mut BackOff, from: Timestamp, run: i64, exits: usize) -> Vec<String> {

@@ -14,7 +14,7 @@
 //!                                         merged/       the mounted image of any other
 //!                                         start.json    how its start went
 //!                                         end.json      how it ended
-//!                                         exec-1.json   a further program that is being launched in it
+//!                                         exec-1/       a further program that is being launched in it
 //! ```
 //!
 //! A `record.json` is written last of what the daemon writes, and whole: what has none was being made when somebody
@@ -197,9 +197,9 @@ impl ContainerFolder {
         self.0.join("end.json")
     }
 
-    /// A file of the launch of a further program in the container, the `number`th.
-    pub fn exec(&self, number: u64, kind: &str) -> PathBuf {
-        self.0.join(format!("exec-{number}.{kind}"))
+    /// What is only there while a further program is launched in the container, the `number`th.
+    pub fn exec(&self, number: u64) -> PathBuf {
+        self.0.join(format!("exec-{number}"))
     }
 
     /// Where a terminal's other end is received.

@@ -1,8 +1,7 @@
 //! Label selectors: `app=web,tier in (a, b),!old` (apimachinery's `pkg/labels`).
 
-use std::collections::BTreeMap;
-
 use crate::names;
+use crate::storage::Labels;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct LabelSelector(Vec<Requirement>);
@@ -33,19 +32,20 @@ impl LabelSelector {
         Ok(Self(requirements))
     }
 
-    pub(super) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(super) fn matches(&self, labels: &Labels) -> bool {
         self.0.iter().all(|requirement| requirement.test.holds(labels.get(&requirement.key)))
     }
 }
 
 impl Test {
-    fn holds(&self, value: Option<&String>) -> bool {
+    fn holds(&self, value: Option<&str>) -> bool {
+        let among = |values: &Vec<String>| values.iter().any(|other| Some(other.as_str()) == value);
         let number = || value.and_then(|value| value.parse::<i64>().ok());
         match self {
             Self::Exists => value.is_some(),
             Self::Absent => value.is_none(),
-            Self::In(values) => value.is_some_and(|value| values.contains(value)),
-            Self::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            Self::In(values) => among(values),
+            Self::NotIn(values) => !among(values),
             Self::Greater(bound) => number().is_some_and(|number| number > *bound),
             Self::Less(bound) => number().is_some_and(|number| number < *bound),
         }
@@ -124,7 +124,7 @@ mod tests {
 
     fn matches(selector: &str) -> Result<bool, String> {
         let labels = [("app", "web"), ("tier", "a"), ("n", "5")];
-        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
         LabelSelector::parse(selector).map(|parsed| parsed.matches(&labels))
     }
 

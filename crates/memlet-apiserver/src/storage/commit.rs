@@ -19,6 +19,10 @@ use super::{Key, Recorded, Revision, Shared, State};
 /// Between attempts to write a file that could not be written.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
+/// How long changes are waited for that will probably come: those of the clients that were told of the last transaction
+/// together. Much shorter than a transaction.
+const GATHERING: Duration = Duration::from_micros(150);
+
 /// The running thread.
 pub(super) struct Committer {
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -26,7 +30,7 @@ pub(super) struct Committer {
 
 impl Committer {
     pub(super) fn start(shared: Arc<Shared>, disk: Disk, retry: Duration) -> io::Result<Self> {
-        let run = Run { shared, disk, retry };
+        let run = Run { shared, disk, retry, last_batch: 0 };
         let thread = std::thread::Builder::new().name("memlet-commit".to_owned());
         Ok(Self { thread: Mutex::new(Some(thread.spawn(move || run.run())?)) })
     }
@@ -47,11 +51,14 @@ struct Run {
     shared: Arc<Shared>,
     disk: Disk,
     retry: Duration,
+    /// How many changes the last transaction had.
+    last_batch: usize,
 }
 
 impl Run {
     fn run(mut self) {
         while let Some(batch) = self.next() {
+            self.last_batch = batch.len();
             let written = self.disk.write(&batch);
             match written {
                 Ok(()) => self.publish(batch),
@@ -69,6 +76,13 @@ impl Run {
         let idle = |state: &mut State| state.pending.is_empty() && !state.closing;
         let waited = self.shared.work.wait_while(self.shared.lock(), idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if self.last_batch > 1 {
+            state.worth_waking = self.last_batch;
+            let few = |state: &mut State| state.pending.len() < state.worth_waking && !state.closing;
+            let waited = self.shared.work.wait_timeout_while(state, GATHERING, few);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.worth_waking = 1;
+        }
         let batch = std::mem::take(&mut state.pending);
         if batch.is_empty() { None } else { Some(batch) }
     }

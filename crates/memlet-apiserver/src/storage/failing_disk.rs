@@ -92,6 +92,7 @@ fn encode(key: &Key, revision: Revision) -> StoredObject {
     StoredObject { encoded, ..StoredObject::bare(key.clone(), revision) }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a store reads its objects")]
 fn decode(resource: &str, bytes: &[u8]) -> Option<Result<(&'static str, StoredObject), String>> {
     assert_eq!(resource, RESOURCE);
     let text = String::from_utf8(bytes.to_vec()).unwrap();

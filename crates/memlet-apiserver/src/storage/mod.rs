@@ -30,7 +30,7 @@ use tokio::sync::watch;
 pub use disk::OpenError;
 pub(crate) use history::{Change, ChangeKind};
 pub(crate) use notices::{NoticeReader, Recorded, Wake};
-pub(crate) use object::{Fields, Key, StoredObject};
+pub(crate) use object::{Fields, Key, Labels, StoredObject};
 pub(crate) use subscription::Subscription;
 pub(crate) use ties::{FOREGROUND, ORPHAN, Owner, Ties};
 
@@ -126,6 +126,8 @@ struct State {
     limits: HistoryLimits,
     /// The changes that the committer has not taken yet, in order. Never filled in a store in memory.
     pending: Vec<Recorded>,
+    /// With so many of them the committer is woken.
+    worth_waking: usize,
     on_disk: bool,
     /// Why nothing can be changed at present.
     read_only: Option<Arc<str>>,
@@ -275,7 +277,9 @@ impl Storage {
         state.collection(resource).apply(Arc::clone(&recorded.change));
         if state.on_disk {
             state.pending.push(recorded);
-            self.shared.work.notify_one();
+            if state.pending.len() >= state.worth_waking {
+                self.shared.work.notify_one();
+            }
         } else {
             state.durable = state.revision;
             self.shared.tell(&mut state, [recorded]);
@@ -363,6 +367,7 @@ impl State {
             collections: collections.collect(),
             limits,
             pending: Vec::new(),
+            worth_waking: 1,
             on_disk: false,
             read_only: None,
             closing: false,

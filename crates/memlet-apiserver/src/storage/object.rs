@@ -1,8 +1,6 @@
 //! One stored version of an object: its bytes as they are sent, and what selectors and the garbage collector ask about
 //! it.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::{Revision, Ties};
@@ -28,6 +26,22 @@ impl Key {
 /// The values that field selectors may ask about, by field path.
 pub(crate) type Fields = Vec<(&'static str, String)>;
 
+/// An object's labels, in little room: there are few of them, and many objects.
+#[derive(Debug, Default)]
+pub(crate) struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(own, _)| **own == *key).map(|(_, value)| &**value)
+    }
+}
+
+impl FromIterator<(String, String)> for Labels {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(labels: T) -> Self {
+        Self(labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+}
+
 /// One version of one object. Immutable: a change makes another.
 #[derive(Debug)]
 pub(crate) struct StoredObject {
@@ -35,7 +49,7 @@ pub(crate) struct StoredObject {
     pub(crate) revision: Revision,
     /// The object as JSON, `metadata.resourceVersion` included.
     pub(crate) encoded: Bytes,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Labels,
     pub(crate) fields: Fields,
     pub(crate) uid: Box<str>,
     pub(crate) ties: Ties,
@@ -51,7 +65,7 @@ impl StoredObject {
             key,
             revision,
             encoded: Bytes::from_static(b"{}"),
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             fields: Fields::new(),
             uid: "".into(),
             ties: Ties::default(),

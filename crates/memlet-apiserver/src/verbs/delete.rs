@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, StatusDetails, 
 use super::update::check_uid;
 use super::{Core, key, metadata, refusal, stored_form, typed};
 use crate::error::{ApiError, success};
+use crate::form::ListHead;
 use crate::kind::ServedKind;
 use crate::reply::Reply;
 use crate::request::{DeleteOptions, ListOptions, Propagation, ResourceRequest};
@@ -94,7 +95,7 @@ impl Core {
         self.storage.remove(K::URL_PATH_SEGMENT, key, revision, |revision| stored_form(object, revision))
     }
 
-    /// DELETE of a collection: each object by its own rules.
+    /// DELETE of a collection: each object by its own rules. The answer is the list of those that were meant, as they were.
     pub(crate) fn delete_collection<K: ServedKind>(
         &self,
         request: &ResourceRequest,
@@ -104,15 +105,17 @@ impl Core {
         let namespace = request.path.namespace.as_deref();
         let (labels, fields) = (list.labels.as_deref(), list.fields.as_deref());
         let selection = Selection::parse(namespace, None, labels, fields, K::SELECTABLE)?;
-        for object in self.storage.list(K::URL_PATH_SEGMENT, namespace, None).objects {
-            if selection.matches(&object) {
-                match self.delete_object::<K>(&object.key, &options) {
-                    Err(error) if error.code() != StatusCode::NOT_FOUND => return Err(error),
-                    _ => {}
-                }
+        let mut meant = self.storage.list(K::URL_PATH_SEGMENT, namespace, None);
+        meant.objects.retain(|object| selection.matches(object));
+        for object in &meant.objects {
+            match self.delete_object::<K>(&object.key, &options) {
+                Err(error) if error.code() != StatusCode::NOT_FOUND => return Err(error),
+                _ => {}
             }
         }
-        Reply::status(&success(StatusCode::OK, None))
+        let head = ListHead { resource_version: meant.revision.to_string(), ..ListHead::default() };
+        let items: Vec<_> = meant.objects.iter().map(|object| object.encoded.clone()).collect();
+        Ok(Reply::document(StatusCode::OK, request.form()?.list::<K>(&head, &items)?))
     }
 }
 

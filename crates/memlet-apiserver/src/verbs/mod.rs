@@ -109,7 +109,7 @@ fn described<K: ServedKind>(
         revision,
         // Kept for long, so without the room that writing it took.
         encoded: Bytes::from(encoded.into_boxed_slice()),
-        labels: metadata.labels.clone().unwrap_or_default(),
+        labels: metadata.labels.clone().into_iter().flatten().collect(),
         fields: object.fields(),
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
         ties: Ties::of(metadata),

@@ -93,7 +93,8 @@ impl Core {
             Ok(subscription) => subscription,
             Err(expired) => return Ok(Reply::events(WatchEvents::expired(from, expired))),
         };
-        let seconds = options.timeout_seconds.unwrap_or(SHORTEST_WATCH + present * 7919 % SHORTEST_WATCH);
+        let stated = options.timeout_seconds.filter(|seconds| *seconds > 0);
+        let seconds = stated.unwrap_or(SHORTEST_WATCH + present * 7919 % SHORTEST_WATCH);
         let now = Instant::now();
         let watch = Watch::<K> {
             selection,

@@ -68,3 +68,6 @@ pub(crate) async fn give(path: PathBuf, options: LogOptions, writer: impl Writer
         Err(error) => tracing::warn!("cannot follow the log {}: {error}", path.display()),
     }
 }
+
+#[cfg(test)]
+mod tests;

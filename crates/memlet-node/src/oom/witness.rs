@@ -50,19 +50,23 @@ struct Interested {
 }
 
 impl Witness {
-    /// Opens the log at its end, so that nothing from before is taken for ours, and follows it in a task.
+    /// Opens the log at its end, so that nothing from before is taken for ours, and follows it in a task. Where an earlier
+    /// run left containers (or sandboxes), what the kernel still remembers of them is read before, to be had by
+    /// [`Witness::register`].
     /// Where that cannot be done the witness is deaf, and says why.
-    pub(crate) fn start(listen: bool) -> Self {
+    pub(crate) fn start(listen: bool, left: &[String]) -> Self {
         if !listen {
             return Self::deaf("switched off by configuration".to_owned());
         }
-        let opened = Reader::open(Start::Now).map_err(|error| error.to_string()).and_then(|reader| {
+        let start = if left.is_empty() { Start::Now } else { Start::Oldest };
+        let opened = Reader::open(start).map_err(|error| error.to_string()).and_then(|reader| {
             let waiting = readable::watch(&reader).map_err(|error| error.to_string())?;
             Ok((reader, waiting))
         });
         match opened {
             Ok((reader, waiting)) => {
-                let desk = Desk { reader: Some(reader), ..Desk::default() };
+                let mut desk = Desk { reader: Some(reader), ..Desk::default() };
+                desk.remember(left);
                 let witness =
                     Self(Arc::new(Inner { desk: Mutex::new(desk), news: Notify::new(), deaf: None }));
                 tokio::spawn(follow(Arc::downgrade(&witness.0), waiting));
@@ -86,7 +90,12 @@ impl Witness {
     /// From now on `worker` hears of kills in this container; those just before are handed over at once.
     pub(crate) fn register(&self, container_id: &str, worker: mpsc::UnboundedSender<News>) {
         let mut desk = self.0.desk();
-        desk.containers.insert(container_id.to_owned(), Interested { worker, reports: VecDeque::new() });
+        let before = desk.containers.remove(container_id).map(|known| known.reports).unwrap_or_default();
+        for _ in &before {
+            // A worker that has ended no longer cares.
+            let _ = worker.send(News::KernelReport(container_id.to_owned()));
+        }
+        desk.containers.insert(container_id.to_owned(), Interested { worker, reports: before });
         let (ours, others) = std::mem::take(&mut desk.unclaimed)
             .into_iter()
             .partition(|report| container_of(report).as_deref() == Some(container_id));
@@ -158,6 +167,20 @@ impl Inner {
 }
 
 impl Desk {
+    /// Reads the log from before for these containers, who have nobody yet to be told.
+    fn remember(&mut self, containers: &[String]) {
+        if containers.is_empty() {
+            return;
+        }
+        for id in containers {
+            let (worker, _) = mpsc::unbounded_channel();
+            self.containers.insert(id.clone(), Interested { worker, reports: VecDeque::new() });
+        }
+        self.read();
+        // Others' and of long ago.
+        self.unclaimed.clear();
+    }
+
     /// Whether a report came or grew.
     fn read(&mut self) -> bool {
         let Some(reader) = &mut self.reader else { return false };

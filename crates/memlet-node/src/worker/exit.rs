@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_cri::v1::{ContainerState, ContainerStatusResponse};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use memlet_cgroup::{Cgroup, CgroupPath, Pid, Snapshot};
 use memlet_diagnosis::evidence::{
     ContainerEnd, ContainerStatement, Exit, KillRecord, Missing, Subject, Victim,
@@ -16,11 +18,13 @@ use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
 use memlet_policy::restart::ExitReason;
 
 use super::{Place, Worker};
+use crate::adoption::{self, Known};
 use crate::container;
 use crate::events::Severity;
 use crate::life::{Ended, Instance};
 use crate::oom::attribution::{self, End, Ruling};
 use crate::oom::counter::KillWatch;
+use crate::records::Death;
 use crate::termination_message;
 
 /// How long a report that the counter has announced is waited for. The kernel sends the signal just before it
@@ -50,6 +54,8 @@ pub(crate) struct InstanceFacts {
     /// The victims of reports that are not settled were gone when last looked for.
     victims_gone: bool,
     over: bool,
+    /// It is recorded that the OOM killer took the main process.
+    main_killed: bool,
 }
 
 impl InstanceFacts {
@@ -68,7 +74,30 @@ impl InstanceFacts {
             looks_left: 0,
             victims_gone: false,
             over: false,
+            main_killed: false,
         }
+    }
+
+    /// Takes in what an earlier run recorded of it.
+    pub(super) fn recall(&mut self, known: &Known, id: &str) {
+        self.settled_kills = adoption::settled_kills(known.kills(id));
+        self.main_killed = known.has(id, Victim::Main);
+    }
+
+    /// These reports are recorded.
+    pub(super) fn settle(&mut self, reports: impl IntoIterator<Item = ReportId>) {
+        self.settled_reports.extend(reports);
+    }
+
+    /// Nothing more is to be heard of it.
+    pub(super) fn rest(&mut self) {
+        self.over = true;
+        self.settle_at = None;
+        self.watch = None;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 }
 
@@ -125,22 +154,24 @@ impl Worker {
     }
 
     /// The runtime no longer knows a container that ran (kubelet's `ContainerStatusUnknown`).
-    fn lost(&mut self, id: &str) {
+    pub(super) fn lost(&mut self, id: &str) {
         let Some(facts) = self.instances.get_mut(id) else { return };
         facts.over = true;
-        let place = facts.place;
+        let (place, attempt) = (facts.place, facts.attempt);
         let started_at = match &self.life(place).instance {
             Some(Instance::Running { id: running, started_at }) if running == id => Some(*started_at),
             _ => return,
         };
-        self.life_mut(place).instance = Some(Instance::Ended(Ended {
+        let ended = Ended {
             id: id.to_owned(),
             exit_code: 137,
             reason: "ContainerStatusUnknown".to_owned(),
             message: Some("The container could not be located when the pod was terminated".to_owned()),
             started_at,
             finished_at: Timestamp::now(),
-        }));
+        };
+        self.record_death(place, attempt, &ended, None);
+        self.life_mut(place).instance = Some(Instance::Ended(ended));
         self.stop_listening(id);
     }
 
@@ -156,8 +187,8 @@ impl Worker {
             self.look_for_killed_sandbox().await;
         }
         let taken_along = end.as_ref().and_then(|end| end.taken_along.clone());
-        if let Some(end) = end {
-            self.node.ends.add(id, end);
+        if let Some(end) = &end {
+            self.node.ends.add(id, end.clone());
         }
         let reason = reason(&status.reason, exit.code(), oom_killed);
         let message = self.termination_message(id, &status.message, exit.code(), &reason).or_else(|| {
@@ -165,16 +196,40 @@ impl Worker {
                 .filter(|_| !oom_killed)
                 .map(|cause| format!("killed by the container runtime: {cause}"))
         });
-        if let Some(facts) = self.instances.get_mut(id) {
-            facts.over = true;
-            facts.settle_at = None;
-        }
+        let attempt = self.instances.get_mut(id).map_or(0, |facts| {
+            facts.rest();
+            facts.attempt
+        });
         let started_at = timestamp(status.started_at);
         let finished_at = timestamp(status.finished_at).unwrap_or_else(Timestamp::now);
         let exit_code = exit.code();
         let ended = Ended { id: id.to_owned(), exit_code, reason, message, started_at, finished_at };
+        self.record_death(place, attempt, &ended, end);
         self.life_mut(place).instance = Some(Instance::Ended(ended));
         self.stop_listening(id);
+    }
+
+    /// Keeps the end of a container that failed, with what a verdict on it needs.
+    pub(super) fn record_death(&self, place: Place, attempt: u32, ended: &Ended, end: Option<ContainerEnd>) {
+        if ended.exit_code == 0 {
+            return;
+        }
+        let metadata = ObjectMeta {
+            name: self.pod.metadata.name.clone(),
+            namespace: self.pod.metadata.namespace.clone(),
+            uid: self.pod.metadata.uid.clone(),
+            labels: self.pod.metadata.labels.clone(),
+            annotations: self.pod.metadata.annotations.clone(),
+            ..ObjectMeta::default()
+        };
+        self.node.kills.add_death(Death {
+            at: Timestamp::now(),
+            subject: self.subject(place, &ended.id, attempt),
+            state: ended.as_state(),
+            end,
+            pod: Pod { metadata, spec: self.pod.spec.clone(), status: None },
+            node_memory: self.node.shape.capacity,
+        });
     }
 
     fn stop_listening(&mut self, id: &str) {
@@ -193,6 +248,9 @@ impl Worker {
         end: Option<&ContainerEnd>,
         runtime_reason: &str,
     ) -> bool {
+        if self.instances.get(id).is_some_and(|facts| facts.main_killed) {
+            return true;
+        }
         self.node.witness.drain();
         let oom_kills = end.and_then(|end| end.container.as_ref()).and_then(|snapshot| snapshot.oom_kills);
         let mut waited = false;

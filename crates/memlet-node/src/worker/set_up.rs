@@ -8,6 +8,7 @@ use memlet_policy::cgroup_limits;
 use memlet_policy::qos::QosClass;
 
 use super::Worker;
+use crate::adoption;
 use crate::container;
 use crate::events::Severity;
 use crate::sandbox;
@@ -22,6 +23,8 @@ pub(crate) struct Sandbox {
     pub(crate) config: PodSandboxConfig,
     /// The kernel killed its pause process, and that is told.
     pub(crate) killed: bool,
+    /// As far as known it holds its namespaces.
+    pub(crate) is_ready: bool,
 }
 
 impl Worker {
@@ -68,21 +71,26 @@ impl Worker {
         self.show_projected().await
     }
 
+    /// The sandbox that this Pod is given at this attempt.
+    pub(super) fn sandbox_config(&self, attempt: u32) -> PodSandboxConfig {
+        let config = &self.node.config;
+        let around = sandbox::Surroundings {
+            node: &self.node.shape,
+            cgroup: &self.cgroup,
+            pod_logs: &config.pod_logs,
+            agent: &adoption::label(config),
+        };
+        sandbox::config(&self.pod, self.spec(), attempt, &around)
+    }
+
     async fn run_sandbox(&mut self) -> Result<Sandbox, String> {
         let attempt = self.sandbox_attempts;
-        let config = sandbox::config(
-            &self.pod,
-            self.spec(),
-            attempt,
-            &self.node.shape,
-            &self.cgroup,
-            &self.node.config.pod_logs,
-        );
+        let config = self.sandbox_config(attempt);
         self.sandbox_attempts += 1;
         match self.node.cri.run_sandbox(config.clone()).await {
             Ok(id) => {
                 self.node.witness.register(&id, self.tell_me.clone());
-                Ok(Sandbox { id, config, killed: false })
+                Ok(Sandbox { id, config, killed: false, is_ready: true })
             }
             Err(error) => {
                 self.record_killed_attempts(&error.message).await;

@@ -43,6 +43,8 @@ impl Worker {
         match Box::pin(self.create_and_start(place, &sandbox, &image)).await {
             Ok(()) => true,
             Err(failure) => {
+                // The next try finds out what to do about that.
+                self.is_sandbox_alive().await;
                 self.tell(Some(place), Severity::Warning, "Failed", format!("Error: {}", failure.message));
                 let life = self.life_mut(place);
                 life.wait(failure.reason, Some(failure.message));
@@ -134,9 +136,8 @@ impl Worker {
         let variables = variables.map_err(|error| config_error(error.to_string()))?;
         let mounts = self.volumes.mounts(container, &variables);
         let mut mounts = mounts.map_err(|error| config_error(error.to_string()))?;
-        let folder = self.node.config.pod_folder(&self.identity().2).join("containers").join(&container.name);
-        let file = folder.join(attempt.to_string());
-        make_termination_file(&folder, &file)
+        let file = self.termination_file(place, attempt);
+        make_termination_file(&file)
             .map_err(|error| config_error(format!("cannot make {}: {error}", file.display())))?;
         mounts.push(Mount {
             container_path: container::termination_path(container).to_owned(),
@@ -159,6 +160,12 @@ impl Worker {
         };
         let config = blueprint.config().map_err(|error| config_error(error.to_string()))?;
         Ok((config, file))
+    }
+
+    /// Where an instance leaves its last words.
+    pub(super) fn termination_file(&self, place: Place, attempt: u32) -> PathBuf {
+        let folder = self.node.config.pod_folder(&self.identity().2).join("containers");
+        folder.join(&self.life(place).name).join(attempt.to_string())
     }
 
     /// Takes down what the runtime says of the new instance, and its end if it has ended already.
@@ -223,14 +230,16 @@ impl Worker {
         self.node.witness.forget(id);
         self.instances.remove(id);
         let reason = if status.reason.is_empty() { "StartError" } else { status.reason.as_str() };
-        self.life_mut(place).fail_to_start(Ended {
+        let ended = Ended {
             id: id.to_owned(),
             exit_code: if status.exit_code == 0 { 128 } else { status.exit_code },
             reason: reason.to_owned(),
             message: Some(message),
             started_at: exit::timestamp(status.started_at),
             finished_at: exit::timestamp(status.finished_at).unwrap_or_else(Timestamp::now),
-        });
+        };
+        self.record_death(place, self.life(place).next_attempt(), &ended, None);
+        self.life_mut(place).fail_to_start(ended);
         Ok(())
     }
 
@@ -251,7 +260,7 @@ impl Worker {
     }
 
     /// Only the instance before this one stays in the runtime.
-    async fn forget_older(&mut self, place: Place) {
+    pub(super) async fn forget_older(&mut self, place: Place) {
         let life = self.life(place);
         let kept: Vec<&str> = life
             .instance
@@ -277,8 +286,10 @@ impl Worker {
 }
 
 /// Writable by whichever user the container has.
-fn make_termination_file(folder: &Path, file: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(folder)?;
+fn make_termination_file(file: &Path) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
     fs::write(file, "")?;
     fs::set_permissions(file, fs::Permissions::from_mode(0o666))
 }

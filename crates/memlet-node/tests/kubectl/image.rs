@@ -48,6 +48,9 @@ fn layer() -> Vec<u8> {
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_size(size);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header
     };
     for (folder, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777)] {

@@ -17,7 +17,8 @@ use super::launch::{self, Launcher, Outcome, Stdio};
 use super::process;
 use super::protocol::{Launch, Request};
 use super::session::{Descriptor, Exec, SessionEvent};
-use super::{socket, tenant};
+use super::socket;
+use super::tenant::{self, Scratch};
 use crate::state::ContainerFolder;
 
 /// The daemon's ends of a program's streams.
@@ -31,6 +32,8 @@ enum Life {
         launcher_ended: bool,
         ends: Ends,
         console: Option<UnixListener>,
+        /// Removed with this.
+        scratch: Scratch,
     },
     Running {
         pid: i32,
@@ -114,7 +117,9 @@ impl ExecSession {
             killed: false,
             exit_code: None,
         });
-        let Life::Launching { ends, console, .. } = std::mem::replace(&mut self.life, Life::Over) else {
+        let Life::Launching { ends, console, scratch: _scratch, .. } =
+            std::mem::replace(&mut self.life, Life::Over)
+        else {
             return None;
         };
         match outcome {
@@ -180,10 +185,10 @@ impl ExecSession {
 
 fn begin_launch(folder: &ContainerFolder, launch: &Launch, exec: &Exec, number: u64) -> io::Result<Life> {
     let (given, ends) = if exec.tty { (Stdio::Terminal, Vec::new()) } else { pipes(exec)? };
-    let socket = folder.exec(number, "sock");
-    let console = exec.tty.then(|| socket::listen(&socket)).transpose()?;
-    let launcher = tenant::launch(folder, launch, exec, number, given)?;
-    Ok(Life::Launching { launcher, said: Vec::new(), launcher_ended: false, ends, console })
+    let scratch = Scratch::make(folder, number)?;
+    let console = exec.tty.then(|| socket::listen(&scratch.console())).transpose()?;
+    let launcher = tenant::launch(folder, launch, exec, &scratch, given)?;
+    Ok(Life::Launching { launcher, said: Vec::new(), launcher_ended: false, ends, console, scratch })
 }
 
 /// Pipes for the three streams, or `/dev/null` for input.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::container::complain;
 use super::rotation::{self, Rotation};
 
 /// Pieces of a line longer than this are written as they are (containerd's default).
@@ -96,8 +97,11 @@ impl LogFile {
             lost.records += count;
             return Err(error);
         }
-        if self.size > self.rotation.max_size.get() {
-            self.rotate()?;
+        if self.size > self.rotation.max_size.get()
+            && let Err(error) = self.rotate()
+        {
+            // It is written on, and this is tried again with what comes next.
+            complain(&format!("{} cannot be rotated: {error}", self.path.display()));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libcontainer::container::builder::ContainerBuilder;
@@ -25,20 +25,48 @@ use crate::causes::chain;
 use crate::state::{self, ContainerFolder};
 use crate::workload::Workload;
 
-/// Forks the launcher of a program in this container. `number` tells its files from those of others.
+/// The files of one launch, in a folder that is removed when it is over: libcontainer leaves some in the container's own.
+#[derive(Debug)]
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the folder, with the container's state in it as libcontainer looks for that.
+    pub(super) fn make(folder: &ContainerFolder, number: u64) -> io::Result<Self> {
+        let id = folder.path().file_name().ok_or_else(|| io::Error::other("its folder has no name"))?;
+        let scratch = Self(folder.exec(number));
+        state::make_private_folder(&scratch.0.join(id))?;
+        let kept = folder.path().join("libcontainer").join(id).join("state.json");
+        fs::copy(kept, scratch.0.join(id).join("state.json"))?;
+        Ok(scratch)
+    }
+
+    /// Where the program's terminal is received.
+    pub(super) fn console(&self) -> PathBuf {
+        self.0.join("console.sock")
+    }
+
+    fn process(&self) -> PathBuf {
+        self.0.join("process.json")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Forks the launcher of a program in this container.
 pub(super) fn launch(
     folder: &ContainerFolder,
     launch: &Launch,
     exec: &Exec,
-    number: u64,
+    scratch: &Scratch,
     stdio: Stdio,
 ) -> io::Result<Launcher> {
-    let description = folder.exec(number, "json");
-    describe(folder, exec, &description)?;
+    describe(folder, exec, &scratch.process())?;
     launch::fork_launcher(launch.oom_score_adj, || {
-        let joined = join(folder, launch, exec, number, &description, stdio);
-        let _ = fs::remove_file(&description);
-        joined.unwrap_or_else(|error| failed(error.as_ref(), None))
+        join(folder, launch, exec, scratch, stdio).unwrap_or_else(|error| failed(error.as_ref(), None))
     })
 }
 
@@ -70,8 +98,7 @@ fn join(
     folder: &ContainerFolder,
     launch: &Launch,
     exec: &Exec,
-    number: u64,
-    description: &Path,
+    scratch: &Scratch,
     stdio: Stdio,
 ) -> Result<Outcome, Box<dyn Error>> {
     let id = folder.path().file_name().and_then(|name| name.to_str()).ok_or("its folder has no name")?;
@@ -80,15 +107,15 @@ fn join(
     let workload = own.and_then(Workload::find);
     let (unusable, saying) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
-        .with_root_path(folder.path().join("libcontainer"))?
+        .with_root_path(&scratch.0)?
         .with_executor(Program { workload, unusable: Arc::new(saying) });
     match stdio {
         Stdio::Pipes { stdin, stdout, stderr } => {
             builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
         }
-        Stdio::Terminal => builder = builder.with_console_socket(Some(folder.exec(number, "sock"))),
+        Stdio::Terminal => builder = builder.with_console_socket(Some(scratch.console())),
     }
-    let joined = builder.as_tenant().with_process(Some(description)).with_detach(true).build();
+    let joined = builder.as_tenant().with_process(Some(scratch.process())).with_detach(true).build();
     Ok(match joined {
         Ok(pid) => Outcome::Started(pid.as_raw()),
         Err(error) => failed(&error, Unusable::heard(unusable.as_fd())),

@@ -120,6 +120,18 @@ impl Bench {
         Ok((answer.exit_code, String::from_utf8(answer.stdout)?, String::from_utf8(answer.stderr)?))
     }
 
+    /// All that is in the container's folder, its root filesystem apart.
+    pub(crate) fn files(&self, id: &str) -> Vec<String> {
+        let folder = self.settings.state.join("sandboxes").join(&self.sandbox).join(id);
+        let mut files: Vec<String> = [folder.clone(), folder.join("libcontainer").join(id)]
+            .iter()
+            .flat_map(|folder| fs::read_dir(folder).unwrap())
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        files
+    }
+
     /// The container's log file.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join("logs/c/0.log")

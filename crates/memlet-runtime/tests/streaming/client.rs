@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// Nothing that is waited for takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,7 +58,9 @@ impl Client {
                 }
                 Ok(true)
             }
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Ok(false),
+            Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal => Ok(false),
+            Some(Ok(Message::Close(frame))) => Err(format!("it closes with {frame:?}").into()),
+            Some(Err(_)) | None => Ok(false),
             Some(Ok(_)) => Ok(true),
         }
     }

@@ -287,6 +287,7 @@ async fn addresses() -> Result<(), Failed> {
 async fn many() -> Result<(), Failed> {
     let mut bench = Bench::new("many").await?;
     let id = bench.start(HOLD, |_| {}).await?;
+    let files = bench.files(&id);
     let mut clients = Vec::new();
     for number in 0..20 {
         let url = address(&mut bench, &id, &["sh", "-c", &format!("exit {number}")], false, number % 2 == 1)
@@ -296,5 +297,6 @@ async fn many() -> Result<(), Failed> {
     for (number, client) in clients.iter_mut().enumerate() {
         assert_eq!(client.end().await?, i32::try_from(number)?);
     }
+    assert_eq!(bench.files(&id), files, "something is left of them");
     bench.finish().await
 }

@@ -16,6 +16,7 @@ use crate::bench::{Bench, eventually};
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("logs: rotation loses no line and keeps so many files", || Box::pin(rotated())),
     ("logs: a log that was moved away goes on anew", || Box::pin(reopened())),
+    ("logs: a container outlives a full disk, and its log says what is lost", || Box::pin(full_disk())),
 ];
 
 /// All lines of a log and of what it was rotated to.
@@ -80,4 +81,49 @@ async fn reopened() -> Result<(), Failed> {
     assert_eq!(texts(&log)?, ["one", "two", "three"]);
     assert_eq!(fs::read_to_string(&log)?.lines().count(), 1);
     bench.finish().await
+}
+
+async fn full_disk() -> Result<(), Failed> {
+    use rustix::mount::{MountFlags, mount};
+
+    let mut bench = Bench::new("full").await?;
+    let log = bench.log();
+    let disk = log.parent().ok_or("no folder")?.to_owned();
+    fs::create_dir_all(&disk)?;
+    mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=128k"))?;
+    let mounted = Mounted(&disk);
+    let script = "seq 1 20000; read go; echo after; sleep 1000";
+    let id = bench.start(&["sh", "-c", script], |config| config.stdin = true).await?;
+    eventually("the disk is full", async || {
+        Ok((fs::metadata(&log)?.len() >= 120 << 10 && rustix::fs::statvfs(&disk)?.f_bfree == 0).then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let kept = texts(&log)?.len();
+    fs::File::options().write(true).open(&log)?.set_len(0)?;
+    let request =
+        cri::AttachRequest { container_id: id.clone(), stdin: true, stdout: true, stderr: true, tty: false };
+    let url = bench.client.attach(request).await?.into_inner().url;
+    let mut client = crate::client::Client::connect(&url, "v5.channel.k8s.io").await?;
+    client.say(0, b"go\n").await?;
+    client.until("after\n").await?;
+    eventually("it is logged again", async || Ok(texts(&log)?.contains(&"after".to_owned()).then_some(())))
+        .await?;
+    let told = texts(&log)?;
+    let notice = told.iter().find(|text| text.starts_with("[memlet: ")).ok_or("no notice")?;
+    let lost: usize = notice.split(' ').nth(1).unwrap_or_default().parse()?;
+    // A line that was broken off is among the kept ones, and lost all the same.
+    assert!((20_000..=20_001).contains(&(kept + lost)), "{kept} kept and {lost} lost");
+    assert!(bench.is_running(&id).await?);
+    bench.client.stop_container(cri::StopContainerRequest { container_id: id, timeout: 0 }).await?;
+    drop(mounted);
+    bench.finish().await
+}
+
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::DETACH);
+    }
 }

@@ -274,6 +274,7 @@ Examples:
   dmesg -w | memlet explain -                    # each report as it comes
   memlet explain -f /var/log/kern.log            # the same, across log rotation
   memlet explain --all -o markdown kern.log      # to paste into an issue
+  memlet explain pod/memory-eater-128            # a Pod of this machine's node, also when it is gone
   memlet explain -o json kern.log | jq '.reports[].victims'
 
 Any kernel since 2.6.32 and any form of its log is read: dmesg, /dev/kmsg, syslog, journalctl, JSON lines, the logs of
@@ -284,15 +285,15 @@ Exit codes:
   1  none was found; what was read is said on standard error
   2  an input could not be read, or a mistake on the command line")]
 pub(crate) struct ExplainArguments {
-    /// Kernel logs: files, or - for standard input
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Kernel logs: files, or - for standard input; or pod/NAME for a Pod of the node
+    #[arg(value_name = "FILE|pod/NAME", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
 
     /// Read this machine's own log (/dev/kmsg), from the oldest record that the kernel still holds
     #[arg(long, conflicts_with = "files")]
     pub(crate) kernel: bool,
 
-    /// Tell each report whole, instead of a summary when there are several
+    /// Tell each report whole, instead of a summary when there are several; of a Pod, every end of its containers
     #[arg(long)]
     pub(crate) all: bool,
 
@@ -307,6 +308,13 @@ pub(crate) struct ExplainArguments {
     /// How to print what was found
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: ExplainFormat,
+
+    /// The namespace of a Pod
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
 }
 
 /// How reports are printed.

@@ -106,7 +106,7 @@ impl Embedded {
             return self.stop(grace).await;
         }
         let _ = self.stop_scheduler.send(());
-        drop(self.agent);
+        self.agent.detach().await;
         self.place.leave();
         Ok(())
     }

@@ -47,18 +47,20 @@ pub(crate) fn verdicts(pods: &[Pod], ends: &Ends, kills: &[KillRecord], node_mem
         .into_iter()
         .filter_map(|(instance, ended)| {
             let pod = pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(&instance.pod))?;
-            Some(judge(&evidence(pod, instance, ended, kills, node_memory)?))
+            Some(judge(&evidence(pod, instance, Some(ended), kills, node_memory)?))
         })
         .collect()
 }
 
-fn evidence(
+/// What is known of one instance of a container, which has ended or runs still; `None` where its Pod has no such container.
+pub(crate) fn evidence(
     pod: &Pod,
     instance: &Instance,
-    ended: &Ended,
+    ended: Option<&Ended>,
     kills: &[KillRecord],
     node_memory: Bytes,
 ) -> Option<Evidence> {
+    let state = ended.map(|ended| &ended.state);
     let spec = pod.spec.as_ref()?;
     let (container, is_init) = find_container(pod, &instance.container)?;
     let qos = QosClass::of_pod(pod);
@@ -74,7 +76,7 @@ fn evidence(
             pod: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: instance.pod.clone(),
             container: instance.container.clone(),
-            container_id: ended.state.container_id.clone().unwrap_or_default(),
+            container_id: state.and_then(|state| state.container_id.clone()).unwrap_or_default(),
             restart_count: instance.restarts,
         },
         is_init,
@@ -84,9 +86,9 @@ fn evidence(
         limit: resources::memory_limit(container),
         pod_limit: cgroup_limits::pod_memory_limit(spec, qos),
         node_memory,
-        end: ended.end.clone().or_else(|| from_status(&ended.state)),
-        reason: ended.state.reason.clone(),
-        message: ended.state.message.clone(),
+        end: ended.and_then(|ended| ended.end.clone().or_else(|| from_status(&ended.state))),
+        reason: state.and_then(|state| state.reason.clone()),
+        message: state.and_then(|state| state.message.clone()),
         tty: container.tty.unwrap_or(false),
         kills: kills.cloned().collect(),
     })

@@ -13,11 +13,11 @@ pub(crate) fn text(pod: &PodView) -> String {
     text.push_str(&cgroup_text(pod.cgroup.as_ref()));
     for container in &pod.containers {
         text.push_str(&format!(
-            "\nContainer {}\n  id         {}\n  state      {}, restarted {}\n",
+            "\nContainer {}\n  id         {}\n  state      {}, {}\n",
             container.name,
             container.id.as_deref().unwrap_or("none yet"),
             container.state,
-            times(container.restart_count)
+            restarts(container.restart_count)
         ));
         text.push_str(&cgroup_text(container.cgroup.as_ref()));
         text.push_str(&processes_text(&container.processes));
@@ -30,12 +30,11 @@ pub(crate) fn text(pod: &PodView) -> String {
     text
 }
 
-fn times(count: i32) -> String {
+fn restarts(count: i32) -> String {
     match count {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        more => format!("{more} times"),
+        0 => "never restarted".to_owned(),
+        1 => "restarted once".to_owned(),
+        more => format!("restarted {more} times"),
     }
 }
 
@@ -105,7 +104,7 @@ mod tests {
 
         Container main
           id         64ae20d221399e618bbf8c15f3b5
-          state      Running, restarted twice
+          state      Running, restarted 2 times
           cgroup     /kubepods/burstable/podu/64ae
           folder     /sys/fs/cgroup/memory/kubepods/burstable/podu/64ae
             memory.limit_in_bytes  134217728 (128Mi)
@@ -119,7 +118,7 @@ mod tests {
 
         Container init
           id         64ae20d221399e618bbf8c15f3b5
-          state      Completed (0), restarted twice
+          state      Completed (0), restarted 2 times
           cgroup     none now
           processes  none
 

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use super::channels::{self, STATUS, STDERR, STDOUT, Said, Version};
 use super::{Asked, Runtime};
@@ -50,7 +52,9 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         if let Some(status) = status {
             let text = status.to_string();
             send(&outgoing, STATUS, text.as_bytes()).await;
-            let _ = outgoing.send(Message::Close(None)).await;
+            // A close without a code is an error to kubectl.
+            let farewell = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+            let _ = outgoing.send(Message::Close(Some(farewell))).await;
         }
         drop(outgoing);
     };

@@ -1,0 +1,59 @@
+//! What an earlier run left of a Pod that the API does not have any more: ended with the grace that it wanted, and
+//! removed.
+
+use std::sync::Arc;
+
+use futures::future;
+use k8s_cri::v1::ContainerState;
+use memlet_policy::logs;
+
+use super::Found;
+use crate::node::Node;
+use crate::termination::LEAST_GRACE;
+use crate::volumes;
+
+/// Ends and removes whatever there is.
+pub(crate) async fn end(node: Arc<Node>, uid: String, found: Found) {
+    let Found { namespace, name, sandboxes, containers } = found;
+    tracing::info!(uid, namespace, name, "a Pod that an earlier run left and the API does not have is ended");
+    let running = containers.iter().filter(|container| container.state != ContainerState::ContainerExited);
+    let stops =
+        running.map(|container| node.cri.stop_container(&container.id, container.grace.max(LEAST_GRACE)));
+    for error in future::join_all(stops).await.into_iter().filter_map(Result::err) {
+        tracing::warn!("cannot stop a container: {error}");
+    }
+    if !name.is_empty() {
+        remove_folder(node.config.pod_logs.join(logs::pod_folder_name(&namespace, &name, &uid))).await;
+    }
+    for sandbox in &sandboxes {
+        if let Err(error) = node.cri.remove_sandbox(&sandbox.id).await {
+            tracing::warn!("cannot remove a sandbox: {error}");
+        }
+        node.witness.forget(&sandbox.id);
+    }
+    for container in &containers {
+        node.witness.forget(&container.id);
+    }
+    for path in node.cgroups.places_of(&uid).unwrap_or_default() {
+        if node.cgroups.hierarchy().dir(&path).exists() {
+            node.kill_all_in(&path).await;
+            if let Err(error) = node.cgroups.remove(&path).await {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+    let folder = node.config.pod_folder(&uid);
+    let removed = tokio::task::spawn_blocking(move || volumes::remove_pod_folder(&folder)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!("cannot remove a Pod's volumes: {error}");
+    }
+}
+
+async fn remove_folder(folder: std::path::PathBuf) {
+    match tokio::fs::remove_dir_all(&folder).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("cannot remove {}: {error}", folder.display());
+        }
+        _ => {}
+    }
+}

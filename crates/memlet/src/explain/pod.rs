@@ -1,0 +1,228 @@
+//! `memlet explain pod/NAME`: what a node recorded of a Pod's ends and kills, judged.
+//!
+//! The records outlive container, Pod and node for a week; the Pod itself is asked for where the node runs, for what is so
+//! now.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use memlet_bytes::Bytes;
+use memlet_diagnosis::evidence::{KillRecord, Victim};
+use memlet_diagnosis::{Verdict, judge, render};
+use memlet_node::{Death, Record, Records};
+use serde_json::{Value, json};
+
+use crate::cli::{ExplainArguments, ExplainFormat};
+use crate::exit::Exit;
+use crate::node::client;
+use crate::node::folder::DataFolder;
+use crate::node::running::{self, Found};
+use crate::run::changes::Instance;
+use crate::run::ending;
+use crate::run::result::{Ended, evidence};
+use crate::say;
+
+/// A Pod by name, as kubectl writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    namespace: String,
+    name: String,
+}
+
+impl Asked {
+    /// What the arguments ask for, where that is a Pod: `pod/NAME`, unless there is such a file.
+    pub(crate) fn of(arguments: &ExplainArguments) -> Option<Self> {
+        let [argument] = &arguments.files[..] else { return None };
+        let name = ["pod/", "pods/", "po/"].iter().find_map(|kind| argument.to_str()?.strip_prefix(kind))?;
+        let plain = !name.is_empty() && !name.contains('/');
+        (plain && !Path::new(argument).exists())
+            .then(|| Self { namespace: arguments.namespace.clone(), name: name.to_owned() })
+    }
+}
+
+/// What is known of a Pod.
+#[derive(Debug)]
+struct Story {
+    /// As it is now; `None` where it is gone, or the node does not run.
+    pod: Option<Pod>,
+    /// Oldest first.
+    verdicts: Vec<Verdict>,
+    kills: Vec<KillRecord>,
+}
+
+/// Prints the verdicts on a Pod's containers, and answers whether there were any.
+pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exit> {
+    let data = DataFolder::new(&arguments.place.data);
+    let story = read(asked, &data)?;
+    let text = match arguments.output {
+        ExplainFormat::Text => text(asked, &story, arguments.all),
+        ExplainFormat::Markdown => format!("```\n{}```\n", text(asked, &story, arguments.all)),
+        ExplainFormat::Json => serde_json::to_string_pretty(&document(asked, &story))? + "\n",
+        ExplainFormat::Yaml => serde_saphyr::to_string(&document(asked, &story))?,
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(error).context("cannot write to standard output");
+        }
+        _ => {}
+    }
+    Ok(if story.verdicts.is_empty() { Exit::NOT_FOUND } else { Exit::DONE })
+}
+
+fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
+    let folder = data.kills();
+    let records = Records::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let records: Vec<Record> = records
+        .into_iter()
+        .filter(|record| {
+            (&record.subject().namespace, &record.subject().pod) == (&asked.namespace, &asked.name)
+        })
+        .collect();
+    let running = matches!(running::find(data)?, Found::Running(_));
+    let pod = if running {
+        client::block_on(data, async |client| {
+            Ok(Api::<Pod>::namespaced(client, &asked.namespace).get_opt(&asked.name).await?)
+        })?
+    } else {
+        None
+    };
+    if records.is_empty() && pod.is_none() {
+        let also = if running { "" } else { "; the node does not run, so it could not be asked" };
+        bail!(
+            "nothing is recorded of a Pod {:?} in the namespace {}, and there is none{also}. Records are kept for a week; \
+             another namespace is named with -n, another node with --data",
+            asked.name,
+            asked.namespace
+        );
+    }
+    Ok(judged(pod, &records))
+}
+
+/// Judges every end, and the kills in a container that has not ended. Pure.
+fn judged(pod: Option<Pod>, records: &[Record]) -> Story {
+    let kills: Vec<KillRecord> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Kill(kill) => Some((**kill).clone()),
+            _ => None,
+        })
+        .collect();
+    let deaths: Vec<&Death> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Death(death) => Some(&**death),
+            _ => None,
+        })
+        .collect();
+    let mut verdicts: Vec<_> = deaths
+        .iter()
+        .enumerate()
+        .filter_map(|(number, death)| {
+            let ended = Ended { state: death.state.clone(), end: death.end.clone(), number };
+            let evidence =
+                evidence(&death.pod, &instance(&death.subject), Some(&ended), &kills, death.node_memory);
+            Some(judge(&evidence?))
+        })
+        .collect();
+    verdicts.extend(pod.iter().flat_map(|pod| living(pod, &deaths, &kills)));
+    Story { pod, verdicts, kills }
+}
+
+/// Verdicts on containers that lost a process and have not ended.
+fn living(pod: &Pod, deaths: &[&Death], kills: &[KillRecord]) -> Vec<Verdict> {
+    let mut told: Vec<Instance> = deaths.iter().map(|death| instance(&death.subject)).collect();
+    let node_memory = deaths.last().map_or(Bytes::ZERO, |death| death.node_memory);
+    let mut verdicts = Vec::new();
+    for kill in kills.iter().filter(|kill| kill.victim != Victim::Main) {
+        let instance = instance(&kill.subject);
+        if pod.metadata.uid.as_deref() == Some(&instance.pod) && !told.contains(&instance) {
+            verdicts
+                .extend(evidence(pod, &instance, None, kills, node_memory).map(|evidence| judge(&evidence)));
+            told.push(instance);
+        }
+    }
+    verdicts
+}
+
+fn instance(subject: &memlet_diagnosis::evidence::Subject) -> Instance {
+    Instance {
+        pod: subject.pod_uid.clone(),
+        container: subject.container.clone(),
+        restarts: subject.restart_count,
+    }
+}
+
+/// So many verdicts are told whole; older ones are counted, unless all are asked for.
+const TOLD: usize = 1;
+
+fn text(asked: &Asked, story: &Story, all: bool) -> String {
+    let mut text = state(asked, story.pod.as_ref());
+    let style = render::Style {
+        colour: say::colour(&io::stdout()),
+        width: io::stdout()
+            .is_terminal()
+            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
+            .flatten()
+            .map(|size| usize::from(size.ws_col)),
+        with_pod: false,
+    };
+    let skipped = if all { 0 } else { story.verdicts.len().saturating_sub(TOLD) };
+    for verdict in &story.verdicts[skipped..] {
+        text.push('\n');
+        text.push_str(&render::text(verdict, style));
+    }
+    if skipped > 0 {
+        let ends = if skipped == 1 { "end" } else { "ends" };
+        text.push_str(&format!("\n{skipped} earlier {ends} of its containers: --all tells them too\n"));
+    }
+    text
+}
+
+/// How the Pod is now, in a line or two.
+fn state(asked: &Asked, pod: Option<&Pod>) -> String {
+    let name = format!("pod {}/{}", asked.namespace, asked.name);
+    let Some(pod) = pod else { return format!("{name} is gone, or its node does not run\n") };
+    let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    match ending::failure_to_run(pod) {
+        Some(failure) => format!("{name} is {phase}: {failure}\n"),
+        None => format!("{name} is {phase}\n"),
+    }
+}
+
+fn document(asked: &Asked, story: &Story) -> Value {
+    json!({
+        "namespace": asked.namespace,
+        "name": asked.name,
+        "pod": story.pod,
+        "verdicts": story.verdicts,
+        "killRecords": story.kills,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Arguments, Command};
+
+    fn asked(arguments: &[&str]) -> Option<Asked> {
+        let all = [&["memlet", "explain"], arguments].concat();
+        match Arguments::parse_from(all).command {
+            Command::Explain(arguments) => Asked::of(&arguments),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_pod_is_told_from_a_file() {
+        assert_eq!(asked(&["pod/a"]), Some(Asked { namespace: "default".to_owned(), name: "a".to_owned() }));
+        assert_eq!(asked(&["-n", "b", "pods/a"]).unwrap().namespace, "b");
+        for arguments in [&["a"][..], &["pod/"], &["pod/a", "pod/b"], &["pod/a/b"], &["/pod/a"], &["-"]] {
+            assert_eq!(asked(arguments), None, "{arguments:?}");
+        }
+    }
+}
