@@ -54,13 +54,18 @@ impl ApiError {
         self
     }
 
-    /// A refusal about a resource of a group names the group with it: `leases.coordination.k8s.io "x" not found`.
-    pub(crate) fn in_group(mut self, group: &str) -> Self {
-        let Some(details) = self.status.details.as_mut().filter(|_| !group.is_empty()) else { return self };
-        let Some(kind) = details.kind.clone() else { return self };
+    /// Names the group of the resource and of its kind, as upstream does for all groups but the core one.
+    pub(crate) fn in_group(mut self, group: &str, resource: &str, kind: &str) -> Self {
+        if group.is_empty() {
+            return self;
+        }
+        let Some(details) = &mut self.status.details else { return self };
+        let Some(about) = details.kind.clone().filter(|about| about == resource || about == kind) else {
+            return self;
+        };
         details.group = Some(group.to_owned());
         if let Some(message) = &mut self.status.message {
-            *message = message.replacen(&format!("{kind} \""), &format!("{kind}.{group} \""), 1);
+            *message = message.replacen(&format!("{about} \""), &format!("{about}.{group} \""), 1);
         }
         self
     }

@@ -87,7 +87,7 @@ struct PartialMetadataList<'a> {
 }
 
 impl MetaVersion {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::V1 => "meta.k8s.io/v1",
             Self::V1Beta1 => "meta.k8s.io/v1beta1",

@@ -218,9 +218,10 @@ impl<K: ServedKind> Handler for Serve<K> {
 
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {
         let form = request.form()?;
-        let reply = self.dispatch(core, request).map_err(|error| error.in_group(K::GROUP))?;
+        let named = |error: ApiError| error.in_group(K::GROUP, K::URL_PATH_SEGMENT, K::KIND);
+        let reply = self.dispatch(core, request).map_err(named)?;
         // Lists and watches are made in their form; what else is answered with an object is brought into it here.
-        let reply = reply.map_object(|encoded| form.object::<K>(&encoded))?;
+        let reply = reply.map_object(|encoded| form.object::<K>(&K::from_stored(&encoded)?))?;
         // A deletion, or an update that takes the last finalizer away, may be the last that a going namespace waits for;
         // a creation may have come while the namespace went.
         if request.method != Method::GET {

@@ -22,12 +22,18 @@ const CHECKS: &[Check] = &[
     Check { name: "ping", holds: |_| true },
     Check { name: "storage-readiness", holds: |core| core.storage.revision() > 0 },
     Check { name: "poststarthook/start-system-namespaces-controller", holds: has_namespaces },
+    Check { name: "poststarthook/scheduling/bootstrap-system-priority-classes", holds: has_system_classes },
 ];
 
 fn has_namespaces(core: &Core) -> bool {
     resources::INITIAL_NAMESPACES
         .iter()
         .all(|name| core.storage.get("namespaces", &Key::new("", *name)).is_some())
+}
+
+fn has_system_classes(core: &Core) -> bool {
+    resources::system_classes()
+        .all(|(name, _)| core.storage.get("priorityclasses", &Key::new("", name)).is_some())
 }
 
 /// All paths of health, for the index.
@@ -66,10 +72,10 @@ pub(crate) fn answer(
             text.push_str(&format!("[-]{} failed: reason withheld\n", check.name));
         }
     }
-    let (code, text): (_, Bytes) = match (healthy, query.flag("verbose")) {
+    let (code, body): (_, Bytes) = match (healthy, query.flag("verbose")) {
         (true, false) => (StatusCode::OK, "ok".into()),
         (true, true) => (StatusCode::OK, format!("{text}{endpoint} check passed\n").into()),
         (false, _) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{text}{endpoint} check failed\n").into()),
     };
-    Ok(Reply::text(code, text))
+    Ok(Reply::text(code, body))
 }

@@ -4,6 +4,7 @@
 //! change, what selectors may ask) are here, as upstream's registry strategies hold them. To serve another kind,
 //! implement this trait and add it to `resources::SERVED`.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ListableResource, Metadata};
@@ -81,6 +82,17 @@ pub(crate) trait ServedKind:
             Part::Main => &[],
             Part::Status => &[&["spec"]],
         }
+    }
+
+    /// The JSON of a stored object in this version's words. Each object is stored in one form, whichever version it was
+    /// written in.
+    fn from_stored(encoded: &Bytes) -> Result<Bytes, ApiError> {
+        Ok(encoded.clone())
+    }
+
+    /// This object's JSON in the form in which it is stored.
+    fn to_stored(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
     }
 
     /// Where quantities may be given as bare numbers.

@@ -52,6 +52,7 @@ mod housekeeping;
 pub mod keys;
 mod kind;
 mod metrics;
+mod metrics_api;
 mod names;
 mod nodes;
 mod openapi;

@@ -156,8 +156,8 @@ impl Metrics {
     }
 
     /// Counts an answer.
-    pub(crate) fn record(&self, asked: Asked, dry_run: bool, code: StatusCode, since: Instant) {
-        let Asked { verb, group, version, resource, subresource, scope, component } = asked;
+    pub(crate) fn record(&self, asked: &Asked, dry_run: bool, code: StatusCode, since: Instant) {
+        let Asked { verb, group, version, resource, subresource, scope, component } = *asked;
         let dry_run = if dry_run { "All" } else { "" };
         let code = code.as_u16();
         let answered =
@@ -165,7 +165,7 @@ impl Metrics {
         self.0.requests.get_or_create(&answered).inc();
         // A watch is answered for as long as the client likes: its duration says nothing.
         if verb != "WATCH" {
-            self.0.durations.get_or_create(&asked).observe(since.elapsed().as_secs_f64());
+            self.0.durations.get_or_create(asked).observe(since.elapsed().as_secs_f64());
         }
     }
 
@@ -251,8 +251,9 @@ mod tests {
         let storage = Storage::in_memory(["pods", "nodes"], HistoryLimits::default());
         let metrics = Metrics::new(Arc::new(storage));
         let asked = Asked::of_server(&Method::GET);
-        metrics.record(asked.clone(), false, StatusCode::OK, Instant::now());
-        metrics.record(asked, false, StatusCode::OK, Instant::now() - Duration::from_millis(20));
+        metrics.record(&asked, false, StatusCode::OK, Instant::now());
+        let earlier = Instant::now().checked_sub(Duration::from_millis(20)).unwrap();
+        metrics.record(&asked, false, StatusCode::OK, earlier);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &metrics.0.registry).unwrap();
         for line in [

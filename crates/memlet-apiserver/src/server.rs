@@ -5,21 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Request};
-use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use serde_json::{Value, json};
 
 use crate::access::{Identity, Review};
 use crate::error::ApiError;
 use crate::handler::Handler;
+use crate::kind::ServedKind;
 use crate::metrics::{Asked, Metrics};
 use crate::nodes::{NodeService, Nodes};
 use crate::reply::Reply;
-use crate::request::{Query, ResourceRequest, Target};
+use crate::request::{Query, ResourcePath, ResourceRequest, Target};
 use crate::resources;
 use crate::service::ApiService;
 use crate::storage::{HistoryLimits, Key, OpenError, Storage};
 use crate::verbs::Core;
-use crate::{discovery, health, housekeeping, openapi, version};
+use crate::{discovery, health, housekeeping, metrics_api, openapi, version};
 
 /// What can be chosen about a server.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +83,10 @@ impl ApiServer {
         let server =
             Self { core: Core { storage, nodes: Nodes::default(), accounts: Arc::default() }, metrics };
         for name in resources::INITIAL_NAMESPACES {
-            server.create_namespace(name);
+            server.create_initial::<Namespace>(name, &json!({ "metadata": { "name": name } }));
+        }
+        for (name, class) in resources::system_classes() {
+            server.create_initial::<PriorityClass>(name, &class);
         }
         housekeeping::start(&server.core, settings.event_lifetime);
         server
@@ -123,6 +128,11 @@ impl ApiServer {
 
     /// Answers one request whose body has been read, when all that the answer tells is durable.
     pub(crate) async fn answer_durably(&self, request: Request<bytes::Bytes>) -> Result<Reply, ApiError> {
+        if let Ok(Target::Resource(path)) = Target::parse(request.uri().path())
+            && metrics_api::serves(&path)
+        {
+            return self.answer_from_nodes(request, path).await;
+        }
         loop {
             let attempt = self.core.storage.attempt();
             let answer = self.answer(request.clone());
@@ -148,7 +158,7 @@ impl ApiServer {
         let dry_run = query.all("dryRun").next().is_some();
         let answer = target.and_then(|target| self.answer_target(target, query, parts, body));
         let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
-        self.metrics.record(asked, dry_run, code, started);
+        self.metrics.record(&asked, dry_run, code, started);
         answer
     }
 
@@ -166,9 +176,7 @@ impl ApiServer {
             }
             target => return self.answer_about_itself(&target, &query, &parts.headers),
         };
-        // Every service sets it. Without it, nobody asks.
-        let identity = parts.extensions.get::<Arc<Identity>>().map(Arc::clone);
-        let identity = identity.unwrap_or_else(|| Arc::new(Identity::anonymous()));
+        let identity = identity(&parts);
         let request =
             ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
         if let Some(review) = Review::find(&request.path) {
@@ -176,6 +184,25 @@ impl ApiServer {
         }
         let handler = resources::handler(&request.path).ok_or_else(ApiError::no_such_path)?;
         handler.handle(&self.core, &request)
+    }
+
+    /// Answers what only the nodes know.
+    async fn answer_from_nodes(
+        &self,
+        request: Request<bytes::Bytes>,
+        path: ResourcePath,
+    ) -> Result<Reply, ApiError> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let asked = Asked::of_resource(&parts.method, &path, &query);
+        let identity = identity(&parts);
+        let request =
+            ResourceRequest { method: parts.method, path, query, headers: parts.headers, body, identity };
+        let answer = metrics_api::answer(&self.core, &request).await;
+        let code = answer.as_ref().map_or_else(ApiError::code, Reply::code);
+        self.metrics.record(&asked, false, code, started);
+        answer
     }
 
     /// Answers what is asked about the server rather than about an object.
@@ -203,14 +230,20 @@ impl ApiServer {
         }
     }
 
-    fn create_namespace(&self, name: &str) {
-        if self.core.storage.get(Namespace::URL_PATH_SEGMENT, &Key::new("", name)).is_some() {
+    /// Creates an object that every cluster has, unless it is there.
+    fn create_initial<K: ServedKind>(&self, name: &str, object: &Value) {
+        if self.core.storage.get(K::URL_PATH_SEGMENT, &Key::new("", name)).is_some() {
             return;
         }
-        let object = serde_json::json!({ "metadata": { "name": name } });
-        let request = ResourceRequest::own::<Namespace>(None, &object);
-        if let Err(error) = self.core.create::<Namespace>(&request) {
-            tracing::error!(?error, name, "cannot create an initial namespace");
+        let request = ResourceRequest::own::<K>(None, object);
+        if let Err(error) = self.core.create::<K>(&request) {
+            tracing::error!(?error, kind = K::KIND, name, "cannot create an initial object");
         }
     }
+}
+
+/// Who asks. Every service sets it; without it, nobody does.
+fn identity(parts: &http::request::Parts) -> Arc<Identity> {
+    let identity = parts.extensions.get::<Arc<Identity>>().map(Arc::clone);
+    identity.unwrap_or_else(|| Arc::new(Identity::anonymous()))
 }

@@ -33,6 +33,7 @@ mod sandbox; // Pod to CRI sandbox
 mod security; // security contexts
 mod server; // kubelet's HTTP paths
 mod static_pods; // Pods of a folder
+mod statistics; // what is used, as kubelet tells it
 mod status; // facts to PodStatus
 mod status_writer; // PodStatus to the API
 mod sweep; // what a killed agent left

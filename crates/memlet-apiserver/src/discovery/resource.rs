@@ -64,9 +64,11 @@ impl GroupVersionKind {
 }
 
 impl ServedResource {
-    /// What one object is called.
+    /// What one object is called; nothing where the kind has another name than the resource, as that of the figures of
+    /// `pods` has.
     pub(super) fn singular(&self) -> String {
-        self.kind.kind.to_lowercase()
+        let singular = self.kind.kind.to_lowercase();
+        if self.stored || self.plural.starts_with(&singular) { singular } else { String::new() }
     }
 
     /// The subresources by name.

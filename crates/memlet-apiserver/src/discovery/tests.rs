@@ -8,6 +8,9 @@ use super::*;
 const CORE: &str = include_str!("../../tests/recorded/raw_api_v1.json");
 const AGGREGATED_CORE: &str = include_str!("../../tests/recorded/aggregated-api.json");
 
+const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const V2_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+
 fn by<'a>(list: &'a Value, field: &str, name: &str) -> Option<&'a Value> {
     list.as_array().unwrap().iter().find(|entry| entry[field] == name)
 }
@@ -56,8 +59,6 @@ fn the_client_chooses_the_form() {
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(text))]);
         AggregatedVersion::accepted(&headers)
     };
-    const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-    const V2_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
     assert_eq!(accepting(V2), Ok(Some(AggregatedVersion::V2)));
     assert_eq!(accepting(V2_BETA), Ok(Some(AggregatedVersion::V2Beta1)));
     assert_eq!(accepting("application/json, */*"), Ok(None));
@@ -72,7 +73,6 @@ fn the_client_chooses_the_form() {
 
 #[test]
 fn an_unchanged_document_is_not_sent_again() {
-    const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     let mut headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(V2))]);
     let first = named_groups(&headers).unwrap().into_response();
     assert_eq!(first.status(), StatusCode::OK);

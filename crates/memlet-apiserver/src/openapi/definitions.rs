@@ -146,10 +146,11 @@ fn settle(schema: &mut Value, notation: Notation) {
                 settle(value, notation);
             }
             // Version 3 allows nothing beside a reference.
-            if notation == Notation::V3 && map.len() > 1 {
-                if let Some(reference) = map.remove("$ref") {
-                    map.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
-                }
+            if notation == Notation::V3
+                && map.len() > 1
+                && let Some(reference) = map.remove("$ref")
+            {
+                map.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| settle(item, notation)),

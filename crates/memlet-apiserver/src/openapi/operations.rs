@@ -33,7 +33,7 @@ pub(super) struct QueryParameter {
 /// The operations at a path.
 #[derive(Clone, Debug)]
 pub(super) struct Path {
-    pub(super) path: String,
+    pub(super) template: String,
     /// The names in braces.
     pub(super) parameters: Vec<&'static str>,
     pub(super) operations: Vec<Operation>,
@@ -117,23 +117,23 @@ pub(super) fn of(resource: &ServedResource) -> Vec<Path> {
     };
     let with_name = || names.iter().copied().chain(["name"]).collect::<Vec<_>>();
     let mut paths = vec![
-        Path { path: collection.clone(), parameters: names.clone(), operations: builder.of_collection() },
+        Path { template: collection.clone(), parameters: names.clone(), operations: builder.of_collection() },
         Path {
-            path: format!("{collection}/{{name}}"),
+            template: format!("{collection}/{{name}}"),
             parameters: with_name(),
             operations: builder.of_object(),
         },
     ];
     if resource.namespaced {
         let operations = vec![builder.list("ForAllNamespaces")];
-        paths.push(Path { path: format!("{root}/{plural}"), parameters: Vec::new(), operations });
+        paths.push(Path { template: format!("{root}/{plural}"), parameters: Vec::new(), operations });
     }
     for subresource in &resource.subresources {
         let name = subresource.name;
         let operations =
             subresource.verbs.iter().filter_map(|verb| builder.of_subresource(verb, subresource.kind, name));
         paths.push(Path {
-            path: format!("{collection}/{{name}}/{name}"),
+            template: format!("{collection}/{{name}}/{name}"),
             parameters: with_name(),
             operations: operations.collect(),
         });

@@ -18,7 +18,7 @@ pub(super) fn document() -> Value {
     let mut paths = Map::new();
     for path in handlers.iter().flat_map(|handler| operations::of(&handler.describe())) {
         let item = path_item(&path, &definitions);
-        paths.insert(path.path, item);
+        paths.insert(path.template, item);
     }
     json!({
         "swagger": "2.0",
@@ -50,9 +50,12 @@ fn path_item(path: &Path, definitions: &Map<String, Value>) -> Value {
 }
 
 fn of_operation(operation: &Operation, definitions: &Map<String, Value>) -> Value {
-    let schema = |name: &str| match definitions.contains_key(name) {
-        true => Notation::V2.reference(name),
-        false => json!({ "type": "object" }),
+    let schema = |name: &str| {
+        if definitions.contains_key(name) {
+            Notation::V2.reference(name)
+        } else {
+            json!({ "type": "object" })
+        }
     };
     let mut parameters: Vec<Value> = operation
         .query

@@ -32,7 +32,7 @@ fn document(handlers: &[&'static dyn Handler]) -> Value {
     let mut paths = Map::new();
     for path in handlers.iter().flat_map(|handler| operations::of(&handler.describe())) {
         let item = path_item(&path, &schemas);
-        paths.insert(path.path, item);
+        paths.insert(path.template, item);
     }
     json!({
         "openapi": "3.0.0",
@@ -76,10 +76,8 @@ fn of_operation(operation: &Operation, schemas: &Map<String, Value>) -> Value {
         })
         .collect();
     // What is not described is anything.
-    let schema = |name: &str| match schemas.contains_key(name) {
-        true => Notation::V3.reference(name),
-        false => json!({}),
-    };
+    let schema =
+        |name: &str| if schemas.contains_key(name) { Notation::V3.reference(name) } else { json!({}) };
     let success = if operation.method == "post" { "201" } else { "200" };
     let mut value = json!({
         "tags": [tag(operation)],

@@ -2,20 +2,26 @@
 
 mod config;
 mod event;
+mod event_v1;
 mod namespace;
 mod node;
 mod plain;
 mod pod;
+mod priority_class;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::events::v1 as events;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 
 use crate::access::Review;
 use crate::discovery::ServedResource;
 use crate::handler::{Handler, Serve};
+use crate::metrics_api;
 use crate::request::ResourcePath;
 
 pub(crate) use namespace::{INITIAL_NAMESPACES, empty, settle_namespace};
+pub(crate) use priority_class::system_classes;
 
 /// Everything that is served.
 static SERVED: &[&dyn Handler] = &[
@@ -26,6 +32,8 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<ConfigMap>::new(),
     &Serve::<Secret>::new(),
     &Serve::<ServiceAccount>::with(plain::ACCOUNT_SUBRESOURCES),
+    &Serve::<events::Event>::new(),
+    &Serve::<PriorityClass>::new(),
     &Serve::<Lease>::new(),
 ];
 
@@ -36,7 +44,8 @@ pub(crate) fn handler(path: &ResourcePath) -> Option<&'static dyn Handler> {
 
 /// What discovery tells, in the order of the groups in which it tells it.
 pub(crate) fn described() -> Vec<ServedResource> {
-    served().map(Handler::describe).chain(Review::described()).collect()
+    let made_up = metrics_api::described().into_iter().chain(Review::described());
+    served().map(Handler::describe).chain(made_up).collect()
 }
 
 /// All served resources.

@@ -45,7 +45,7 @@ impl Field {
             _ => selectable
                 .iter()
                 .find(|field| **field == label)
-                .map(|field| Self::Own(field))
+                .map(|field| Self::Own(stored_name(field)))
                 .ok_or_else(|| format!("field label not supported: {label}")),
         }
     }
@@ -58,6 +58,21 @@ impl Field {
                 object.fields.iter().find(|(name, _)| name == field).map_or("", |(_, value)| value.as_str())
             }
         }
+    }
+}
+
+/// What a field is called where it is stored: events of both groups are stored with core's names.
+fn stored_name(label: &'static str) -> &'static str {
+    match label {
+        "regarding.kind" => "involvedObject.kind",
+        "regarding.namespace" => "involvedObject.namespace",
+        "regarding.name" => "involvedObject.name",
+        "regarding.uid" => "involvedObject.uid",
+        "regarding.apiVersion" => "involvedObject.apiVersion",
+        "regarding.resourceVersion" => "involvedObject.resourceVersion",
+        "regarding.fieldPath" => "involvedObject.fieldPath",
+        "reportingController" => "reportingComponent",
+        other => other,
     }
 }
 

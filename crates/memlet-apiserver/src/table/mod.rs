@@ -90,11 +90,23 @@ pub(crate) enum RowObject<'a> {
 }
 
 impl Column {
-    const NAME: Self = Self { format: "name", ..Self::text("Name", columns::NAME_DESCRIPTION) };
+    const NAME: Self = Self::named("Name", columns::NAME_DESCRIPTION);
     const AGE: Self = Self::text("Age", columns::AGE_DESCRIPTION);
 
-    pub(crate) const fn text(name: &'static str, description: &'static str) -> Self {
+    const fn text(name: &'static str, description: &'static str) -> Self {
         Self { name, type_: "string", format: "", description, priority: 0 }
+    }
+
+    pub(crate) const fn named(name: &'static str, description: &'static str) -> Self {
+        Self { format: "name", ..Self::text(name, description) }
+    }
+
+    pub(crate) const fn quantity(name: &'static str, description: &'static str) -> Self {
+        Self { format: "quantity", ..Self::text(name, description) }
+    }
+
+    pub(crate) const fn duration(name: &'static str, description: &'static str) -> Self {
+        Self { format: "duration", ..Self::text(name, description) }
     }
 
     const fn integer(name: &'static str, description: &'static str) -> Self {

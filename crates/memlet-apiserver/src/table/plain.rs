@@ -77,7 +77,7 @@ impl Tabular for PriorityClass {
     fn row(&self, now: Timestamp) -> Row {
         Row::of([
             name(&self.metadata),
-            self.value.into(),
+            self.value.unwrap_or_default().into(),
             self.global_default.unwrap_or_default().into(),
             age(&self.metadata, now),
             self.preemption_policy.clone().unwrap_or_default().into(),

@@ -99,9 +99,9 @@ impl Summary {
         }
         if pod.metadata.deletion_timestamp.is_some() {
             if status.reason.as_deref() == Some("NodeLost") {
-                summary.reason = "Unknown".to_owned();
+                "Unknown".clone_into(&mut summary.reason);
             } else if !matches!(phase.as_str(), "Succeeded" | "Failed") {
-                summary.reason = "Terminating".to_owned();
+                "Terminating".clone_into(&mut summary.reason);
             }
         }
         summary
@@ -163,11 +163,11 @@ impl Summary {
         }
         if self.reason == "Completed" {
             if runs && condition_is_true(status, "Ready") {
-                self.reason = "Running".to_owned();
+                "Running".clone_into(&mut self.reason);
             } else if let Some(failure) = failure {
                 self.reason = failure;
             } else if runs {
-                self.reason = "NotReady".to_owned();
+                "NotReady".clone_into(&mut self.reason);
             }
         }
     }

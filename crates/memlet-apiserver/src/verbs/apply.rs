@@ -57,7 +57,7 @@ impl Core {
         dry_run: bool,
     ) -> Result<std::sync::Arc<crate::storage::StoredObject>, ApiError> {
         self.change::<K>(key, dry_run, |current, old| {
-            let before = Before::stored(&current.encoded, old)?;
+            let before = Before::stored(&K::from_stored(&current.encoded)?, old)?;
             let applied = ownership::apply::<K>(&before, true, config, writer)?;
             let mut new = object_of::<K>(applied)?;
             check_identity(&new, old, key)?;

@@ -81,7 +81,7 @@ impl Core {
             if self.storage.get(K::URL_PATH_SEGMENT, &key).is_some() {
                 return Err(Unmet::Exists);
             }
-            return serde_json::to_vec(&*object).map(Into::into).map_err(|_| Unmet::Unencodable);
+            return object.to_stored().map(Into::into).map_err(|_| Unmet::Unencodable);
         }
         let stored = self
             .storage

@@ -63,8 +63,9 @@ impl Core {
             remaining_item_count: next.as_ref().and_then(|next| next.remaining),
             resume: next.map(|next| next.resume.to_text()),
         };
-        let items: Vec<Bytes> = page.into_iter().map(|object| object.encoded.clone()).collect();
-        let json = request.form()?.list::<K>(&head, &items)?;
+        let items: Result<Vec<Bytes>, ApiError> =
+            page.into_iter().map(|object| K::from_stored(&object.encoded)).collect();
+        let json = request.form()?.list::<K>(&head, &items?)?;
         Ok(Reply::document(StatusCode::OK, json))
     }
 

@@ -72,13 +72,14 @@ pub(crate) fn key<K: ServedKind>(request: &ResourceRequest) -> Result<Key, ApiEr
 
 /// The typed form of what is stored.
 pub(crate) fn typed<K: ServedKind>(object: &StoredObject) -> Result<K, ApiError> {
-    serde_json::from_slice(&object.encoded).map_err(|_| ApiError::internal("a stored object cannot be read"))
+    serde_json::from_slice(&K::from_stored(&object.encoded)?)
+        .map_err(|_| ApiError::internal("a stored object cannot be read"))
 }
 
 /// The stored form of an object at a revision.
 fn stored_form<K: ServedKind>(object: &mut K, revision: Revision) -> Option<StoredObject> {
     object.metadata_mut().resource_version = Some(revision.to_string());
-    let encoded = serde_json::to_vec(&*object).ok()?;
+    let encoded = object.to_stored().ok()?;
     let written = K::EXPIRES.then(|| Timestamp::now().as_second());
     Some(described(object, revision, encoded, written))
 }

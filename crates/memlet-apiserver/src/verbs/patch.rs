@@ -27,7 +27,7 @@ impl Core {
         let writer = request.writer(&options, part);
         let mut warnings = Vec::new();
         let stored = self.change::<K>(&key, options.dry_run, |current, old| {
-            let before = Before::stored(&current.encoded, old)?;
+            let before = Before::stored(&K::from_stored(&current.encoded)?, old)?;
             let mut value = before.json.clone();
             if patch.touches_owners() {
                 before.put_owners(&mut value)?;

@@ -43,7 +43,8 @@ impl Core {
             let mut new = object.clone();
             check_identity(&new, old, &key)?;
             check_revision::<K>(&new)?;
-            ownership::follow_update(&mut new, &Before::stored(&current.encoded, old)?, &writer)?;
+            let before = Before::stored(&K::from_stored(&current.encoded)?, old)?;
+            ownership::follow_update(&mut new, &before, &writer)?;
             settle(&mut new, old, part)?;
             Ok(new)
         });

@@ -217,7 +217,9 @@ impl<K: ServedKind> Watch<K> {
 
 impl<K: ServedKind> Lines<K> {
     fn event(&mut self, kind: &str, encoded: &Bytes) -> Bytes {
-        let object = self.form.watched::<K>(encoded, !self.columns_told);
+        let form = self.form;
+        let first = !self.columns_told;
+        let object = K::from_stored(encoded).and_then(|encoded| form.watched::<K>(&encoded, first));
         self.columns_told = true;
         object.map_or_else(|error| error_line(&error), |object| line(kind, &object))
     }

@@ -8,6 +8,7 @@ mod answer; // text and refusals
 mod logs; // /containerLogs
 mod pods; // which container is meant
 mod query; // parameters
+mod statistics; // /stats/summary, /metrics/resource
 mod streaming; // /exec, /attach
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use http::{Method, Request, Response};
 use percent_encoding::percent_decode_str;
 
 use crate::node::Node;
+use crate::statistics::Statistics;
 
 pub(crate) use answer::Refusal;
 pub use answer::ServerBody;
@@ -31,11 +33,12 @@ use query::Query;
 #[derive(Clone, Debug)]
 pub struct NodeServer {
     node: Arc<Node>,
+    statistics: Arc<Statistics>,
 }
 
 impl NodeServer {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node }
+        Self { node, statistics: Arc::default() }
     }
 
     async fn answer(self, parts: Parts) -> Response<ServerBody> {
@@ -48,6 +51,10 @@ impl NodeServer {
         let query = Query::parse(parts.uri.query());
         let node = &*self.node;
         match (&parts.method, &segments[..]) {
+            (&Method::GET, ["stats", "summary"]) => statistics::summary(node, &self.statistics).await,
+            (&Method::GET, ["metrics", "resource"]) => {
+                statistics::resource_metrics(node, &self.statistics).await
+            }
             (&Method::GET, ["healthz"]) => Ok(answer::text("ok")),
             (&Method::GET, ["containerLogs", namespace, pod, container]) => {
                 logs::answer(node, namespace, pod, container, &query).await

@@ -12,6 +12,7 @@
 )]
 
 mod bench;
+mod figures;
 mod image;
 mod kubectl;
 mod logs;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     }
     let missing = what_is_missing();
     let arguments = Arguments::from_args();
-    let tests = logs::TESTS.iter().chain(streams::TESTS);
+    let tests = logs::TESTS.iter().chain(streams::TESTS).chain(figures::TESTS);
     let trials = tests.map(|(name, test)| {
         let missing = missing.clone();
         let ignored = missing.is_some() && std::env::var_os("REQUIRE_KERNEL").is_none();
