@@ -73,9 +73,15 @@ fn limit_and_malloc() -> Result<(), Failed> {
     // What upstream does not tell: the kill, with its summary.
     described.says("OOMKilling");
     node.kubectl(&["logs", "--previous", "memory-eater-128"])?.exits(0).says("MB");
-    node.memlet(&["explain", "pod/memory-eater-128"])?.exits(0).says("OOMKilled").says("limits.memory 128Mi → 192Mi");
+    node.memlet(&["explain", "pod/memory-eater-128"])?
+        .exits(0)
+        .says("OOMKilled")
+        .says("limits.memory 128Mi → 192Mi");
     node.kubectl(&["delete", "pod", "memory-eater-128", "--grace-period=1"])?.exits(0).says("deleted");
-    node.memlet(&["explain", "pod/memory-eater-128"])?.exits(0).says("is gone").says("limits.memory 128Mi → 192Mi");
+    node.memlet(&["explain", "pod/memory-eater-128"])?
+        .exits(0)
+        .says("is gone")
+        .says("limits.memory 128Mi → 192Mi");
     node.end()
 }
 
@@ -120,7 +126,8 @@ fn requested() -> Result<(), Failed> {
 fn pending() -> Result<(), Failed> {
     let node = Node::start_with(&["--node-memory", "1Gi"])?;
     node.create(&super::holder("greedy", "1000Gi"))?;
-    let pod = node.wait_for("pod/greedy", |pod| pod["status"]["conditions"][0]["reason"] == "Unschedulable")?;
+    let pod =
+        node.wait_for("pod/greedy", |pod| pod["status"]["conditions"][0]["reason"] == "Unschedulable")?;
     assert_eq!(pod["status"]["phase"], "Pending");
     node.kubectl(&["get", "pod", "greedy"])?.exits(0).says("0/1     Pending");
     let described = node.kubectl(&["describe", "pod", "greedy"])?;
@@ -137,7 +144,8 @@ fn cgroups() -> Result<(), Failed> {
     node.wait_for("pod/sh", is_running)?;
     let yaml = node.kubectl(&["get", "pods", "sh", "-o", "yaml"])?;
     yaml.exits(0);
-    let uid = yaml.stdout.lines().find_map(|line| line.strip_prefix("  uid: ")).expect("it has one").to_owned();
+    let uid =
+        yaml.stdout.lines().find_map(|line| line.strip_prefix("  uid: ")).expect("it has one").to_owned();
 
     let table = node.memlet(&["ps"])?;
     table.exits(0).says("sh").says("Running").says("123Mi");
@@ -147,7 +155,8 @@ fn cgroups() -> Result<(), Failed> {
     let container = &view["containers"][0];
     for cgroup in [&view["cgroup"], &container["cgroup"]] {
         let files = &cgroup["files"];
-        let limit = [&files["memory.limit_in_bytes"], &files["memory.max"]].into_iter().find(|it| it.is_string());
+        let limit =
+            [&files["memory.limit_in_bytes"], &files["memory.max"]].into_iter().find(|it| it.is_string());
         assert_eq!(limit, Some(&"128974848".into()), "{files:#}");
     }
     let id = container["id"].as_str().expect("it has one");

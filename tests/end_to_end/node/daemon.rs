@@ -30,7 +30,10 @@ pub(crate) fn tests() -> Vec<Test> {
 
 fn starts_and_ends() -> Result<(), Failed> {
     let node = Node::start()?;
-    node.memlet(&["status"])?.exits(0).says("node         memlet (process").says("Pods         0 (0 running)");
+    node.memlet(&["status"])?
+        .exits(0)
+        .says("node         memlet (process")
+        .says("Pods         0 (0 running)");
     node.end()
 }
 
@@ -50,7 +53,9 @@ fn in_the_background() -> Result<(), Failed> {
     // What goes wrong in the background is told in front.
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
-    finish(Node::command(&house, &["--detach", "--address", &address]).spawn()?)?.exits(2).complains(&address);
+    finish(Node::command(&house, &["--detach", "--address", &address]).spawn()?)?
+        .exits(2)
+        .complains(&address);
     house.nothing_is_left()
 }
 

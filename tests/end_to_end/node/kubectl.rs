@@ -13,9 +13,17 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("kubectl: objects are made, changed and deleted", &["kubectl"], objects),
         test_with("kubectl: apply, diff, label, annotate, patch, edit, replace", &["kubectl"], changes),
         test_with("kubectl: wrong input is told as by a cluster", &["kubectl"], wrong_input),
-        test_with("kubectl: explain, api-resources, version, cluster-info, auth", &["kubectl"], about_the_api),
+        test_with(
+            "kubectl: explain, api-resources, version, cluster-info, auth",
+            &["kubectl"],
+            about_the_api,
+        ),
         test_with("kubectl: top nodes and Pods", &["kubectl"], top),
-        test_with("kubectl: configMaps, secrets and the downward API reach a container", &["kubectl", "busybox", "umoci", "skopeo"], configuration),
+        test_with(
+            "kubectl: configMaps, secrets and the downward API reach a container",
+            &["kubectl", "busybox", "umoci", "skopeo"],
+            configuration,
+        ),
         test_with("kubectl: run, exec, attach, cp", &["kubectl", "busybox", "umoci", "skopeo"], streams),
         test_with("node: a static Pod and its mirror", &["kubectl"], static_pod),
     ]
@@ -24,16 +32,24 @@ pub(crate) fn tests() -> Vec<Test> {
 fn objects() -> Result<(), Failed> {
     let node = Node::start()?;
     node.kubectl(&["create", "namespace", "a"])?.exits(0).says("namespace/a created");
-    node.kubectl_stdin(&["create", "-n", "a", "-f", "-"], &holder("p", "32Mi"))?.exits(0).says("pod/p created");
+    node.kubectl_stdin(&["create", "-n", "a", "-f", "-"], &holder("p", "32Mi"))?
+        .exits(0)
+        .says("pod/p created");
     node.kubectl(&["wait", "-n", "a", "--for=condition=Ready", "pod/p", "--timeout=20s"])?
         .exits(0)
         .says("pod/p condition met");
-    node.kubectl(&["get", "pods", "-A"])?.exits(0).says("NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE");
-    node.kubectl(&["get", "pods", "-n", "a", "-o", "wide"])?.exits(0).says("NOMINATED NODE   READINESS GATES");
+    node.kubectl(&["get", "pods", "-A"])?
+        .exits(0)
+        .says("NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE");
+    node.kubectl(&["get", "pods", "-n", "a", "-o", "wide"])?
+        .exits(0)
+        .says("NOMINATED NODE   READINESS GATES");
     node.kubectl(&["get", "pods", "-n", "a", "-o", "name"])?.exits(0).says("pod/p");
     node.kubectl(&["get", "all", "-n", "a"])?.exits(0).says("pod/p");
     node.kubectl(&["get", "events", "-n", "a"])?.exits(0).says("Scheduled").says("Started");
-    node.kubectl(&["get", "pods", "-n", "a", "--field-selector", "status.phase=Running"])?.exits(0).says("p ");
+    node.kubectl(&["get", "pods", "-n", "a", "--field-selector", "status.phase=Running"])?
+        .exits(0)
+        .says("p ");
     node.kubectl(&["get", "pods", "-n", "a", "-l", "x=y"])?.exits(0).complains("No resources found");
     node.kubectl(&["delete", "namespace", "a"])?.exits(0).says("namespace \"a\" deleted");
     node.kubectl(&["get", "pod", "p", "-n", "a"])?.exits(1).complains("NotFound");
@@ -54,11 +70,21 @@ fn changes() -> Result<(), Failed> {
     node.kubectl(&["label", "pod", "p", "colour=red"])?.exits(0).says("pod/p labeled");
     node.kubectl(&["label", "pod", "p", "colour=blue"])?.exits(1).complains("--overwrite is false");
     node.kubectl(&["annotate", "pod", "p", "note=x"])?.exits(0).says("pod/p annotated");
-    node.kubectl(&["patch", "pod", "p", "--type=merge", "-p", r#"{"metadata":{"labels":{"a":"b"}}}"#])?.exits(0);
-    node.kubectl(&["patch", "pod", "p", "--type=json", "-p", r#"[{"op":"remove","path":"/metadata/labels/a"}]"#])?
+    node.kubectl(&["patch", "pod", "p", "--type=merge", "-p", r#"{"metadata":{"labels":{"a":"b"}}}"#])?
         .exits(0);
+    node.kubectl(&[
+        "patch",
+        "pod",
+        "p",
+        "--type=json",
+        "-p",
+        r#"[{"op":"remove","path":"/metadata/labels/a"}]"#,
+    ])?
+    .exits(0);
     let mut edit = node.kubectl_command(&["edit", "pod", "p"]);
-    finish(edit.env("KUBE_EDITOR", "sed -i s/red/green/").stdin(Stdio::null()).spawn()?)?.exits(0).says("edited");
+    finish(edit.env("KUBE_EDITOR", "sed -i s/red/green/").stdin(Stdio::null()).spawn()?)?
+        .exits(0)
+        .says("edited");
     assert_eq!(node.get("pod/p")?["metadata"]["labels"]["colour"], "green");
     node.kubectl_stdin(&["apply", "--server-side", "-f", "-"], &manifest)?.exits(0);
     node.kubectl_stdin(&["replace", "--force", "-f", "-"], &larger)?.exits(0).says("pod/p replaced");
@@ -81,7 +107,9 @@ fn wrong_input() -> Result<(), Failed> {
         .exits(1)
         .complains("strict decoding error: unknown field \"spec.containers[0].imagine\"");
     create(&holder("P", "32Mi"))?.exits(1).complains("metadata.name: Invalid value: \"P\"");
-    node.kubectl(&["get", "pod", "p"])?.exits(1).complains("Error from server (NotFound): pods \"p\" not found");
+    node.kubectl(&["get", "pod", "p"])?
+        .exits(1)
+        .complains("Error from server (NotFound): pods \"p\" not found");
     node.kubectl(&["get", "deployments"])?
         .exits(1)
         .complains("the server doesn't have a resource type \"deployments\"");
@@ -121,7 +149,8 @@ fn top() -> Result<(), Failed> {
     let table = node.kubectl(&["top", "pod", "--containers"])?;
     table.exits(0).says("main");
     let row = table.stdout.lines().find(|line| line.contains("main")).expect("it was just there");
-    let shown: u64 = row.split_whitespace().last().and_then(|it| it.strip_suffix("Mi")?.parse().ok()).ok_or(row)?;
+    let shown: u64 =
+        row.split_whitespace().last().and_then(|it| it.strip_suffix("Mi")?.parse().ok()).ok_or(row)?;
     assert!((7..=20).contains(&shown), "8 MB are held: {row}");
     node.end()
 }
@@ -164,7 +193,9 @@ fn streams() -> Result<(), Failed> {
         .exits(7)
         .says("out")
         .complains("err");
-    node.kubectl_stdin(&["exec", "-i", "p", "--", "cat"], "through and through")?.exits(0).says("through and through");
+    node.kubectl_stdin(&["exec", "-i", "p", "--", "cat"], "through and through")?
+        .exits(0)
+        .says("through and through");
     node.kubectl(&["exec", "p", "--", "nothing-of-the-kind"])?.exits(127);
     let file = node.house.write("file", "to and fro")?;
     let file = file.to_str().expect("temporary paths are text");
@@ -181,7 +212,8 @@ fn streams() -> Result<(), Failed> {
 fn static_pod() -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("a.yaml"), holder("a", "32Mi"))?;
-    let node = Node::start_with(&["--static-pods", folder.path().to_str().expect("temporary paths are text")])?;
+    let node =
+        Node::start_with(&["--static-pods", folder.path().to_str().expect("temporary paths are text")])?;
     let mirror = node.wait_for("pod/a-memlet", is_running)?;
     assert!(mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string(), "{mirror:#}");
     std::fs::remove_file(folder.path().join("a.yaml"))?;

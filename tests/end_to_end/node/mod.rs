@@ -131,11 +131,7 @@ impl Node {
     }
 
     /// Waits until an object is as `wanted`.
-    pub(crate) fn wait_for(
-        &self,
-        what: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<Value, Failed> {
+    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value, Failed> {
         let deadline = Instant::now() + patience(SOON);
         loop {
             let ran = self.kubectl(&["get", what, "-o", "json"])?;
@@ -200,5 +196,7 @@ pub(crate) fn is_running(pod: &Value) -> bool {
 /// The first container's state or last state, whichever says that it ended.
 pub(crate) fn ended(pod: &Value) -> Option<&Value> {
     let status = &pod["status"]["containerStatuses"][0];
-    [&status["state"]["terminated"], &status["lastState"]["terminated"]].into_iter().find(|ended| ended.is_object())
+    [&status["state"]["terminated"], &status["lastState"]["terminated"]]
+        .into_iter()
+        .find(|ended| ended.is_object())
 }

@@ -9,8 +9,16 @@ use crate::{Test, test, test_with};
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test("node: without one, its commands say how to have one", without_a_node),
-        test_with("node: inspect finds by name and by id, and says what it does not find", &["kubectl"], inspect),
-        test_with("node: a killed child is an Event and a verdict, while its container lives", &["kubectl"], killed_child),
+        test_with(
+            "node: inspect finds by name and by id, and says what it does not find",
+            &["kubectl"],
+            inspect,
+        ),
+        test_with(
+            "node: a killed child is an Event and a verdict, while its container lives",
+            &["kubectl"],
+            killed_child,
+        ),
     ]
 }
 
@@ -32,7 +40,11 @@ fn inspect() -> Result<(), Failed> {
     let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().expect("it has one");
     let id = id.strip_prefix("memlet://").expect("it is ours");
     for name in ["a", "pod/a", id, &id[..6]] {
-        node.memlet(&["inspect", name])?.exits(0).says("Pod default/a").says("Container main").says("Sandbox");
+        node.memlet(&["inspect", name])?
+            .exits(0)
+            .says("Pod default/a")
+            .says("Container main")
+            .says("Sandbox");
     }
     let document = node.memlet(&["inspect", "a", "-o", "yaml"])?;
     document.exits(0).says("qosClass: Burstable");
@@ -46,10 +58,13 @@ fn inspect() -> Result<(), Failed> {
 /// The kernel kills a child; process 1 goes on. Upstream shows nothing of it.
 fn killed_child() -> Result<(), Failed> {
     let node = Node::start()?;
-    let pod = holder("parent", "64Mi").replace("['8', '0', '--hold']", "['300', '0', '--children', '1', '--hold']");
+    let pod =
+        holder("parent", "64Mi").replace("['8', '0', '--hold']", "['300', '0', '--children', '1', '--hold']");
     node.create(&pod)?;
     let event = node.wait_for("events", |list| {
-        list["items"].as_array().is_some_and(|events| events.iter().any(|event| event["reason"] == "OOMKilling"))
+        list["items"]
+            .as_array()
+            .is_some_and(|events| events.iter().any(|event| event["reason"] == "OOMKilling"))
     })?;
     let events = event["items"].as_array().expect("it is a list");
     let event = events.iter().find(|event| event["reason"] == "OOMKilling").expect("it was there");
