@@ -87,7 +87,7 @@ fn wrong_settings() -> Result<(), Failed> {
         (&["--address", "localhost"], "localhost"),
         (&["--config", file], "nodeMemry"),
         (&["--config", "/nowhere.yaml"], "/nowhere.yaml"),
-        (&["--kube-reserved", "cpu=1"], "cpu"),
+        (&["--kube-reserved", "disk=1"], "disk"),
     ] {
         finish(Node::command(&house, arguments).spawn()?)?.exits(2).complains(complaint);
     }
@@ -140,7 +140,7 @@ fn killed() -> Result<(), Failed> {
     let mut node = Node::start()?;
     node.create(&holder("stays", "64Mi"))?;
     // It is killed when it has grown for two seconds.
-    let grows = holder("grows", "64Mi").replace("['8', '0', '--hold']", "['300', '500']");
+    let grows = holder("grows", "64Mi").replace("['8', '0', '--hold']", "['300', '0.3']");
     node.create(&grows.replace("spec:\n", "spec:\n  restartPolicy: Never\n"))?;
     let before = node.wait_for("pod/stays", is_running)?;
     node.wait_for("pod/grows", is_running)?;

@@ -45,7 +45,7 @@ fn objects() -> Result<(), Failed> {
         .exits(0)
         .says("NOMINATED NODE   READINESS GATES");
     node.kubectl(&["get", "pods", "-n", "a", "-o", "name"])?.exits(0).says("pod/p");
-    node.kubectl(&["get", "all", "-n", "a"])?.exits(0).says("pod/p");
+    node.kubectl(&["get", "all", "-n", "a"])?.exits(0).says("p      1/1     Running");
     node.kubectl(&["get", "events", "-n", "a"])?.exits(0).says("Scheduled").says("Started");
     node.kubectl(&["get", "pods", "-n", "a", "--field-selector", "status.phase=Running"])?
         .exits(0)
@@ -63,7 +63,9 @@ fn changes() -> Result<(), Failed> {
     node.kubectl_stdin(&["apply", "-f", "-"], &manifest)?.exits(0).says("pod/p unchanged");
     node.kubectl_stdin(&["diff", "-f", "-"], &manifest)?.exits(0);
     let larger = manifest.replace("32Mi", "64Mi");
-    node.kubectl_stdin(&["diff", "-f", "-"], &larger)?.exits(1);
+    node.kubectl_stdin(&["diff", "-f", "-"], &manifest.replace("{name: p}", "{name: p, labels: {a: b}}"))?
+        .exits(1)
+        .says("+    a: b");
     node.kubectl_stdin(&["apply", "-f", "-"], &larger)?
         .exits(1)
         .complains("pod updates may not change fields other than");
@@ -163,7 +165,7 @@ fn configuration() -> Result<(), Failed> {
     node.kubectl(&["create", "secret", "generic", "s", "--from-literal=word=hush"])?.exits(0);
     node.create(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  volumes:\n  - {name: c, configMap: \
-         {name: c}}\n  containers:\n  - name: main\n    image: busybox\n    imagePullPolicy: Never\n    command: [sh, -c, 'echo \
+         {name: c}}\n  containers:\n  - name: main\n    image: busybox:test\n    imagePullPolicy: Never\n    command: [sh, -c, 'echo \
          $COLOUR $WORD $LIMIT $(cat /c/colour) $(cat /var/run/secrets/kubernetes.io/serviceaccount/namespace)']\n    \
          resources: {limits: {memory: 64Mi}}\n    volumeMounts: [{name: c, mountPath: /c}]\n    env:\n    - {name: COLOUR, \
          valueFrom: {configMapKeyRef: {name: c, key: colour}}}\n    - {name: WORD, valueFrom: {secretKeyRef: {name: s, key: \
@@ -177,15 +179,15 @@ fn configuration() -> Result<(), Failed> {
 fn streams() -> Result<(), Failed> {
     let node = Node::start()?;
     crate::images::import_busybox(&node.house)?;
-    let limited = r#"{"spec":{"containers":[{"name":"sh","image":"busybox","imagePullPolicy":"Never","stdin":true,"stdinOnce":true,"command":["sh"],"resources":{"limits":{"memory":"123Mi"}}}]}}"#;
-    let run = ["run", "--restart=Never", "--rm", "-i", "--image=busybox", "sh", "--overrides", limited];
+    let limited = r#"{"spec":{"containers":[{"name":"sh","image":"busybox:test","imagePullPolicy":"Never","stdin":true,"stdinOnce":true,"command":["sh"],"resources":{"limits":{"memory":"123Mi"}}}]}}"#;
+    let run = ["run", "--restart=Never", "--rm", "-i", "--image=busybox:test", "sh", "--overrides", limited];
     let ran = node.kubectl_stdin(&run, "echo hello from $HOSTNAME; exit 3\n")?;
     ran.says("hello from sh");
     assert_eq!(ran.code, Some(3), "{ran:?}");
 
     node.create(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  - {name: \
-         main, image: busybox, imagePullPolicy: Never, command: [sh, -c, 'while :; do echo tick; sleep 0.2; done'], resources: \
+         main, image: 'busybox:test', imagePullPolicy: Never, command: [sh, -c, 'while :; do echo tick; sleep 0.2; done'], resources: \
          {limits: {memory: 64Mi}}}\n",
     )?;
     node.wait_for("pod/p", is_running)?;

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use inotify::{EventMask, EventStream, Inotify, WatchMask};
 
 use super::files::Files;
-use super::read::Rest;
+use super::read::Opened;
 use super::record::Lines;
 use super::shape::Shaper;
 use super::{Sink, Writer};
@@ -43,20 +43,24 @@ impl Follower {
     }
 
     /// Gives all that comes, until the writer has ended.
-    pub(super) async fn follow(mut self, rest: Rest, writer: impl Writer, sink: &Sink) {
-        let Rest { files, current, shaper } = rest;
-        let mut reading = Reading { files, queue: current.into_iter().collect(), shaper, changed: true };
+    pub(super) async fn follow(
+        mut self,
+        log: Opened,
+        shaper: Shaper,
+        writer: impl Writer,
+        sink: &Sink,
+    ) -> io::Result<()> {
+        let Opened { files, queue } = log;
+        let mut reading = Reading { files, queue, shaper, changed: true };
         let mut over = false;
         loop {
-            if let Err(error) = self.give_what_is_there(&mut reading, sink).await {
-                return tracing::warn!("a log cannot be followed further: {error}");
-            }
+            self.give_what_is_there(&mut reading, sink).await?;
             if over || reading.shaper.is_full() || sink.is_closed() {
-                return;
+                return Ok(());
             }
             tokio::select! {
                 changed = changed(&mut self.events) => reading.changed |= changed,
-                () = sink.closed() => return,
+                () = sink.closed() => return Ok(()),
                 () = tokio::time::sleep(SILENCE) => {
                     over = !writer.goes_on().await;
                     // Should the kernel have forgotten to tell of a file.

@@ -10,6 +10,7 @@ mod read; // what is there
 mod record; // one record, and a piece of a file's records
 mod shape; // from records to what was asked for
 
+use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -49,24 +50,22 @@ pub(crate) trait Writer: Send {
 
 /// Gives the log at `path`. A log that is not there is empty.
 pub(crate) async fn give(path: PathBuf, options: LogOptions, writer: impl Writer, sink: Sink) {
-    // Watched before it is read: what comes between the two is found.
-    let follower = options.follow.then(|| Follower::new(&path));
-    let shaper = Shaper::new(&options);
-    let (at, tail, to) = (path.clone(), options.tail_lines, sink.clone());
-    let read = tokio::task::spawn_blocking(move || read::read(&at, tail, shaper, &to)).await;
-    let rest = match read {
-        Ok(Ok(rest)) => rest,
-        Ok(Err(error)) => {
-            tracing::warn!("cannot read the log {}: {error}", path.display());
-            return;
-        }
-        Err(error) => return tracing::warn!("the log {} was not read: {error}", path.display()),
-    };
-    let Some(follower) = follower else { return };
-    match follower {
-        Ok(follower) => follower.follow(rest, writer, &sink).await,
-        Err(error) => tracing::warn!("cannot follow the log {}: {error}", path.display()),
+    let told = path.display().to_string();
+    if let Err(error) = try_give(path, options, writer, sink).await {
+        tracing::warn!("the log {told} was not given whole: {error}");
     }
+}
+
+async fn try_give(path: PathBuf, options: LogOptions, writer: impl Writer, sink: Sink) -> io::Result<()> {
+    // Watched before it is opened: what comes between the two is found.
+    let follower = options.follow.then(|| Follower::new(&path)).transpose()?;
+    let (shaper, tail) = (Shaper::new(&options), options.tail_lines);
+    let Some(follower) = follower else {
+        let work = move || read::open(&path, tail).and_then(|log| read::give(log.queue, shaper, &sink));
+        return tokio::task::spawn_blocking(work).await?;
+    };
+    let opened = tokio::task::spawn_blocking(move || read::open(&path, tail)).await??;
+    follower.follow(opened, shaper, writer, &sink).await
 }
 
 #[cfg(test)]

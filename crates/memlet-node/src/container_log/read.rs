@@ -1,5 +1,6 @@
 //! What is there of a log: all of it, or its last lines. Blocks; for a thread of its own.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,44 +12,39 @@ use super::shape::Shaper;
 /// Text that goes out at once.
 const PIECE: usize = 32 << 10;
 
-/// Where reading goes on.
-pub(super) struct Rest {
+/// A log that has been opened.
+pub(super) struct Opened {
     pub(super) files: Files,
-    /// The file at the log's path, read up to its end; `None` while there is none.
-    pub(super) current: Option<Lines>,
-    pub(super) shaper: Shaper,
+    /// Its files in their order, each held open, so that none is missed that is removed meanwhile. The last is the one at
+    /// the log's path, if there is one.
+    pub(super) queue: VecDeque<Lines>,
 }
 
-/// Gives what is there, from the last `tail` lines on.
-pub(super) fn read(path: &Path, tail: Option<u64>, mut shaper: Shaper, sink: &Sink) -> io::Result<Rest> {
+/// Opens a log, from the last `tail` lines on.
+pub(super) fn open(path: &Path, tail: Option<u64>) -> io::Result<Opened> {
     let (files, rotated) = Files::open(path)?;
-    let mut current = files.current();
     let from = match tail {
         None => Start { file: 0, lines: 0 },
         Some(tail) => start(&rotated, &files, tail)?,
     };
-    for (at, old) in rotated.iter().enumerate().skip(from.file) {
-        let Some(mut lines) = files::open_rotated(old) else { continue };
-        if at == from.file {
-            skip(&mut lines, from.lines)?;
-        }
-        pass_on(&mut lines, &mut shaper, sink)?;
+    let mut queue: VecDeque<Lines> =
+        rotated.iter().skip(from.file).filter_map(|old| files::open_rotated(old)).collect();
+    queue.extend(files.current());
+    if let Some(first) = queue.front_mut() {
+        skip(first, from.lines)?;
     }
-    if let Some(lines) = &mut current {
-        if from.file == rotated.len() {
-            skip(lines, from.lines)?;
-        }
-        pass_on(lines, &mut shaper, sink)?;
-    }
-    Ok(Rest { files, current, shaper })
+    Ok(Opened { files, queue })
 }
 
-fn pass_on(lines: &mut Lines, shaper: &mut Shaper, sink: &Sink) -> io::Result<()> {
-    while !shaper.is_full() && !sink.is_closed() {
-        let Some(line) = lines.next()? else { break };
-        shaper.take(line);
-        if shaper.len() >= PIECE {
-            let _ = sink.blocking_send(shaper.give().into());
+/// Gives what is there.
+pub(super) fn give(queue: VecDeque<Lines>, mut shaper: Shaper, sink: &Sink) -> io::Result<()> {
+    for mut lines in queue {
+        while !shaper.is_full() && !sink.is_closed() {
+            let Some(line) = lines.next()? else { break };
+            shaper.take(line);
+            if shaper.len() >= PIECE {
+                let _ = sink.blocking_send(shaper.give().into());
+            }
         }
     }
     if shaper.len() > 0 {

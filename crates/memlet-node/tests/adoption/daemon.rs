@@ -28,6 +28,7 @@ impl Place {
             images: self.folder.join("images"),
             hierarchy: hierarchy.clone(),
             cgroup_driver: Driver::Cgroupfs,
+            log_rotation: memlet_runtime::service::Rotation::default(),
         }
     }
 
@@ -44,6 +45,10 @@ impl Place {
             records: Some(self.records()),
             kernel_log: true,
             most_restarts: None,
+            reservations: memlet_node::Reservations::default(),
+            registration: memlet_node::Registration::default(),
+            static_pods: None,
+            api_server: None,
         }
     }
 

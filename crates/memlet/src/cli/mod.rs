@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub(crate) use node::{
     InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings, PsArguments,
-    Reservation, StatusArguments, StopArguments,
+    StatusArguments, StopArguments,
 };
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.

@@ -61,11 +61,14 @@ fn find<'a>(pods: &'a [Pod], arguments: &InspectArguments) -> Result<&'a Pod> {
     }
 }
 
+/// So much of an id is no name by chance.
+const SHORTEST_BEGINNING: usize = 4;
+
 fn has_container(pod: &Pod, beginning: &str) -> bool {
     let status = pod.status.as_ref();
     let statuses = status
         .into_iter()
         .flat_map(|status| status.init_container_statuses.iter().chain(&status.container_statuses).flatten());
     let mut ids = statuses.filter_map(|status| status.container_id.as_deref()?.split_once("://"));
-    !beginning.is_empty() && ids.any(|(_, id)| id.starts_with(beginning))
+    beginning.len() >= SHORTEST_BEGINNING && ids.any(|(_, id)| id.starts_with(beginning))
 }

@@ -1,8 +1,10 @@
 //! Finds the node of a data folder, and ends it.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::folder::DataFolder;
@@ -78,7 +80,8 @@ pub(crate) fn stop(data: &DataFolder, node: &NodeRecord, how: Stop, patience: Du
             .with_context(|| format!("process {} cannot be told to end", node.pid))?;
     }
     let began = Instant::now();
-    while !matches!(find(data)?, Found::Stopped(_)) {
+    let has_ended = || process.as_ref().map_or(true, |process| has_ended(process, Duration::from_millis(20)));
+    while !(has_ended() && matches!(find(data)?, Found::Stopped(_))) {
         if began.elapsed() > patience {
             bail!(
                 "the node (process {}) has not ended within {} s; it may still be ending its Pods, each with its grace \
@@ -87,7 +90,13 @@ pub(crate) fn stop(data: &DataFolder, node: &NodeRecord, how: Stop, patience: Du
                 patience.as_secs()
             );
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// Whether the process has ended, or does within `patience`.
+fn has_ended(process: &OwnedFd, patience: Duration) -> bool {
+    let patience = Timespec::try_from(patience).ok();
+    let mut ends = [PollFd::new(process, PollFlags::IN)];
+    matches!(poll(&mut ends, patience.as_ref()), Ok(1))
 }
