@@ -45,8 +45,8 @@ fn make_layout() -> Result<PathBuf, Failed> {
     }
     fs::copy("/bin/busybox", root.join("bin/busybox"))?;
     for name in [
-        "sh", "cat", "cut", "dd", "echo", "grep", "head", "hostname", "id", "ls", "ping", "sleep", "touch",
-        "wc", "yes",
+        "sh", "cat", "cut", "dd", "echo", "grep", "head", "hostname", "id", "ls", "ping", "sleep", "tar",
+        "touch", "wc", "yes",
     ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name))?;
     }
