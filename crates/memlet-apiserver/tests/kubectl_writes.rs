@@ -109,10 +109,10 @@ fn labels_patches_and_replacements() {
     let told = kubectl.says("apply -f big.yaml");
     assert!(told.starts_with("The Pod \"eater\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"), "{told}");
     assert!(told.contains("resources.limits.memory: \"96Mi\""), "{told}");
-    kubectl.file("stored.yaml", &kubectl.says("get pod eater -o yaml"));
-    assert_eq!(kubectl.says("replace -f stored.yaml"), "pod/eater replaced");
     let diff = kubectl.says("diff -f two.yaml");
     assert!(diff.contains("-  - image: eater:6\n+  - image: eater:2"), "{diff}");
+    kubectl.file("stored.yaml", &kubectl.says("get pod eater -o yaml"));
+    assert_eq!(kubectl.says("replace -f stored.yaml"), "pod/eater replaced");
     assert!(kubectl.says("replace --force -f big.yaml").ends_with("pod/eater replaced"));
     let debug = kubectl.says("debug eater --image=busybox -- true");
     assert!(debug.contains("error: ephemeral containers are disabled for this cluster"), "{debug}");

@@ -1,6 +1,6 @@
 //! The node agent: watches the Pods bound to its node, and keeps one worker for each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -488,6 +488,10 @@ impl Workers {
     fn adopt(&mut self, left: Left, pods: Vec<Pod>) {
         let Left { pods: mut found, known } = left;
         let known = Arc::new(known);
+        let uid_here = |pod: &Pod| mirror::mirrored(pod).cloned().or(pod.metadata.uid.clone());
+        let here: HashSet<String> = pods.iter().filter_map(uid_here).chain(found.keys().cloned()).collect();
+        let config = self.node.config.clone();
+        tokio::task::spawn_blocking(move || sweep::remove_logs_of_others(&config, &here));
         let began = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let (before, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(began);
         let mut without_pod: Vec<String> = sweep::known_pods(&self.node.config);

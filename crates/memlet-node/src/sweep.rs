@@ -1,6 +1,7 @@
 //! What an agent that was killed left behind: processes, cgroups, mounts, folders. Removed before the next one
 //! starts. The runtime sweeps its own state.
 
+use std::collections::HashSet;
 use std::io;
 
 use memlet_cgroup::Cgroup;
@@ -77,6 +78,24 @@ fn sweep_cgroup(cgroups: &NodeCgroups, path: &memlet_cgroup::CgroupPath) -> Resu
 pub(crate) fn known_pods(config: &NodeConfig) -> Vec<String> {
     let entries = std::fs::read_dir(config.pods_folder()).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Removes the logs of Pods that are not `here` any more: of those that were deleted while nobody looked.
+pub(crate) fn remove_logs_of_others(config: &NodeConfig, here: &HashSet<String>) {
+    let folders = std::fs::read_dir(&config.pod_logs).into_iter().flatten().flatten();
+    for folder in folders {
+        let name = folder.file_name();
+        // `<namespace>_<pod>_<uid>`; whatever is called otherwise is not a Pod's.
+        let uid = name.to_str().and_then(|name| Some(name.rsplit_once('_')?.1));
+        if uid.is_some_and(|uid| !here.contains(uid))
+            && let Err(error) = std::fs::remove_dir_all(folder.path())
+        {
+            tracing::warn!(
+                "cannot remove the logs of a Pod that is gone, {}: {error}",
+                folder.path().display()
+            );
+        }
+    }
 }
 
 fn sweep_folders(config: &NodeConfig) -> Result<(), SweepError> {
