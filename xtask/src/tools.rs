@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::command::{cargo, output, run, target};
 
-/// Debian packages: a tiny root filesystem for images, the tools that make images elsewhere, and those that compress logs.
-const PACKAGES: [&str; 5] = ["busybox-static", "skopeo", "umoci", "xz-utils", "zstd"];
+/// Debian packages: a tiny root filesystem for images, the tools that make images elsewhere, those that compress logs, and
+/// clients of TLS servers that are not kubectl.
+const PACKAGES: [&str; 7] = ["busybox-static", "curl", "openssl", "skopeo", "umoci", "xz-utils", "zstd"];
 
 /// What guests need besides: the machine that they run on, their filesystems, and the keys of Debian's suites.
 const GUESTS_PACKAGES: [&str; 6] =

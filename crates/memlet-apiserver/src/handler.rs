@@ -13,7 +13,6 @@ use crate::kind::{ServedKind, kind_of};
 use crate::reply::Reply;
 use crate::request::{DeleteOptions, ListOptions, ResourcePath, ResourceRequest};
 use crate::resources;
-use crate::schema::Type;
 use crate::storage::{Key, StoredObject};
 use crate::verbs::{Core, Part, restored};
 
@@ -33,8 +32,6 @@ pub(crate) trait Handler: Sync {
     fn resource(&self) -> &'static str;
     /// What discovery tells of it.
     fn describe(&self) -> ServedResource;
-    /// How its objects are made up, for merging.
-    fn shape(&self) -> &'static Type;
     /// Adds the schema of its kind, and of what that is made of.
     fn add_schemas(&self, generator: &mut SchemaGenerator);
     fn is_kind(&self, api_version: &str, kind: &str) -> bool;
@@ -168,10 +165,6 @@ impl<K: ServedKind> Handler for Serve<K> {
             subresources: own.chain(status).collect(),
             stored: true,
         }
-    }
-
-    fn shape(&self) -> &'static Type {
-        K::SHAPE
     }
 
     fn add_schemas(&self, generator: &mut SchemaGenerator) {

@@ -72,10 +72,10 @@ pub(crate) fn answer(
             text.push_str(&format!("[-]{} failed: reason withheld\n", check.name));
         }
     }
-    let (code, body): (_, Bytes) = match (healthy, query.flag("verbose")) {
+    let (status, body): (_, Bytes) = match (healthy, query.flag("verbose")) {
         (true, false) => (StatusCode::OK, "ok".into()),
         (true, true) => (StatusCode::OK, format!("{text}{endpoint} check passed\n").into()),
         (false, _) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{text}{endpoint} check failed\n").into()),
     };
-    Ok(Reply::text(code, body))
+    Ok(Reply::text(status, body))
 }

@@ -77,7 +77,7 @@ async fn every_namespace_has_an_account_and_the_authority_for_as_long_as_it_is_t
     let (code, ..) = send(&client, "GET", "/api/v1/namespaces/new", "").await;
     assert_eq!(code, StatusCode::NOT_FOUND);
     let gone: Api<ConfigMap> = Api::namespaced(client, "new");
-    assert!(gone.list(&Default::default()).await.unwrap().items.is_empty());
+    assert!(gone.list(&kube::api::ListParams::default()).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Writes by the real kubectl, and what it then says. `MEMLET_KUBECTL` names another than the one on the path.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::path::Path;
 use std::process::Command;
@@ -8,9 +7,35 @@ use std::process::Command;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use libtest_mimic::{Arguments, Trial};
 use memlet_apiserver::ApiServer;
 
 const EATER: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: eater\n  labels: {app: eater}\nspec:\n  containers:\n  - name: main\n    image: eater:1\n    resources: {limits: {memory: 64Mi}}\n";
+
+/// A test's name and what it does.
+type Case = (&'static str, fn(&Kubectl));
+
+const CASES: [Case; 3] = [
+    ("labels_patches_and_replacements", labels_patches_and_replacements),
+    ("server_side_apply_and_the_way_to_it", server_side_apply_and_the_way_to_it),
+    ("the_create_subcommands", the_create_subcommands),
+];
+
+fn main() {
+    let program = std::env::var("MEMLET_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+    let missing = Command::new(&program).args(["version", "--client"]).output().is_err();
+    let required = std::env::var_os("REQUIRE_KERNEL").is_some();
+    let trials = CASES.into_iter().map(|(name, test)| {
+        let shown = if missing { format!("{name} (needs {program})") } else { name.to_owned() };
+        let program = program.clone();
+        let run = move || {
+            test(&Kubectl::new(&program));
+            Ok(())
+        };
+        Trial::test(shown, run).with_ignored_flag(missing && !required)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
 
 /// Serves an empty server on loopback, for as long as the process lives.
 fn serve() -> String {
@@ -41,14 +66,8 @@ struct Kubectl {
 }
 
 impl Kubectl {
-    /// `None` where there is no kubectl.
-    fn find() -> Option<Self> {
-        let program = std::env::var("MEMLET_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
-        if Command::new(&program).args(["version", "--client"]).output().is_err() {
-            eprintln!("ignored: there is no {program}");
-            return None;
-        }
-        Some(Self { program, address: serve(), folder: tempfile::tempdir().unwrap() })
+    fn new(program: &str) -> Self {
+        Self { program: program.to_owned(), address: serve(), folder: tempfile::tempdir().unwrap() }
     }
 
     fn file(&self, name: &str, text: &str) {
@@ -81,9 +100,7 @@ impl Kubectl {
     }
 }
 
-#[test]
-fn labels_patches_and_replacements() {
-    let Some(kubectl) = Kubectl::find() else { return };
+fn labels_patches_and_replacements(kubectl: &Kubectl) {
     kubectl.file("eater.yaml", EATER);
     kubectl.file("two.yaml", &EATER.replace("eater:1", "eater:2"));
     kubectl.file("big.yaml", &EATER.replace("64Mi", "96Mi"));
@@ -118,9 +135,7 @@ fn labels_patches_and_replacements() {
     assert!(debug.contains("error: ephemeral containers are disabled for this cluster"), "{debug}");
 }
 
-#[test]
-fn server_side_apply_and_the_way_to_it() {
-    let Some(kubectl) = Kubectl::find() else { return };
+fn server_side_apply_and_the_way_to_it(kubectl: &Kubectl) {
     kubectl.file("eater.yaml", EATER);
     kubectl.file("two.yaml", &EATER.replace("eater:1", "eater:2").replace("app: eater", "app: other"));
     kubectl.all_say(&[
@@ -153,9 +168,7 @@ fn server_side_apply_and_the_way_to_it() {
 }
 
 /// kubectl sends these in protobuf.
-#[test]
-fn the_create_subcommands() {
-    let Some(kubectl) = Kubectl::find() else { return };
+fn the_create_subcommands(kubectl: &Kubectl) {
     kubectl.all_say(&[
         ("create namespace work", "namespace/work created"),
         ("create namespace work", "Error from server (AlreadyExists): namespaces \"work\" already exists"),

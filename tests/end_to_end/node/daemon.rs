@@ -43,7 +43,7 @@ fn in_the_background() -> Result<(), Failed> {
     memlet(&house, &["stop"])?.exits(0);
     let began = Instant::now();
     finish(Node::command(&house, &["--detach"]).spawn()?)?.exits(0);
-    println!("detached after {:?}", began.elapsed());
+    assert!(began.elapsed() < patience(Duration::from_secs(5)), "it waits for nothing but its being ready");
     let status = memlet(&house, &["status", "-o", "json"])?;
     assert_eq!(status.exits(0).json()?["state"], "Running");
     memlet(&house, &["stop"])?.exits(0).complains("the node memlet has ended");
@@ -148,8 +148,8 @@ fn killed() -> Result<(), Failed> {
     node.memlet(&["status"])?.exits(1).says("its Pods run on");
     std::thread::sleep(patience(Duration::from_secs(6)));
     node.start_again(&[])?;
-    let grown = node.wait_for("pod/grows", |pod| pod["status"]["phase"] == "Failed")?;
-    let end = &grown["status"]["containerStatuses"][0]["state"]["terminated"];
+    let killed = node.wait_for("pod/grows", |pod| pod["status"]["phase"] == "Failed")?;
+    let end = &killed["status"]["containerStatuses"][0]["state"]["terminated"];
     assert_eq!((&end["reason"], &end["exitCode"]), (&"OOMKilled".into(), &137.into()), "{end:#}");
     let after = node.wait_for("pod/stays", is_running)?;
     assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"]);

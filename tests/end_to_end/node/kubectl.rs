@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use libtest_mimic::Failed;
+use serde_json::Value;
 
 use super::{Node, holder, is_running};
 use crate::house::finish;
@@ -219,6 +220,6 @@ fn static_pod() -> Result<(), Failed> {
     let mirror = node.wait_for("pod/a-memlet", is_running)?;
     assert!(mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string(), "{mirror:#}");
     std::fs::remove_file(folder.path().join("a.yaml"))?;
-    node.wait_for("pod/a-memlet", |pod| pod.is_null())?;
+    node.wait_for("pod/a-memlet", Value::is_null)?;
     node.end()
 }

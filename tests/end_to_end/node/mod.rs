@@ -87,9 +87,9 @@ impl Node {
     /// Kills the program, and nothing else.
     pub(crate) fn kill(&mut self) -> Result<(), Failed> {
         let mut child = self.child.take().expect("it runs");
-        child.kill()?;
+        let killed = child.kill();
         child.wait()?;
-        Ok(())
+        Ok(killed?)
     }
 
     /// Another command of memlet's about this node.

@@ -67,7 +67,9 @@ pub(crate) fn apply<K: ServedKind>(
         if writer.name == KUBECTL
             && let Some(allowed) = recorded_by_client(&before.json, K::SHAPE)
         {
-            conflicts.iter_mut().for_each(|(_, fields)| fields.subtract(&allowed));
+            for (_, fields) in &mut conflicts {
+                fields.subtract(&allowed);
+            }
             conflicts.retain(|(_, fields)| !fields.is_empty());
         }
         if !conflicts.is_empty() {

@@ -79,15 +79,12 @@ fn named(config: &Value, path: &str, root: &'static Type) -> String {
         text.push_str(name);
         for index in indices.split('[').filter_map(|index| index.strip_suffix(']')) {
             value = value.and_then(|value| value.get(index.parse::<usize>().ok()?));
-            match (value, shape) {
-                (Some(item), Shape::Keyed(_, item_shape)) => {
-                    text.push_str(&FieldSet::printed_element(&element(item, shape)));
-                    shape = *item_shape;
-                }
-                _ => {
-                    text.push_str(&format!("[{index}]"));
-                    shape = Shape::Whole;
-                }
+            if let (Some(item), Shape::Keyed(_, item_shape)) = (value, shape) {
+                text.push_str(&FieldSet::printed_element(&element(item, shape)));
+                shape = *item_shape;
+            } else {
+                text.push_str(&format!("[{index}]"));
+                shape = Shape::Whole;
             }
         }
     }

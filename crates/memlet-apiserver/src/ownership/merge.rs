@@ -1,6 +1,6 @@
 //! An applied configuration put over an object, and fields taken out of one (`structured-merge-diff`'s merge and remove).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -44,7 +44,7 @@ fn merge_lists(live: &[Value], config: &[Value], shape: Shape) -> Vec<Value> {
     for (name, item) in &lives {
         live_by_name.entry(name).or_insert(item);
     }
-    let applied: BTreeMap<&str, ()> = configs.iter().map(|(name, _)| (name.as_str(), ())).collect();
+    let applied: BTreeSet<&str> = configs.iter().map(|(name, _)| name.as_str()).collect();
     let inner = item_shape(shape);
     let mut all = Vec::with_capacity(live.len() + config.len());
     let mut rest = lives.iter().peekable();
@@ -52,7 +52,7 @@ fn merge_lists(live: &[Value], config: &[Value], shape: Shape) -> Vec<Value> {
         // What only the live list has comes before the next applied element that both have.
         if live_by_name.contains_key(name.as_str()) {
             while let Some((other, value)) = rest.next_if(|(other, _)| other != name) {
-                if !applied.contains_key(other.as_str()) {
+                if !applied.contains(other.as_str()) {
                     all.push((*value).clone());
                 }
             }
@@ -60,9 +60,7 @@ fn merge_lists(live: &[Value], config: &[Value], shape: Shape) -> Vec<Value> {
         }
         all.push(merge(live_by_name.get(name.as_str()).copied(), item, inner));
     }
-    all.extend(
-        rest.filter(|(name, _)| !applied.contains_key(name.as_str())).map(|(_, value)| (*value).clone()),
-    );
+    all.extend(rest.filter(|(name, _)| !applied.contains(name.as_str())).map(|(_, value)| (*value).clone()));
     all
 }
 

@@ -198,6 +198,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is made for the call")]
     fn set(json: Value) -> FieldSet {
         FieldSet::from_json(&json).unwrap()
     }

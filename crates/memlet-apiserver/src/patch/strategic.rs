@@ -101,13 +101,12 @@ fn merge_field(
         (Some(inner @ Value::Object(_)), Value::Object(_)) => merge(inner, change, of.inner(field)),
         (Some(Value::Array(items)), Value::Array(changes)) if by != ListPatch::Replace => {
             let live = items.clone();
-            let patched = match by {
-                ListPatch::ByKey(key) => merge_list(items, changes, key, of.inner(field))?,
-                _ => {
-                    items.extend(changes.iter().cloned());
-                    deduplicate(items);
-                    Patched::Merged
-                }
+            let patched = if let ListPatch::ByKey(key) = by {
+                merge_list(items, changes, key, of.inner(field))?
+            } else {
+                items.extend(changes.iter().cloned());
+                deduplicate(items);
+                Patched::Merged
             };
             if let Patched::Merged = patched {
                 let order = match order {
@@ -246,6 +245,7 @@ mod tests {
         value
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is made for the call")]
     fn container(fields: Value) -> Value {
         let mut container = json!({"name": "c"});
         json_patch::merge(&mut container, &fields);

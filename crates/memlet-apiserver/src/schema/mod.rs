@@ -89,11 +89,6 @@ impl Type {
         self.field(name).map_or(Shape::Struct(self.other()), |field| field.shape)
     }
 
-    /// The shape of a field, if it is not the ordinary case.
-    pub(crate) fn special_shape(&self, name: &str) -> Option<Shape> {
-        self.field(name).map(|field| field.shape)
-    }
-
     /// How strategic merge patch treats the list in a field.
     pub(crate) fn list_patch(&self, name: &str) -> ListPatch {
         self.field(name).map_or(ListPatch::Replace, |field| field.patch)

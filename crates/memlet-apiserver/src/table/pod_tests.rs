@@ -17,10 +17,14 @@ fn told(pod: Value) -> [String; 3] {
 }
 
 /// A Pod with these containers; those whose name ends in `sidecar` are init containers that go on running.
+#[expect(clippy::needless_pass_by_value, reason = "it is made for the call")]
 fn pod(inits: &[&str], containers: &[&str], status: Value) -> Value {
-    let init = |name: &&str| match name.ends_with("sidecar") {
-        true => json!({"name": name, "restartPolicy": "Always"}),
-        false => json!({"name": name}),
+    let init = |name: &&str| {
+        if name.ends_with("sidecar") {
+            json!({"name": name, "restartPolicy": "Always"})
+        } else {
+            json!({"name": name})
+        }
     };
     json!({
         "metadata": {"name": "a"},
@@ -32,6 +36,7 @@ fn pod(inits: &[&str], containers: &[&str], status: Value) -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is made for the call")]
 fn status(name: &str, state: Value) -> Value {
     json!({"name": name, "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0})
 }

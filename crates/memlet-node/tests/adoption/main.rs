@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         ("a_cgroup_removed_by_hand_is_an_end", || bench::run(a_cgroup_removed_by_hand_is_an_end)),
         ("a_full_disk_is_said_and_wedges_nothing", || bench::run(a_full_disk_is_said_and_wedges_nothing)),
         ("what_cannot_be_recorded_is_recorded_later", || {
-            bench::run(what_cannot_be_recorded_is_recorded_later)
+            bench::run(what_cannot_be_recorded_is_recorded_later);
         }),
         ("a_storm_of_kills_loses_nothing", || bench::run(storm::a_storm_of_kills_loses_nothing)),
     ];

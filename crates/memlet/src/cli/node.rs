@@ -85,11 +85,11 @@ pub(crate) struct NodeSettings {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "true|false")]
     pub(crate) in_memory: Option<bool>,
 
-    /// What containers may do with the machine's swap (cgroup v2) [default: NoSwap]
+    /// What containers may do with the machine's swap (cgroup v2) [default: `NoSwap`]
     #[arg(long, value_name = "BEHAVIOR")]
     pub(crate) swap_behavior: Option<SwapChoice>,
 
-    /// Slow containers down before their limit (memory.high), as kubelet's feature gate MemoryQoS does (cgroup v2)
+    /// Slow containers down before their limit (memory.high), as kubelet's feature gate for memory quality does (cgroup v2)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "true|false")]
     pub(crate) memory_qos: Option<bool>,
 

@@ -15,7 +15,7 @@ use crate::say;
 const PROGRAM_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Pods have grace periods; somebody who chose one of hours does not wait here for it.
-const PODS_PATIENCE: Duration = Duration::from_secs(600);
+const PODS_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Ends what runs.
 pub(crate) fn run(arguments: &StopArguments) -> Result<Exit> {

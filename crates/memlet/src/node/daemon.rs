@@ -43,20 +43,20 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     server.keep_accounts(&keys, PodTokens::Mounted)?;
     let node = Embedded::start(&settings(configuration, &addresses), &server).await?;
     let (stop_serving, stopped) = oneshot::channel::<()>();
-    let served = server.clone();
+    let api = server.clone();
     let serving = tokio::spawn(async move {
         let stop = async move {
             // Told to stop, or nobody is left to tell.
             let _ = stopped.await;
         };
-        listener.serve(served, &keys, stop).await
+        listener.serve(api, &keys, stop).await
     });
     let record = record(configuration, addresses, &node);
     record.write(data)?;
     greet(&record, data, began.elapsed());
     let asked = tokio::select! {
         asked = signals.next() => asked,
-        served = until_failed(serving) => return Err(served),
+        reason = until_failed(serving) => return Err(reason),
     };
     let ended = end(configuration, node, asked).await;
     drop(stop_serving);
