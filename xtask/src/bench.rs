@@ -32,12 +32,22 @@ pub(crate) fn run(runs: usize) -> Result<()> {
     report("kernel's kill to the verdict seen", verdicts, "<= 50 ms");
     bench.memory()?;
     api()?;
+    node(runs)?;
     logs()
 }
 
 /// How fast logs are read. The folder that `MEMLET_CORPUS` names has more kinds of them than this project's own fixtures.
 pub(crate) fn logs() -> Result<()> {
     command::run(&mut cargo(&["bench", "--package", "memlet-oomlog", "--bench", "throughput"]))
+}
+
+/// What a node does with Pods, seen by an ordinary client.
+pub(crate) fn node(runs: usize) -> Result<()> {
+    command::run(&mut cargo(&["build", "--release", "--package", "memlet"]))?;
+    let figures = ["run", "--release", "--package", "memlet", "--example", "node_figures", "--"];
+    let folder = target().join("bench/node");
+    fs::create_dir_all(&folder)?;
+    command::run(cargo(&figures).arg(target().join("release/memlet")).arg(folder).arg(runs.to_string()))
 }
 
 /// What the API server costs, on the disk of the target folder.

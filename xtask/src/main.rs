@@ -28,7 +28,7 @@ enum Task {
     VmTest(vm::Options),
     /// Formatting, clippy, spelling, licences
     Lint,
-    /// Measure start, verdict and memory of `memlet run`, the API server, and how fast logs are read
+    /// Measure `memlet run`, the API server, a node, and how fast logs are read
     Bench {
         /// How often each thing is measured
         #[arg(long, default_value_t = 20)]
@@ -39,6 +39,9 @@ enum Task {
         /// Only what the API server costs
         #[arg(long, conflicts_with = "logs")]
         api: bool,
+        /// Only what a node does with Pods
+        #[arg(long, conflicts_with_all = ["logs", "api"])]
+        node: bool,
     },
     /// Feed the readers of logs and of requests with whatever a fuzzer makes up, for a bounded time (needs nightly Rust)
     Fuzz {
@@ -57,6 +60,7 @@ fn main() -> Result<()> {
         Task::Lint => lint::run(),
         Task::Bench { logs: true, .. } => bench::logs(),
         Task::Bench { api: true, .. } => bench::api(),
+        Task::Bench { node: true, runs, .. } => bench::node(runs),
         Task::Bench { runs, .. } => bench::run(runs),
         Task::Fuzz { seconds } => fuzz::run(seconds),
         Task::Tools => tools::install().map(drop),

@@ -215,7 +215,15 @@ pub(crate) const ALL: &[Scenario] = &[
         memory_mib: 2048,
         runs: &[only(
             Program::EndToEnd,
-            &["oom-kill-mode:", "memory files:", "machine: a Guaranteed", "figures:"],
+            &[
+                "oom-kill-mode:",
+                "memory files:",
+                "machine: a Guaranteed",
+                "figures:",
+                "node: killed",
+                "node: article 3",
+                "kubectl: run",
+            ],
         )],
         patience: LONG,
         ..PLAIN

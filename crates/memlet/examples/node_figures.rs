@@ -1,0 +1,275 @@
+//! The figures of `memlet node`, measured from outside with an ordinary client over TLS: starts, Pods, kills, memory, cost.
+//!
+//! `node_figures MEMLET FOLDER [RUNS]`; `cargo xtask bench --node` calls it with the optimised program. Needs root.
+#![allow(clippy::print_stdout, reason = "it tells what it measured")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use memlet_oomlog::kmsg::{Entry, Reader, Start};
+use memlet_oomlog::line::Line;
+use serde_json::json;
+
+/// Cgroups of the measurement's own.
+const CGROUP_ROOT: &str = "/memlet-node-bench";
+/// Pods that are started together.
+const MANY: usize = 100;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, memlet, folder, rest @ ..] = &arguments[..] else { bail!("node_figures MEMLET FOLDER [RUNS]") };
+    let runs: usize = rest.first().map_or(Ok(20), |runs| runs.parse())?;
+    ensure!(runs > 0, "RUNS must be at least 1");
+    let bench = Bench { memlet: PathBuf::from(memlet), folder: PathBuf::from(folder) };
+    bench.starts(runs.min(10)).await?;
+    let node = bench.node()?;
+    let client = bench.client().await?;
+    idle("idle daemon", &node, "<= 30 MiB, <= 0.3 %").await?;
+    bench.pods(&client, runs).await?;
+    bench.kills(&client, runs).await?;
+    bench.many(&client, &node).await?;
+    drop(node);
+    Ok(())
+}
+
+struct Bench {
+    memlet: PathBuf,
+    folder: PathBuf,
+}
+
+/// A node that is ended, with its Pods, whatever becomes of the measurement.
+struct Node<'a>(&'a Bench, Child);
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.command("stop").arg("--pods").stderr(Stdio::null()).status();
+        let _ = self.1.wait();
+    }
+}
+
+impl Bench {
+    fn command(&self, command: &str) -> Command {
+        let mut started = Command::new(&self.memlet);
+        started.arg(command).arg("--data").arg(self.folder.join("data"));
+        started
+    }
+
+    /// A node that is ready.
+    fn node(&self) -> Result<Node<'_>> {
+        let mut command = self.command("node");
+        command.args(["--address", "127.0.0.1:0", "--cgroup-root", CGROUP_ROOT, "--run-folder"]);
+        command.arg(self.folder.join("run")).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("memlet cannot be started")?;
+        let said = child.stderr.take().context("memlet says nothing")?;
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(said));
+        let node = Node(self, child);
+        for line in lines.by_ref() {
+            if line?.starts_with("ready after") {
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(node);
+            }
+        }
+        bail!("memlet ended before it was ready")
+    }
+
+    async fn client(&self) -> Result<kube::Client> {
+        let kubeconfig = Kubeconfig::read_from(self.folder.join("data/node/admin.kubeconfig"))?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// Cold starts: nothing is there but the program.
+    async fn starts(&self, runs: usize) -> Result<()> {
+        let (mut ready, mut first) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            let _ = std::fs::remove_dir_all(self.folder.join("data"));
+            let began = Instant::now();
+            let node = self.node()?;
+            ready.push(began.elapsed());
+            let client = self.client().await?;
+            run(&client, &pod("first", "8 0 --hold")).await?;
+            first.push(began.elapsed());
+            drop(node);
+        }
+        report("cold start to ready", ready, "<= 300 ms");
+        report("cold start to the first Pod Running", first, "<= 1 s");
+        Ok(())
+    }
+
+    async fn pods(&self, client: &kube::Client, runs: usize) -> Result<()> {
+        let mut times = Vec::new();
+        for number in 0..runs {
+            let pod = pod(&format!("one-{number}"), "8 0 --hold");
+            let began = Instant::now();
+            run(client, &pod).await?;
+            times.push(began.elapsed());
+            delete_all(client).await?;
+        }
+        report("a Pod created to Running, one at a time", times, "median <= 60 ms");
+        Ok(())
+    }
+
+    /// From the kernel's record of a kill to the state that a watch tells.
+    async fn kills(&self, client: &kube::Client, runs: usize) -> Result<()> {
+        let mut times = Vec::new();
+        for number in 0..runs {
+            // The kernel writes ten reports in five seconds at most; a kill without one cannot be dated.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            let mut kernel = Reader::open(Start::Now)?;
+            let mut eater = pod(&format!("eater-{number}"), "300 0");
+            eater.spec.get_or_insert_default().restart_policy = Some("Never".to_owned());
+            create_and_wait(client, &[eater], is_killed).await?;
+            let seen = since_boot()?;
+            times.push(seen.checked_sub(own_kill(&mut kernel)?).context("it was seen before it happened")?);
+            delete_all(client).await?;
+        }
+        report("the kernel's kill to the state in a watch", times, "median <= 50 ms");
+        Ok(())
+    }
+
+    async fn many(&self, client: &kube::Client, node: &Node<'_>) -> Result<()> {
+        let all: Vec<Pod> = (0..MANY).map(|number| pod(&format!("many-{number}"), "1 0 --hold")).collect();
+        let began = Instant::now();
+        create_and_wait(client, &all, is_running).await?;
+        println!("{MANY} Pods at once, all Running: {:.2?} (<= 5 s)", began.elapsed());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        idle(&format!("daemon with {MANY} Pods"), node, "<= 80 MiB, <= 2 %").await?;
+        delete_all(client).await
+    }
+}
+
+/// Private memory, and the share of a core over ten seconds.
+async fn idle(what: &str, node: &Node<'_>, aim: &str) -> Result<()> {
+    const WATCHED: Duration = Duration::from_secs(10);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (before, pid) = (cpu_ticks(node.1.id())?, node.1.id());
+    tokio::time::sleep(WATCHED).await;
+    let ticks = cpu_ticks(pid)? - before;
+    #[expect(clippy::cast_precision_loss, reason = "a percentage of a few ticks")]
+    let share = ticks as f64 / rustix::param::clock_ticks_per_second() as f64 / WATCHED.as_secs_f64() * 100.0;
+    println!("{what}: {} KiB private memory, {share:.2} % of a core ({aim})", private_kib(pid)?);
+    Ok(())
+}
+
+fn pod(name: &str, arguments: &str) -> Pod {
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "main", "image": "memlet.dev/memory-eater:1", "args": arguments,
+                "resources": {"requests": {"memory": "1Mi"}, "limits": {"memory": "64Mi"}},
+            }],
+        },
+    });
+    serde_json::from_value(pod).unwrap_or_default()
+}
+
+fn is_running(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+}
+
+fn is_killed(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses
+        .filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.reason.as_deref())
+        .any(|reason| reason == "OOMKilled")
+}
+
+async fn run(client: &kube::Client, pod: &Pod) -> Result<()> {
+    create_and_wait(client, std::slice::from_ref(pod), is_running).await
+}
+
+/// Creates the Pods, eight at a time, and waits until a watch has shown each as wanted.
+async fn create_and_wait(client: &kube::Client, pods: &[Pod], wanted: fn(&Pod) -> bool) -> Result<()> {
+    let api: Api<Pod> = Api::default_namespaced(client.clone());
+    let revision =
+        api.list(&ListParams::default().limit(1)).await?.metadata.resource_version.unwrap_or_default();
+    let mut changes = api.watch(&WatchParams::default(), &revision).await?.boxed();
+    let parameters = PostParams::default();
+    let creations = futures::stream::iter(pods).map(|pod| api.create(&parameters, pod));
+    let creating = creations.buffer_unordered(8).try_collect::<Vec<_>>();
+    let waiting = async {
+        let mut left: std::collections::BTreeSet<_> =
+            pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect();
+        while !left.is_empty() {
+            let change = tokio::time::timeout(Duration::from_secs(60), changes.try_next()).await?;
+            match change?.context("the watch ended")? {
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) if wanted(&pod) => {
+                    left.remove(pod.metadata.name.as_deref().unwrap_or_default());
+                }
+                WatchEvent::Error(error) => bail!("the watch failed: {error:?}"),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    let (created, waited) = tokio::join!(creating, waiting);
+    created?;
+    waited
+}
+
+async fn delete_all(client: &kube::Client) -> Result<()> {
+    let api: Api<Pod> = Api::default_namespaced(client.clone());
+    api.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await?;
+    while !api.list(&ListParams::default()).await?.items.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What a deleted Pod was is cleared away beside.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    Ok(())
+}
+
+/// When the kernel killed the eater of this measurement, since boot.
+fn own_kill(kernel: &mut Reader) -> Result<Duration> {
+    let mut victim = None;
+    while let Some(entry) = kernel.read_entry()? {
+        let Entry::Record(record) = entry else { continue };
+        match Line::parse(&record.text) {
+            Some(Line::OomKill(chosen)) => {
+                let ours = chosen.task_memcg.is_some_and(|cgroup| cgroup.contains(CGROUP_ROOT));
+                victim = chosen.pid.filter(|_| ours);
+            }
+            Some(Line::Killed(killed)) if victim == Some(killed.pid) => {
+                return record.since_boot.context("the kernel's log has no times");
+            }
+            _ => {}
+        }
+    }
+    bail!("the kernel's log holds no kill below {CGROUP_ROOT}")
+}
+
+fn since_boot() -> Result<Duration> {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Ok(Duration::new(clock.tv_sec.try_into()?, clock.tv_nsec.try_into()?))
+}
+
+fn private_kib(pid: u32) -> Result<u64> {
+    let rollup = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup"))?;
+    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    Ok(private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum())
+}
+
+/// Time that the process and its threads ran, in clock ticks.
+fn cpu_ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let field = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
+    Ok(field(11).context("no utime")? + field(12).context("no stime")?)
+}
+
+fn report(what: &str, mut times: Vec<Duration>, aim: &str) {
+    times.sort();
+    let (Some(least), Some(most)) = (times.first(), times.last()) else { return };
+    let median = times[times.len() / 2];
+    println!("{what}: median {median:.1?}, {least:.1?} to {most:.1?}, {} runs ({aim})", times.len());
+}
