@@ -148,7 +148,10 @@ fn top() -> Result<(), Failed> {
     let node = Node::start_with(&["--node-memory", "1Gi"])?;
     node.create(&holder("a", "64Mi"))?;
     node.wait_for("pod/a", is_running)?;
-    node.kubectl(&["top", "node"])?.exits(0).says("MEMORY(bytes)").says("memlet");
+    let nodes = node.kubectl(&["top", "node", "--no-headers"])?;
+    let full =
+        nodes.exits(0).stdout.split_whitespace().last().and_then(|it| it.strip_suffix('%')?.parse().ok());
+    assert!(full.is_some_and(|full: u32| full < 10), "8 MB of a node of 1Gi are used: {}", nodes.stdout);
     let table = node.kubectl(&["top", "pod", "--containers"])?;
     table.exits(0).says("main");
     let row = table.stdout.lines().find(|line| line.contains("main")).expect("it was just there");

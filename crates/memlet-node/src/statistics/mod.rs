@@ -74,7 +74,13 @@ impl Statistics {
             Some(Usage::of_group(&group, meters.of_group(&group, started)))
         };
         let pods = pods.iter().filter_map(|pod| figures_of(node, pod, &mut of)).collect();
-        let usage = usage::of_machine(meters.of_machine());
+        let mut usage = usage::of_machine(meters.of_machine());
+        // A node that has less memory than the machine is as full as its Pods make it.
+        if node.config.memory.is_some()
+            && let Ok(group) = Cgroup::open(node.cgroups.hierarchy(), node.cgroups.kubepods())
+        {
+            usage.memory_of(&group);
+        }
         meters.forget_all_but(&seen);
         Figures { node: node.config.name.clone(), started: usage::machine_start(), usage, pods }
     }

@@ -31,6 +31,11 @@ impl Usage {
     pub(super) fn of_group(group: &Cgroup, cpu: Option<Cpu>) -> Self {
         Self { time: Timestamp::now(), cpu, memory: of_group(group).unwrap_or_default() }
     }
+
+    /// The same with the memory of a group.
+    pub(super) fn memory_of(&mut self, group: &Cgroup) {
+        self.memory = of_group(group).unwrap_or_default();
+    }
 }
 
 fn of_group(group: &Cgroup) -> Result<Memory, memlet_cgroup::Error> {

@@ -188,8 +188,19 @@ fn state(asked: &Asked, pod: Option<&Pod>) -> String {
     let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
     match ending::failure_to_run(pod) {
         Some(failure) => format!("{name} is {phase}: {failure}\n"),
-        None => format!("{name} is {phase}\n"),
+        None => format!("{name} is {phase}{}\n", waiting(pod)),
     }
+}
+
+/// `; main waits: CrashLoopBackOff`, where a container does not run and is to.
+fn waiting(pod: &Pod) -> String {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses
+        .filter_map(|status| {
+            let reason = status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
+            Some(format!("; {} waits: {reason}", status.name))
+        })
+        .collect()
 }
 
 fn document(asked: &Asked, story: &Story) -> Value {

@@ -83,7 +83,7 @@ fn listen(addresses: &[SocketAddr]) -> Result<Listener> {
         let hint = holder
             .map_or_else(String::new, |holder| format!(" (by process {}, {})", holder.pid, holder.name));
         let address = error.address;
-        anyhow::Error::new(error)
+        anyhow::Error::new(error.source)
             .context(format!("the API cannot be served on {address}{hint}: choose another with --address"))
     })
 }
