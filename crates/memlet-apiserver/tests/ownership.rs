@@ -217,7 +217,7 @@ async fn an_apply_creates_owns_and_removes() {
 }
 
 #[tokio::test]
-async fn what_is_anothers_is_a_conflict_until_it_is_forced() {
+async fn what_another_owns_is_a_conflict_until_it_is_forced() {
     let cluster = Cluster::new();
     cluster.create("kubectl-client-side-apply", &eater("64Mi")).await;
     let mut config = eater("64Mi");

@@ -201,7 +201,7 @@ async fn create_and_wait(client: &kube::Client, pods: &[Pod], wanted: fn(&Pod) -
         let mut left: std::collections::BTreeSet<_> =
             pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect();
         while !left.is_empty() {
-            let change = tokio::time::timeout(Duration::from_secs(60), changes.try_next()).await?;
+            let change = tokio::time::timeout(Duration::from_mins(1), changes.try_next()).await?;
             match change?.context("the watch ended")? {
                 WatchEvent::Added(pod) | WatchEvent::Modified(pod) if wanted(&pod) => {
                     left.remove(pod.metadata.name.as_deref().unwrap_or_default());
@@ -212,9 +212,9 @@ async fn create_and_wait(client: &kube::Client, pods: &[Pod], wanted: fn(&Pod) -
         }
         Ok(())
     };
-    let (created, waited) = tokio::join!(creating, waiting);
-    created?;
-    waited
+    let (all, seen) = tokio::join!(creating, waiting);
+    all?;
+    seen
 }
 
 async fn delete_all(client: &kube::Client) -> Result<()> {

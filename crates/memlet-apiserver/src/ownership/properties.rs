@@ -76,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_refused_changes_what_is_anothers(first in pod(), second in pod()) {
+    fn what_is_refused_changes_what_another_owns(first in pod(), second in pod()) {
         let (first, second) = (without_empty(&first), without_empty(&second));
         let once = applied(None, &first, "a", false).unwrap();
         let forced = applied(Some(&once), &second, "b", true).unwrap();
