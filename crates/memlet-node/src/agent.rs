@@ -242,7 +242,7 @@ impl NodeAgent {
         self.node.witness.missing().cloned()
     }
 
-    /// Ends all Pods, giving their containers `grace` between TERM and KILL, and removes everything the agent
+    /// Ends all Pods, each with its own grace but no more than `grace`, and removes everything the agent
     /// made: sandboxes, volumes, cgroups, logs. Pods' objects stay, with their final status, unless their
     /// deletion was asked for.
     pub async fn shutdown(mut self, grace: Duration) {

@@ -54,15 +54,17 @@ impl Heartbeat {
         }
     }
 
-    async fn renew_lease(&self) -> kube::Result<()> {
+    /// A lease that is gone went with its Node, most likely: that is looked after first.
+    async fn renew_lease(&mut self) -> kube::Result<()> {
         let leases: Api<Lease> = Api::namespaced(self.node.client.clone(), NAMESPACE);
-        let name = &self.description.name;
+        let name = self.description.name.clone();
+        let name = name.as_str();
         let now = MicroTime(Timestamp::now());
         let patch = Patch::Merge(json!({"spec": {
             "holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now,
         }}));
         match leases.patch(name, &PatchParams::default(), &patch).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => self.write_status().await?,
             answer => return answer.map(drop),
         }
         let lease = serde_json::from_value(json!({

@@ -19,13 +19,12 @@ pub(crate) const LEAST_GRACE: i64 = 2;
 
 /// How many seconds the Pod's containers get between TERM and KILL.
 fn grace(wish: &Wish) -> i64 {
-    if let Some(End::Shutdown(grace)) = wish.end {
-        // CRI counts whole seconds; a part of one is given, not taken.
-        return i64::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
-    }
     let metadata = &wish.pod.metadata;
     let of_spec = wish.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-    metadata.deletion_grace_period_seconds.or(of_spec).unwrap_or(DEFAULT_GRACE).max(LEAST_GRACE)
+    let own = metadata.deletion_grace_period_seconds.or(of_spec).unwrap_or(DEFAULT_GRACE).max(LEAST_GRACE);
+    let Some(End::Shutdown(most)) = wish.end else { return own };
+    // CRI counts whole seconds; a part of one is given, not taken.
+    own.min(i64::try_from(most.as_millis().div_ceil(1000)).unwrap_or(i64::MAX))
 }
 
 /// What is left of the grace of a Pod whose end an earlier run may have begun. A clock that was set back gives no more than
@@ -199,6 +198,7 @@ mod tests {
         assert_eq!(grace(&wish(Some(5), Some(0), Some(End::Removed))), 2);
         assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::ZERO)))), 0);
         assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::from_millis(1500))))), 2);
+        assert_eq!(grace(&wish(Some(5), Some(9), Some(End::Shutdown(Duration::from_mins(1))))), 9);
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn of_container(spec: &PodSpec, path: &str, container: &Container) -> Option<Str
         (host_ports, "ports[].hostPort"),
     ];
     first_set(&fields, &format!("{path}."))
-        .or_else(|| of_environment(path, container))
+        .or_else(|| of_environment(spec, path, container))
         .or_else(|| of_security(path, container.security_context.as_ref()?))
         .or_else(|| {
             let mounts = container.volume_mounts.iter().flatten().enumerate();
@@ -104,10 +104,15 @@ fn of_container(spec: &PodSpec, path: &str, container: &Container) -> Option<Str
         })
 }
 
-fn of_environment(path: &str, container: &Container) -> Option<String> {
+fn of_environment(spec: &PodSpec, path: &str, container: &Container) -> Option<String> {
     container.env.iter().flatten().enumerate().find_map(|(index, variable)| {
         let source = variable.value_from.as_ref()?;
-        let fields = [(source.file_key_ref.is_some(), "fileKeyRef")];
+        let field = source.field_ref.as_ref().map(|reference| reference.field_path.as_str());
+        // A Pod has an address where it has the machine's.
+        let has_none =
+            spec.host_network != Some(true) && matches!(field, Some("status.podIP" | "status.podIPs"));
+        let fields =
+            [(source.file_key_ref.is_some(), "fileKeyRef"), (has_none, "fieldRef.fieldPath (status.podIP)")];
         first_set(&fields, &format!("{path}.env[{index}].valueFrom."))
     })
 }
@@ -288,6 +293,12 @@ mod tests {
                 container(json!({"env": [{"name": "X", "valueFrom": {"fileKeyRef":
                     {"key": "k", "path": "p", "volumeName": "v"}}}]})),
                 "spec.containers[0].env[0].valueFrom.fileKeyRef",
+            ),
+            (
+                container(
+                    json!({"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]}),
+                ),
+                "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath (status.podIP)",
             ),
             (
                 json!({"containers": [], "initContainers": [{"name": "s", "restartPolicy": "Always"}]}),

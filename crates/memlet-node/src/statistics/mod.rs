@@ -22,6 +22,7 @@ use memlet_policy::cgroup_names;
 use memlet_policy::qos::QosClass;
 
 use crate::node::Node;
+use crate::static_pods::mirror;
 
 use cpu::Meters;
 use usage::Usage;
@@ -93,7 +94,7 @@ fn figures_of(
     of: &mut impl FnMut(&CgroupPath, Option<Timestamp>) -> Option<Usage>,
 ) -> Option<PodFigures> {
     let metadata = &pod.metadata;
-    let uid = metadata.uid.clone()?;
+    let uid = mirror::mirrored(pod).or(metadata.uid.as_ref())?.clone();
     let path = node.cgroups.pod(QosClass::of_pod(pod), &uid).ok()?;
     let status = pod.status.as_ref()?;
     let started = status.start_time.as_ref().map(|time| time.0);

@@ -29,7 +29,8 @@ fn top(bench: &Bench) -> Result<(), Failed> {
     let ran = bench.kubectl(&["top", "node", "--no-headers"]).exits(0);
     let row: Vec<&str> = ran.stdout.split_whitespace().collect();
     assert!(row[0] == "node" && number(row[1], "m") > 50 && row[2].ends_with('%'), "{ran:?}");
-    assert!(number(row[3], "Mi") > 10 && row[4].ends_with('%'), "{ran:?}");
+    // It pretends to have less memory than the machine, so its Pods are what fills it.
+    assert!((8..16).contains(&number(row[3], "Mi")) && row[4].ends_with('%'), "{ran:?}");
     bench.kubectl(&["top", "pod", "nobody"]).exits(1).complains("not found");
     let ran = bench.kubectl(&["get", "podmetrics.metrics.k8s.io", "p"]).exits(0);
     assert!(ran.stdout.starts_with("NAME   CPU"), "{ran:?}");

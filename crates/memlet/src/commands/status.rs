@@ -64,7 +64,7 @@ fn text(data: &DataFolder, found: &Found, answers: Option<&Result<Pods>>) -> Str
 fn running_text(data: &DataFolder, node: &NodeRecord, answers: Option<&Result<Pods>>) -> String {
     let pods = match answers {
         Some(Ok(pods)) => format!("{} ({} running)", pods.all, pods.running),
-        Some(Err(error)) => format!("unknown: the API does not answer: {error:#}"),
+        Some(Err(error)) => format!("unknown: the API does not answer ({})", error.root_cause()),
         None => "unknown".to_owned(),
     };
     let addresses: Vec<_> = node.addresses.iter().map(|address| format!("https://{address}")).collect();

@@ -32,10 +32,10 @@ pub(crate) fn run(arguments: &StopArguments) -> Result<Exit> {
             if embedded::end_leftovers(&data, &node)? {
                 say::note(&format!("the Pods of the node {}, which did not run, have ended\n", node.name));
             } else {
-                say::note("no node runs here, and none of its Pods\n");
+                say::note(&format!("no node runs in {}, and none of its Pods\n", data.path().display()));
             }
         }
-        Found::Stopped(_) => say::note("no node runs here\n"),
+        Found::Stopped(_) => say::note(&format!("no node runs in {}\n", data.path().display())),
     }
     Ok(Exit::DONE)
 }

@@ -35,11 +35,17 @@ pub(crate) struct Asked {
 impl Asked {
     /// What the arguments ask for, where that is a Pod: `pod/NAME`, unless there is such a file.
     pub(crate) fn of(arguments: &ExplainArguments) -> Option<Self> {
-        let [argument] = &arguments.files[..] else { return None };
-        let name = ["pod/", "pods/", "po/"].iter().find_map(|kind| argument.to_str()?.strip_prefix(kind))?;
+        if arguments.files.iter().any(|file| Path::new(file).exists()) {
+            return None;
+        }
+        let is_kind = |text: &str| ["pod", "pods", "po"].contains(&text);
+        let name = match &arguments.files[..] {
+            [one] => one.to_str()?.split_once('/').filter(|(kind, _)| is_kind(kind))?.1,
+            [kind, name] if is_kind(kind.to_str()?) => name.to_str()?,
+            _ => return None,
+        };
         let plain = !name.is_empty() && !name.contains('/');
-        (plain && !Path::new(argument).exists())
-            .then(|| Self { namespace: arguments.namespace.clone(), name: name.to_owned() })
+        plain.then(|| Self { namespace: arguments.namespace.clone(), name: name.to_owned() })
     }
 }
 
@@ -232,6 +238,7 @@ mod tests {
     fn a_pod_is_told_from_a_file() {
         assert_eq!(asked(&["pod/a"]), Some(Asked { namespace: "default".to_owned(), name: "a".to_owned() }));
         assert_eq!(asked(&["-n", "b", "pods/a"]).unwrap().namespace, "b");
+        assert_eq!(asked(&["pod", "a"]), asked(&["pod/a"]), "as kubectl takes both");
         for arguments in [&["a"][..], &["pod/"], &["pod/a", "pod/b"], &["pod/a/b"], &["/pod/a"], &["-"]] {
             assert_eq!(asked(arguments), None, "{arguments:?}");
         }

@@ -26,13 +26,14 @@ use crate::embedded::{Embedded, EmbeddedSettings, private};
 use crate::exit::Exit;
 use crate::say;
 
-/// How long containers may take to end where nobody says: their Pods' own grace periods count.
-const LONGEST_GRACE: Duration = Duration::from_secs(30);
+/// Pods' own grace periods count, up to this.
+const LONGEST_GRACE: Duration = Duration::from_mins(10);
 
 /// Runs the node until it is told to end.
 pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     let began = Instant::now();
     let mut signals = NodeSignals::new()?;
+    open_many_files();
     let data = &configuration.data;
     let lock = claim(data)?;
     let listener = listen(&configuration.addresses)?;
@@ -117,6 +118,16 @@ async fn until_failed(serving: JoinHandle<Result<(), ServeError>>) -> anyhow::Er
         Ok(Err(error)) => anyhow::Error::new(error).context("the API is not served any more"),
         Ok(Ok(())) => anyhow!("the API is not served any more"),
         Err(error) => anyhow::Error::new(error).context("serving the API failed"),
+    }
+}
+
+/// Each client, each followed log and each Pod holds some: as many as may be.
+fn open_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::info!("the limit of open files stays as it is: {error}");
     }
 }
 

@@ -103,7 +103,7 @@ const FILES_V2: &[&str] = &[
 
 /// Looks at a Pod.
 pub(crate) fn pod(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy) -> Result<PodView> {
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let uid = uid_on_node(pod);
     let qos = QosClass::of_pod(pod);
     let path: CgroupPath = names.pod(qos, &uid).parse()?;
     let status = pod.status.clone().unwrap_or_default();
@@ -120,6 +120,13 @@ pub(crate) fn pod(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy) -> Resu
         cgroup: cgroup(&path, hierarchy),
         containers,
     })
+}
+
+/// The uid by which the node knows the Pod: a static Pod has one of its own, of which the object that mirrors it tells.
+fn uid_on_node(pod: &Pod) -> String {
+    const MIRRORED: &str = "kubernetes.io/config.mirror";
+    let of_static = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(MIRRORED));
+    of_static.or(pod.metadata.uid.as_ref()).cloned().unwrap_or_default()
 }
 
 fn container(status: &ContainerStatus, pod: &CgroupPath, hierarchy: &Hierarchy) -> ContainerView {
