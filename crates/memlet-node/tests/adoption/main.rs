@@ -311,7 +311,8 @@ async fn a_cgroup_removed_by_hand_is_an_end(bench: &mut Bench) {
     bench.create("web", "Always", "64Mi", "8 0 --hold").await;
     bench.until_begun("web", &[1]).await;
     for is_alive in [true, false] {
-        let pod = bench.pods().get("web").await.unwrap();
+        // What it does is seen before the status says that it runs.
+        let pod = bench.until("web", is_running).await;
         let id = status(&pod).container_id.unwrap();
         if !is_alive {
             bench.kill();
