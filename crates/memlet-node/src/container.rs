@@ -24,6 +24,10 @@ use crate::security::{self, RunsAsRoot};
 /// The default of `terminationMessagePath`.
 pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
 
+/// The annotation with the image's name as the spec had it, by which a changed one is noticed after a restart of the
+/// agent. A runtime may call the same image by its id.
+pub(crate) const ASKED_IMAGE: &str = "memlet.dev/image";
+
 /// What of the node shapes a container.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeShape {
@@ -157,6 +161,7 @@ fn annotations(
         ("io.kubernetes.container.terminationMessagePolicy", policy.to_owned()),
         ("io.kubernetes.pod.terminationGracePeriod", grace.to_string()),
         (oom_kill_mode::ANNOTATION, oom_kill_mode(pod, container, node).to_string()),
+        (ASKED_IMAGE, container.image.clone().unwrap_or_default()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

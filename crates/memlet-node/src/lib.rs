@@ -10,7 +10,7 @@
 
 mod admission; // which Pods the node takes
 mod adoption; // what an earlier run left
-mod agent; // watches Pods, keeps one worker for each
+mod agent; // its start and its end
 mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told
 mod container; // spec to CRI configuration
@@ -43,6 +43,7 @@ mod tokens; // of service accounts
 mod unsupported; // what is refused by name
 mod volumes; // folders, memory, host paths
 mod worker; // one Pod
+mod workers; // all Pods, one worker for each
 
 pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;

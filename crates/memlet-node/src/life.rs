@@ -48,6 +48,8 @@ pub(crate) struct Life {
     /// As in the spec, until the runtime says how it calls the image.
     pub(crate) image: String,
     pub(crate) image_id: String,
+    /// As the spec called it when the newest instance was made; `None` where nobody knows.
+    pub(crate) asked_image: Option<String>,
     pub(crate) instance: Option<Instance>,
     pub(crate) previous: Option<Ended>,
     pub(crate) waiting: Option<Waiting>,
@@ -55,7 +57,7 @@ pub(crate) struct Life {
     pub(crate) back_off: BackOff,
     /// A start that failed is tried again at this time.
     pub(crate) retry_at: Option<Timestamp>,
-    /// It ended well, and must run again: what it was for is gone with the sandbox.
+    /// It starts again however it ends or ended: what it was for is gone with the sandbox, or another image is wanted.
     pub(crate) again: bool,
 }
 
@@ -65,6 +67,7 @@ impl Life {
             name: name.to_owned(),
             image: image.to_owned(),
             image_id: String::new(),
+            asked_image: None,
             instance: None,
             previous: None,
             waiting: None,

@@ -8,8 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_cri::v1::{self, ContainerState, Mount};
 
-use super::exit::{self, InstanceFacts};
-use super::{Place, Sandbox, Worker};
+use super::{InstanceFacts, Place, Sandbox, Worker, exit, kills};
 use crate::container::{self, Blueprint};
 use crate::cri::CriError;
 use crate::environment::{self, Sources};
@@ -87,6 +86,8 @@ impl Worker {
         image: &v1::Image,
     ) -> Result<(), Failure> {
         let attempt = self.life(place).next_attempt();
+        let asked = self.container(place).image.clone();
+        self.life_mut(place).asked_image = asked;
         let names = Names::of_environment(self.container(place));
         let objects = Objects::read(&self.node.client, &self.identity().1, &names).await;
         let (config, termination_file) = self.configure(place, attempt, image, &objects)?;
@@ -249,7 +250,7 @@ impl Worker {
         let (_, _, uid) = self.identity();
         let reports = self.node.witness.take_unclaimed(&uid);
         // One of them says it; all of them are in the records.
-        let words = reports.last().map(exit::summary);
+        let words = reports.last().map(kills::summary);
         for report in reports {
             self.record_kill_while_starting(place, report);
         }
