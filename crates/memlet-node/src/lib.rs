@@ -23,6 +23,7 @@ mod exits; // the runtime's news
 mod heartbeat; // lease and status, again and again
 mod images; // presence, pulls, back-off
 mod life; // one container's instances
+mod network_files; // hosts and resolv.conf
 mod node; // what all workers share
 mod node_resources; // what the node has, and what of it is for Pods
 mod objects; // configMaps and secrets

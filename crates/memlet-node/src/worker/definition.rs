@@ -44,7 +44,9 @@ impl Worker {
             }
             let text = format!("Container {} definition changed, will be restarted", life.name);
             self.tell(Some(place), Severity::Normal, "Killing", text);
-            self.life_mut(place).again = true;
+            let life = self.life_mut(place);
+            life.again = true;
+            life.back_off = BackOff::new(Growth::CONTAINER);
             let grace = self.spec().termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
             let cri = self.node.cri.clone();
             self.stops.spawn(async move {

@@ -15,6 +15,7 @@ use crate::environment::{self, Sources};
 use crate::events::{Severity, pod_reference};
 use crate::images::{self, NoImage};
 use crate::life::Ended;
+use crate::network_files;
 use crate::objects::{Names, Objects};
 
 /// How long a start that failed rests before the next try: about kubelet's period between looks at a Pod.
@@ -145,6 +146,7 @@ impl Worker {
             host_path: file.to_string_lossy().into_owned(),
             ..Mount::default()
         });
+        mounts.extend(self.hosts_mount(&mounts).map_err(config_error)?);
         let log_folder =
             container::log_directory(&self.node.config.pod_logs, &self.pod).join(&container.name);
         fs::create_dir_all(&log_folder)
@@ -161,6 +163,23 @@ impl Worker {
         };
         let config = blueprint.config().map_err(|error| config_error(error.to_string()))?;
         Ok((config, file))
+    }
+
+    /// The Pod's `/etc/hosts`, written anew at each start, unless the container mounts one itself.
+    fn hosts_mount(&self, mounts: &[Mount]) -> Result<Option<Mount>, String> {
+        if mounts.iter().any(|mount| mount.container_path.trim_end_matches('/') == network_files::HOSTS) {
+            return Ok(None);
+        }
+        let machine = fs::read_to_string(network_files::HOSTS).unwrap_or_default();
+        let hostname = crate::sandbox::hostname(&self.pod, self.spec(), &self.node.shape);
+        let file = self.node.config.pod_folder(&self.identity().2).join("etc-hosts");
+        fs::write(&file, network_files::hosts(self.spec(), &hostname, &machine))
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        Ok(Some(Mount {
+            container_path: network_files::HOSTS.to_owned(),
+            host_path: file.to_string_lossy().into_owned(),
+            ..Mount::default()
+        }))
     }
 
     /// Where an instance leaves its last words.

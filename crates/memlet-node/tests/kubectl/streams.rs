@@ -13,6 +13,7 @@ use crate::terminal::Terminal;
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("exec: output, input and exit codes", exec),
     ("exec: refusals", refusals),
+    ("exec: names of machines", names_of_machines),
     ("exec: on a terminal", terminal),
     ("attach: output, and leaving", attach),
     ("run: on a terminal, with a limit", run),
@@ -62,6 +63,32 @@ fn refusals(bench: &Bench) -> Result<(), Failed> {
     bench.kubectl_with(&["create", "--validate=false", "-f", "-"], unbound).exits(0);
     bench.kubectl(&["exec", "u", "--", "true"]).exits(1).complains("pod u does not have a host assigned");
     bench.kubectl(&["logs", "u"]).exits(0).prints("");
+    Ok(())
+}
+
+fn names_of_machines(bench: &Bench) -> Result<(), Failed> {
+    let manifest = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "names"},
+        "spec": {
+            "nodeName": "node", "restartPolicy": "Never", "dnsPolicy": "None",
+            "hostAliases": [{"ip": "10.1.2.3", "hostnames": ["foo.remote", "bar.remote"]}],
+            "dnsConfig": {"nameservers": ["192.0.2.1"], "searches": ["lan"], "options": [{"name": "ndots", "value": "2"}]},
+            "containers": [{"name": "c", "image": BUSYBOX, "command": ["sleep", "1000"]}],
+        },
+    });
+    bench.kubectl_with(&["create", "-f", "-"], &manifest.to_string()).exits(0);
+    bench.wait_running("names")?;
+    let read =
+        |files: &str| bench.kubectl(&["exec", "names", "--", "sh", "-c", &format!("cat {files}")]).exits(0);
+    read("/etc/hostname /etc/resolv.conf")
+        .prints("names\nsearch lan\nnameserver 192.0.2.1\noptions ndots:2\n");
+    let hosts = read("/etc/hosts").stdout;
+    assert!(hosts.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"), "{hosts}");
+    let end = "127.0.0.1\tnames\n\n# Entries added by HostAliases.\n10.1.2.3\tfoo.remote\tbar.remote\n";
+    assert!(hosts.ends_with(end), "{hosts}");
+    // The Pod's own network has a loopback that answers to the Pod's name.
+    let ping = bench.kubectl(&["exec", "names", "--", "busybox", "ping", "-c", "1", "names"]).exits(0);
+    assert!(ping.stdout.contains("(127.0.0.1)"), "{}", ping.stdout);
     Ok(())
 }
 

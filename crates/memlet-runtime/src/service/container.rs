@@ -16,6 +16,7 @@ use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
 use crate::images::Image;
 use crate::memory_controls::MemoryControls;
+use crate::network_files;
 use crate::shim::protocol::{Launch, Request, VERSION};
 use crate::spec::{self, Surroundings};
 use crate::state::records::ContainerRecord;
@@ -104,6 +105,7 @@ impl Runtime {
             pause,
             cgroup_folders: cgroup_folders(&self.0.settings.hierarchy, &cgroup),
             shared_memory: sandbox.shared_memory(),
+            network_files: network_files::of_sandbox(sandbox.folder.path()),
             devices_are_filtered: self.0.settings.hierarchy.version() == Version::V1,
             grantable_capabilities: self.0.grantable_capabilities,
             open_files: self.0.open_files,
