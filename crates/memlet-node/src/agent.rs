@@ -134,7 +134,7 @@ impl NodeAgent {
             runtime,
             registration: config.registration.clone(),
         };
-        let registered = match registration::register(&client, &description).await {
+        let registered = match registration::register(&client, &cri, &description).await {
             Ok(registered) => registered,
             Err(source) => {
                 // The cgroups must not stay where nobody uses them; that this fails too changes nothing here.

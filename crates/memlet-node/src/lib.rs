@@ -25,6 +25,7 @@ mod images; // presence, pulls, back-off
 mod life; // one container's instances
 mod network_files; // hosts and resolv.conf
 mod node; // what all workers share
+mod node_images; // what the node says it has
 mod node_resources; // what the node has, and what of it is for Pods
 mod objects; // configMaps and secrets
 mod oom; // who was killed, by whose limit
