@@ -22,7 +22,10 @@ fn shown(mut images: Vec<Image>) -> Vec<ContainerImage> {
     images.truncate(MOST_IMAGES);
     let shown = images.into_iter().map(|image| {
         let names: Vec<_> = image.repo_digests.into_iter().chain(image.repo_tags).take(MOST_NAMES).collect();
-        ContainerImage { names: (!names.is_empty()).then_some(names), size_bytes: i64::try_from(image.size).ok() }
+        ContainerImage {
+            names: (!names.is_empty()).then_some(names),
+            size_bytes: i64::try_from(image.size).ok(),
+        }
     });
     shown.collect()
 }
@@ -40,7 +43,10 @@ mod tests {
             ..Image::default()
         };
         let shown = shown((0..60).map(image).collect());
-        assert_eq!((shown.len(), shown[0].size_bytes, shown[49].size_bytes), (50, Some(59_000), Some(10_000)));
+        assert_eq!(
+            (shown.len(), shown[0].size_bytes, shown[49].size_bytes),
+            (50, Some(59_000), Some(10_000))
+        );
         assert_eq!(shown[0].names.as_ref().map(Vec::len), Some(3));
         assert_eq!(shown[4].names.as_ref().map(Vec::len), Some(5), "of seven");
         assert_eq!(shown[3].names, None);
