@@ -170,14 +170,15 @@ fn terminated(ended: &Ended) -> ContainerState {
 }
 
 impl Ended {
-    /// As a status says it.
+    /// As a status says it. One that never ran began, as with kubelet, at the beginning of time: a reader that finds no
+    /// time there shows the year 1.
     pub(crate) fn as_state(&self) -> ContainerStateTerminated {
         ContainerStateTerminated {
             container_id: Some(container_id(&self.id)),
             exit_code: self.exit_code,
             reason: Some(self.reason.clone()),
             message: self.message.clone().filter(|message| !message.is_empty()),
-            started_at: self.started_at.map(seconds),
+            started_at: Some(seconds(self.started_at.unwrap_or(Timestamp::UNIX_EPOCH))),
             finished_at: Some(seconds(self.finished_at)),
             signal: None,
         }

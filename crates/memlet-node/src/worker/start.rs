@@ -110,6 +110,7 @@ impl Worker {
         let started = self.node.cri.start_container(&id).await;
         let status = self.node.cri.container_status(&id).await;
         if let Err(error) = started {
+            self.note_image(place, image, status.as_ref().ok());
             return self.failed_to_start(place, &id, &error, status).await;
         }
         self.tell(Some(place), Severity::Normal, "Started", "Container started");
@@ -205,19 +206,30 @@ impl Worker {
         };
         let status = response.status.clone().unwrap_or_default();
         let started_at = exit::timestamp(status.started_at).unwrap_or_else(Timestamp::now);
-        let told = status.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
-        let name =
-            images::shown_name(told, image, self.container(place).image.as_deref().unwrap_or_default());
-        let life = self.life_mut(place);
-        life.start(id, started_at);
-        life.image = name;
-        life.image_id.clone_from(&status.image_ref);
+        self.life_mut(place).start(id, started_at);
+        self.note_image(place, image, Some(&response));
         self.note_statement(id, &response);
         self.watch_kills(id);
         if status.state() == ContainerState::ContainerExited {
             self.publish();
             self.ended(id, response).await;
         }
+    }
+
+    /// Takes down how the runtime calls the image of the new instance.
+    fn note_image(
+        &mut self,
+        place: Place,
+        image: &v1::Image,
+        response: Option<&v1::ContainerStatusResponse>,
+    ) {
+        let Some(status) = response.and_then(|response| response.status.as_ref()) else { return };
+        let told = status.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
+        let stated = self.container(place).image.as_deref().unwrap_or_default();
+        let name = images::shown_name(told, image, stated);
+        let life = self.life_mut(place);
+        life.image = name;
+        life.image_id.clone_from(&status.image_ref);
     }
 
     /// A container that could not start either has ended, by the runtime's account, or is removed and tried

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("exec: output, input and exit codes", exec),
     ("exec: refusals", refusals),
     ("exec: names of machines", names_of_machines),
+    ("describe: no such program", no_such_program),
     ("exec: on a terminal", terminal),
     ("attach: output, and leaving", attach),
     ("run: on a terminal, with a limit", run),
@@ -63,6 +64,31 @@ fn refusals(bench: &Bench) -> Result<(), Failed> {
     bench.kubectl_with(&["create", "--validate=false", "-f", "-"], unbound).exits(0);
     bench.kubectl(&["exec", "u", "--", "true"]).exits(1).complains("pod u does not have a host assigned");
     bench.kubectl(&["logs", "u"]).exits(0).prints("");
+    Ok(())
+}
+
+/// A limit is not to blame where the program is missing, however its process came to its end.
+fn no_such_program(bench: &Bench) -> Result<(), Failed> {
+    let manifest = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "absent"},
+        "spec": {
+            "nodeName": "node", "restartPolicy": "Never",
+            "containers": [{
+                "name": "c", "image": BUSYBOX, "command": ["nothing"], "resources": {"limits": {"memory": "64Mi"}},
+            }],
+        },
+    });
+    bench.kubectl_with(&["create", "-f", "-"], &manifest.to_string()).exits(0);
+    bench.wait_for("absent", ".status.phase", "Failed")?;
+    let shown = bench.kubectl(&["describe", "pod", "absent"]).exits(0).stdout;
+    for line in [
+        "Reason:       StartError",
+        "Message:      exec: \"nothing\": executable file not found in $PATH",
+        "Started:      Thu, 01 Jan 1970 00:00:00 +0000",
+        "Image ID:      sha256:",
+    ] {
+        assert!(shown.contains(line), "no {line:?} in {shown}");
+    }
     Ok(())
 }
 
