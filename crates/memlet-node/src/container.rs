@@ -18,7 +18,7 @@ use memlet_policy::resources::{self, Side};
 use crate::config::MemoryRules;
 use crate::cri::image_spec;
 use crate::downward::NodeFigures;
-use crate::environment;
+use crate::environment::{self, TooLong};
 use crate::security::{self, RunsAsRoot};
 
 /// The default of `terminationMessagePath`.
@@ -69,6 +69,8 @@ impl NodeShape {
 pub(crate) enum ConfigError {
     #[error(transparent)]
     RunsAsRoot(#[from] RunsAsRoot),
+    #[error("the command is {0}")]
+    TooLong(#[from] TooLong),
 }
 
 /// All that a configuration is made from.
@@ -97,17 +99,14 @@ impl Blueprint<'_> {
             let found = variables.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.as_str())
         };
-        let expand = |words: Option<&Vec<String>>| {
-            words.into_iter().flatten().map(|word| environment::expand(word, known)).collect()
-        };
         Ok(ContainerConfig {
             metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: self.attempt }),
             image: Some(v1::ImageSpec {
                 user_specified_image: container.image.clone().unwrap_or_default(),
                 ..image_spec(&self.image.id)
             }),
-            command: expand(container.command.as_ref()),
-            args: expand(container.args.as_ref()),
+            command: environment::expand_all(container.command.as_ref(), known)?,
+            args: environment::expand_all(container.args.as_ref(), known)?,
             working_dir: container.working_dir.clone().unwrap_or_default(),
             envs: variables.iter().cloned().map(|(key, value)| KeyValue { key, value }).collect(),
             mounts: self.mounts,

@@ -321,11 +321,11 @@ fn expanded(volume: &str, expression: &str, variables: &[(String, String)]) -> R
         is_missing.set(is_missing.get() || found.is_none());
         found
     });
+    let refused = |reason: String| VolumeError::SubPath { volume: volume.to_owned(), reason };
     if is_missing.get() {
-        let reason = format!("missing value for {expression:?}");
-        return Err(VolumeError::SubPath { volume: volume.to_owned(), reason });
+        return Err(refused(format!("missing value for {expression:?}")));
     }
-    Ok(path)
+    path.map_err(|error| refused(error.to_string()))
 }
 
 /// A place within a volume, made if missing. Links that lead out of the volume are refused.

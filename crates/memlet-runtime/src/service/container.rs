@@ -16,6 +16,7 @@ use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
 use crate::images::Image;
 use crate::memory_controls::MemoryControls;
+use crate::mount_points;
 use crate::network_files;
 use crate::shim::protocol::{Launch, Request, VERSION};
 use crate::spec::{self, Surroundings};
@@ -115,6 +116,7 @@ impl Runtime {
             self.surround(sandbox, folder, &config, &root, &mut around).await?;
         refuse_nul("the command", around.arguments.iter())?;
         refuse_nul("the environment", around.environment.iter())?;
+        mount_points::check(&around.rootfs, &config.mounts).map_err(|error| invalid(&error))?;
         working_folder::make(&around.rootfs, &around.working_folder)
             .map_err(|error| internal("the working folder cannot be made", &error))?;
         let spec = spec::build(&config, &around).map_err(|error| invalid(&error))?;

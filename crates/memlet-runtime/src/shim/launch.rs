@@ -101,7 +101,13 @@ pub(super) fn fork_launcher(oom_score_adj: i32, work: impl FnOnce() -> Outcome) 
         Forked::Child => {
             process::reset_signals();
             process::wish_oom_score_adj(oom_score_adj);
-            let outcome = work();
+            let outcome = match process::leave_session_keyring() {
+                Ok(()) => work(),
+                Err(error) => {
+                    let reason = format!("cannot make a session keyring: {error}");
+                    Outcome::Failed { reason, killed: false, exit_code: None }
+                }
+            };
             let text = serde_json::to_vec(&outcome).unwrap_or_default();
             let _ = rustix::io::write(&said, &text);
             process::exit_child(0)
