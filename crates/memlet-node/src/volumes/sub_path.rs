@@ -79,11 +79,7 @@ pub(super) fn mount(opened: &OwnedFd, point: &Path) -> io::Result<()> {
         FileType::from_raw_mode(rustix::fs::fstat(opened.as_fd())?.st_mode) == FileType::Directory;
     match fs::symlink_metadata(point) {
         Ok(there) if there.is_dir() != is_folder => {
-            if is_folder {
-                fs::remove_file(point)?
-            } else {
-                fs::remove_dir(point)?
-            }
+            if is_folder { fs::remove_file(point) } else { fs::remove_dir(point) }?;
         }
         _ => {}
     }
