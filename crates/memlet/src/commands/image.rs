@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use memlet_bytes::Bytes;
 use memlet_runtime::images::{Image, ImageName, ImageStore, Progress};
 use memlet_runtime::workload::Workload;
 use serde_json::{Value, json};
