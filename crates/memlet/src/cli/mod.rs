@@ -15,8 +15,8 @@ use memlet_policy::memory_qos::{MemoryQos, ReservationPolicy, ThrottlingFactor};
 use serde::Deserialize;
 
 pub(crate) use node::{
-    InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings, PsArguments,
-    StatusArguments, StopArguments,
+    AddArguments, InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings,
+    PoolChange, PsArguments, RmArguments, StatusArguments, StopArguments, size_of_text,
 };
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
