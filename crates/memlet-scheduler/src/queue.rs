@@ -58,7 +58,16 @@ enum State {
     Parked {
         backoff_until: Instant,
         due: Instant,
+        /// A write failed: whatever happens, the API is left alone until the back-off is over.
+        deaf: bool,
     },
+}
+
+impl State {
+    /// Whether an event can make a difference.
+    fn hears(self) -> bool {
+        !matches!(self, Self::Ready | Self::Parked { deaf: true, .. })
+    }
 }
 
 /// All Pods that wait.
@@ -84,7 +93,9 @@ impl Queue {
             if replaced {
                 known.attempts = 0;
             }
-            if replaced || !asks_the_same {
+            if replaced {
+                self.make_ready(&key);
+            } else if !asks_the_same {
                 self.wake(&key, Wake::Now);
             }
             return;
@@ -133,7 +144,7 @@ impl Queue {
             if due > now {
                 break;
             }
-            self.wake(&key, Wake::Now);
+            self.make_ready(&key);
         }
         let (_, key) = self.ready.pop_first()?;
         if let Some(waiting) = self.waiting.get_mut(&key) {
@@ -143,14 +154,14 @@ impl Queue {
         Some(key)
     }
 
-    /// Puts a Pod in hand aside until something changes; `retry` where its back-off alone is the reason to wait.
+    /// Puts a Pod in hand aside until something changes; `retry` where a write failed, so that only time can help.
     pub(crate) fn park(&mut self, key: &PodKey, now: Instant, retry: bool, saw_no_nodes: bool) {
         let Some(waiting) = self.waiting.get_mut(key) else { return };
         let State::InHand { wake } = waiting.state else { return };
         waiting.saw_no_nodes = saw_no_nodes;
         let backoff_until = now + backoff(waiting.attempts);
         let due = if retry { backoff_until } else { now + LONGEST_PARKING };
-        waiting.state = State::Parked { backoff_until, due };
+        waiting.state = State::Parked { backoff_until, due, deaf: retry };
         self.due.insert((due, key.clone()));
         self.wake(key, wake);
     }
@@ -159,18 +170,14 @@ impl Queue {
     pub(crate) fn wake(&mut self, key: &PodKey, wake: Wake) {
         let Some(waiting) = self.waiting.get_mut(key) else { return };
         match (&mut waiting.state, wake) {
-            (_, Wake::No) | (State::Ready, _) => {}
+            (_, Wake::No) | (State::Ready | State::Parked { deaf: true, .. }, _) => {}
             (State::InHand { wake: known }, wake) => {
                 if *known != Wake::Now {
                     *known = wake;
                 }
             }
-            (State::Parked { due, .. }, Wake::Now) => {
-                self.due.remove(&(*due, key.clone()));
-                waiting.state = State::Ready;
-                self.ready.insert((waiting.turn, key.clone()));
-            }
-            (State::Parked { backoff_until, due }, Wake::AfterBackoff) => {
+            (State::Parked { .. }, Wake::Now) => self.make_ready(key),
+            (State::Parked { backoff_until, due, .. }, Wake::AfterBackoff) => {
                 self.due.remove(&(*due, key.clone()));
                 *due = (*due).min(*backoff_until);
                 self.due.insert((*due, key.clone()));
@@ -178,10 +185,23 @@ impl Queue {
         }
     }
 
-    /// Those that are not ready, in turn: the ones that an event may help.
+    fn make_ready(&mut self, key: &PodKey) {
+        let Some(waiting) = self.waiting.get_mut(key) else { return };
+        match &mut waiting.state {
+            State::Ready => {}
+            State::InHand { wake } => *wake = Wake::Now,
+            State::Parked { due, .. } => {
+                self.due.remove(&(*due, key.clone()));
+                waiting.state = State::Ready;
+                self.ready.insert((waiting.turn, key.clone()));
+            }
+        }
+    }
+
+    /// Those that an event may help, in turn.
     pub(crate) fn sleeping(&self) -> Vec<&Waiting> {
         let mut sleeping: Vec<&Waiting> =
-            self.waiting.values().filter(|waiting| waiting.state != State::Ready).collect();
+            self.waiting.values().filter(|waiting| waiting.state.hears()).collect();
         sleeping.sort_unstable_by_key(|waiting| waiting.turn);
         sleeping
     }

@@ -276,3 +276,7 @@ impl State {
         displaced
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -173,6 +173,3 @@ impl Cluster {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;
