@@ -36,7 +36,8 @@ fn main() -> Outcome<()> {
         "{NODES} nodes in {ZONES} zones; {} of them have a taint that makes them the last choice",
         NODES / 10
     );
-    println!("{:<52} {:>12} {:>12}", "", "placements/s", "each");
+    println!("{:<66} {:>12} {:>12}", "", "placements/s", "each");
+    let nothing = resident()?;
     let mut cluster = nodes()?;
     let empty = resident()?;
     let first = fill(&mut cluster, Kind::Plain, 0..PODS)?;
@@ -58,7 +59,7 @@ fn main() -> Outcome<()> {
     let each = |bytes: u64, pods: usize| bytes / u64::try_from(pods).unwrap_or(1).max(1);
     println!("a placed Pod takes {} bytes of memory", each(full.saturating_sub(empty), PODS));
     println!("and {} bytes when there are ten times as many", each(fullest.saturating_sub(empty), 10 * PODS));
-    println!("a node takes {} bytes", node_size()?);
+    println!("a node takes {} bytes", each(empty.saturating_sub(nothing), NODES));
     let rate = rate(PODS, first);
     if rate < WANTED_RATE {
         println!("{rate:.0} placements/s are fewer than promised");
@@ -67,7 +68,7 @@ fn main() -> Outcome<()> {
 }
 
 fn line(what: &str, pods: usize, took: Duration) {
-    println!("{what:<52} {:>12.0} {:>9.1} µs", rate(pods, took), 1e6 / rate(pods, took));
+    println!("{what:<66} {:>12.0} {:>9.1} µs", rate(pods, took), 1e6 / rate(pods, took));
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -81,13 +82,6 @@ fn nodes() -> Outcome<Cluster> {
         cluster.set_node(&node(index)?);
     }
     Ok(cluster)
-}
-
-fn node_size() -> Outcome<u64> {
-    let before = resident()?;
-    let cluster = nodes()?;
-    let after = resident()?;
-    Ok(after.saturating_sub(before) / u64::try_from(cluster.node_count())?)
 }
 
 fn node(index: usize) -> Outcome<Node> {

@@ -29,9 +29,13 @@ pub(crate) enum Change<'a> {
 pub(crate) fn wake(cluster: &Cluster, queue: &mut Queue, change: Change<'_>) {
     let woken: Vec<(PodKey, Wake)> = {
         let mut place = change.node().and_then(|name| Place::new(cluster, name));
-        let sleeping =
-            queue.sleeping().into_iter().filter(|waiting| cluster.node_of(&waiting.facts.key).is_none());
-        sleeping
+        // What happened to no node in particular matters to those alone that mind others.
+        let may_matter = |facts: &PodFacts| {
+            (change.node().is_some() || facts.minds_others()) && cluster.node_of(&facts.key).is_none()
+        };
+        queue
+            .sleeping(may_matter)
+            .into_iter()
             .map(|waiting| {
                 let hint = match (change, waiting.saw_no_nodes) {
                     (Change::Node(_), true) => Wake::Now,
@@ -106,7 +110,9 @@ impl Place {
     }
 
     fn takes(&mut self, cluster: &Cluster, pod: &PodFacts) -> bool {
-        let fits = Question::new(cluster, pod).obstacle(self.id, &self.load).is_none();
+        // Requests are compared first: most Pods that wait are too large for what has come free.
+        let fits = cluster.nodes.get(self.id).fits(&pod.demand, &self.load)
+            && Question::new(cluster, pod).obstacle(self.id, &self.load).is_none();
         if fits {
             self.load.add(&pod.demand, pod.scored, &pod.ports);
         }
@@ -122,7 +128,11 @@ fn hint(cluster: &Cluster, pod: &PodFacts, change: Change<'_>, place_: Option<&m
     if change.reaches(cluster, pod) && matches!(place(cluster, pod, &mut 0), Placement::On(_)) {
         return Wake::Now;
     }
-    let victims = || node.and_then(|node| victims_on_node(cluster, pod, node));
+    let lesser = |id: &NodeId| {
+        let pods = cluster.nodes.get(*id).pods.iter().filter_map(|id| cluster.pods.get(*id));
+        pods.into_iter().any(|other| other.priority < pod.priority)
+    };
+    let victims = || node.filter(lesser).and_then(|node| victims_on_node(cluster, pod, node));
     if pod.preempts && change.invites_preemption(pod) && victims().is_some_and(|victims| !victims.is_empty())
     {
         return Wake::AfterBackoff;

@@ -199,9 +199,9 @@ impl Queue {
     }
 
     /// Those that an event may help, in turn.
-    pub(crate) fn sleeping(&self) -> Vec<&Waiting> {
-        let mut sleeping: Vec<&Waiting> =
-            self.waiting.values().filter(|waiting| waiting.state.hears()).collect();
+    pub(crate) fn sleeping(&self, may_matter: impl Fn(&PodFacts) -> bool) -> Vec<&Waiting> {
+        let hearing = self.waiting.values().filter(|waiting| waiting.state.hears());
+        let mut sleeping: Vec<&Waiting> = hearing.filter(|waiting| may_matter(&waiting.facts)).collect();
         sleeping.sort_unstable_by_key(|waiting| waiting.turn);
         sleeping
     }

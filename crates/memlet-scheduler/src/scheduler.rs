@@ -136,7 +136,11 @@ impl Scheduler {
                 self.park(&key, now, false);
             }
             Err(error) => {
-                tracing::warn!(%error, pod = %key, "cannot write a scheduling decision");
+                if writes::is_gone(&error) {
+                    tracing::debug!(%error, pod = %key, "a scheduling decision came too late");
+                } else {
+                    tracing::warn!(%error, pod = %key, "cannot write a scheduling decision");
+                }
                 self.state.mark_victims(&victims, false);
                 self.state.unassume(&key, now);
                 // Where it changed or went meanwhile the watch tells. Anything else is worth another try.

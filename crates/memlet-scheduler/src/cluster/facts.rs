@@ -75,6 +75,12 @@ impl PodFacts {
         &self.key
     }
 
+    /// Whether it has rules about other Pods that can keep it off a node.
+    pub(crate) fn minds_others(&self) -> bool {
+        let terms = &self.identity.terms;
+        !self.spreads.hard.is_empty() || !terms.required.is_empty() || !terms.required_anti.is_empty()
+    }
+
     /// How important it is.
     pub fn priority(&self) -> i32 {
         self.priority

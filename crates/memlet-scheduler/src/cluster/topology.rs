@@ -46,6 +46,11 @@ impl Topology {
         self.values.len()
     }
 
+    /// The numbers of the values that nodes have.
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> {
+        self.values.iter().enumerate().filter(|(_, (nodes, _))| *nodes > 0).map(|(place, _)| place)
+    }
+
     fn set(&mut self, node: NodeId, value: Option<&str>) {
         if self.value_of.len() <= node.index() {
             self.value_of.resize(node.index() + 1, NOWHERE);

@@ -31,8 +31,8 @@ struct Counter<'a> {
     spread: &'a Spread,
     /// Whether the Pod in question would count itself.
     itself: i64,
-    /// Which nodes are counted.
-    counted: Vec<bool>,
+    /// Which nodes are counted; all that have the label where nothing else matters.
+    counted: Option<Vec<bool>>,
     /// By the value's number; `None` where no counted node has the value.
     matching: Vec<Option<i64>>,
     /// How many values have how many Pods, so that the least is at hand.
@@ -42,21 +42,28 @@ struct Counter<'a> {
 impl<'a> Counter<'a> {
     fn new(cluster: &Cluster, pod: &PodFacts, spread: &'a Spread, all: &[Spread]) -> Self {
         let topology = cluster.topologies.get(spread.topology);
-        let mut counted = vec![false; cluster.nodes.size()];
         let mut matching = vec![None; topology.size()];
-        for id in cluster.order() {
-            let Some(place) = topology.place_of(*id) else { continue };
-            if has_all_labels(cluster, all, *id) && counts_node(pod, spread, cluster.nodes.get(*id)) {
-                counted[id.index()] = true;
-                matching[place] = Some(0);
+        let counted = if all.len() == 1 && pod.node_rule.is_empty() && !spread.honours_taints {
+            topology.places().for_each(|place| matching[place] = Some(0));
+            None
+        } else {
+            let mut counted = vec![false; cluster.nodes.size()];
+            for id in cluster.order() {
+                let Some(place) = topology.place_of(*id) else { continue };
+                if has_all_labels(cluster, all, *id) && counts_node(pod, spread, cluster.nodes.get(*id)) {
+                    counted[id.index()] = true;
+                    matching[place] = Some(0);
+                }
             }
-        }
+            Some(counted)
+        };
+        let is_counted = |node: NodeId| counted.as_ref().is_none_or(|counted| counted[node.index()]);
         if counts_pods(spread) {
             for cohort in cluster.cohorts.matching(&spread.selector) {
                 if cohort.identity.namespace != pod.identity.namespace {
                     continue;
                 }
-                for (node, members) in cohort.on.iter().filter(|(node, _)| counted[node.index()]) {
+                for (node, members) in cohort.on.iter().filter(|(node, _)| is_counted(**node)) {
                     if let Some(count) = topology.place_of(*node).and_then(|place| matching[place].as_mut()) {
                         *count += i64::from(members.all - members.ending);
                     }
@@ -136,7 +143,7 @@ impl<'a> SpreadCounts<'a> {
     ) {
         for counter in &mut self.0 {
             let spread = counter.spread;
-            if counter.counted[node.index()]
+            if counter.counted.as_ref().is_none_or(|counted| counted[node.index()])
                 && other.namespace == pod.identity.namespace
                 && counts_pods(spread)
                 && spread.selector.matches(&other.labels)

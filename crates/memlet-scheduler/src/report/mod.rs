@@ -101,13 +101,18 @@ pub(crate) async fn mark(
     if let Some(nomination) = nomination {
         status["nominatedNodeName"] = nomination;
     }
-    patch_status(client, &PodKey::of(pod), pod.uid().as_deref(), &status).await.map(Some)
+    let mut metadata = json!({"uid": pod.uid()});
+    if matches!(why, Unscheduled::Gated) {
+        // A Pod whose gates have gone meanwhile may be bound by now, and must not be told otherwise.
+        metadata["resourceVersion"] = json!(pod.resource_version());
+    }
+    patch_status(client, &PodKey::of(pod), &metadata, &status).await.map(Some)
 }
 
 /// Takes back that room is kept for a Pod.
 pub(crate) async fn clear_nomination(client: &Client, pod: &Pod) -> Result<(), kube::Error> {
     let status = json!({"nominatedNodeName": null});
-    patch_status(client, &PodKey::of(pod), pod.uid().as_deref(), &status).await?;
+    patch_status(client, &PodKey::of(pod), &json!({"uid": pod.uid()}), &status).await?;
     Ok(())
 }
 
@@ -121,7 +126,7 @@ pub(crate) async fn evict(client: &Client, scheduler: &str, victim: &Victim) -> 
         "lastTransitionTime": Time(Timestamp::now()),
     });
     let status = json!({"conditions": [condition]});
-    patch_status(client, &victim.key, Some(&victim.uid), &status).await?;
+    patch_status(client, &victim.key, &json!({"uid": *victim.uid}), &status).await?;
     let uid = Some(victim.uid.to_string());
     let parameters = DeleteParams {
         preconditions: Some(Preconditions { uid, resource_version: None }),
@@ -131,14 +136,14 @@ pub(crate) async fn evict(client: &Client, scheduler: &str, victim: &Victim) -> 
     Ok(())
 }
 
-/// The UID makes sure that the Pod is still the one that was judged.
+/// The UID in `metadata` makes sure that the Pod is still the one that was judged.
 async fn patch_status(
     client: &Client,
     key: &PodKey,
-    uid: Option<&str>,
+    metadata: &Value,
     status: &Value,
 ) -> Result<Pod, kube::Error> {
-    let patch = Patch::Strategic(json!({"metadata": {"uid": uid}, "status": status}));
+    let patch = Patch::Strategic(json!({"metadata": metadata, "status": status}));
     pods_of(client, key).patch_status(&key.name, &PatchParams::default(), &patch).await
 }
 
