@@ -3,6 +3,7 @@
 //! The scheduler's filter and kubelet's admission ask the same question of a node's name and labels.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use k8s_openapi::api::core::v1::{NodeAffinity, NodeSelectorTerm, PodSpec};
 
@@ -11,23 +12,27 @@ use crate::labels::{Labels, Requirement, Test};
 /// The only field of a node that a term may ask for.
 const NAME_FIELD: &str = "metadata.name";
 
-/// One term: all of its requirements must be met.
+/// One term: all of its requirements must be met. Those about labels stand in the list that all terms share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Term {
-    labels: Vec<Requirement>,
+    labels: Range<usize>,
     fields: Vec<Requirement>,
 }
 
 impl Term {
     /// An empty term selects nothing, so there is none.
-    fn of(written: &NodeSelectorTerm) -> Option<Self> {
-        let read = |written: &Option<Vec<_>>| written.iter().flatten().map(Requirement::from).collect();
-        let term = Self { labels: read(&written.match_expressions), fields: read(&written.match_fields) };
+    fn of(written: &NodeSelectorTerm, requirements: &mut Vec<Requirement>) -> Option<Self> {
+        let read = |written: &Option<Vec<_>>| -> Vec<Requirement> {
+            written.iter().flatten().map(Requirement::from).collect()
+        };
+        let start = requirements.len();
+        requirements.extend(read(&written.match_expressions));
+        let term = Self { labels: start..requirements.len(), fields: read(&written.match_fields) };
         (!term.labels.is_empty() || !term.fields.is_empty()).then_some(term)
     }
 
-    fn selects(&self, name: &str, labels: &Labels) -> bool {
-        self.labels.iter().all(|requirement| requirement.is_met(labels))
+    fn selects(&self, name: &str, is_met: &impl Fn(usize) -> bool) -> bool {
+        self.labels.clone().all(is_met)
             && self.fields.iter().all(|field| field.key == NAME_FIELD && field.is_met_by(Some(name)))
     }
 
@@ -45,7 +50,10 @@ impl Term {
 /// What a Pod requires of its node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeRule {
-    selector: Vec<Requirement>,
+    /// What is asked of labels, of `nodeSelector` first.
+    requirements: Vec<Requirement>,
+    /// How many of them are those of `nodeSelector`.
+    selector: usize,
     /// One of these must select the node; `None` where the Pod has no required node affinity.
     terms: Option<Vec<Term>>,
 }
@@ -54,23 +62,36 @@ impl NodeRule {
     /// What this Pod requires.
     pub fn of(spec: &PodSpec) -> Self {
         let selector = spec.node_selector.iter().flatten();
-        let selector = selector.map(|(key, value)| Requirement::equal(key, value)).collect();
+        let mut requirements: Vec<_> = selector.map(|(key, value)| Requirement::equal(key, value)).collect();
+        let selector = requirements.len();
         let required = affinity(spec)
             .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-        let terms =
-            required.map(|required| required.node_selector_terms.iter().filter_map(Term::of).collect());
-        Self { selector, terms }
+        let terms = required.map(|required| {
+            let written = required.node_selector_terms.iter();
+            written.filter_map(|written| Term::of(written, &mut requirements)).collect()
+        });
+        Self { requirements, selector, terms }
     }
 
     /// Whether any node will do.
     pub fn is_empty(&self) -> bool {
-        self.selector.is_empty() && self.terms.is_none()
+        self.requirements.is_empty() && self.terms.is_none()
     }
 
     /// Whether this node will do.
     pub fn allows(&self, name: &str, labels: &Labels) -> bool {
-        self.selector.iter().all(|requirement| requirement.is_met(labels))
-            && self.terms.as_ref().is_none_or(|terms| terms.iter().any(|term| term.selects(name, labels)))
+        self.allows_where(name, |index| self.requirements[index].is_met(labels))
+    }
+
+    /// Everything that is asked of labels, in the order by which [`NodeRule::allows_where`] numbers it.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    /// As [`NodeRule::allows`], by one who knows which of the requirements the node's labels meet.
+    pub fn allows_where(&self, name: &str, is_met: impl Fn(usize) -> bool) -> bool {
+        (0..self.selector).all(&is_met)
+            && self.terms.as_ref().is_none_or(|terms| terms.iter().any(|term| term.selects(name, &is_met)))
     }
 
     /// The names of the only nodes that can do, where every term confines itself to names. An empty set means
@@ -87,26 +108,44 @@ impl NodeRule {
 
 /// What a Pod would rather have of its node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodePreferences(Vec<(i64, Term)>);
+pub struct NodePreferences {
+    requirements: Vec<Requirement>,
+    terms: Vec<(i64, Term)>,
+}
 
 impl NodePreferences {
     /// What this Pod would rather have.
     pub fn of(spec: &PodSpec) -> Self {
+        let mut preferences = Self::default();
         let preferred = affinity(spec).into_iter().flat_map(|affinity| {
             affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten()
         });
-        let weighed = preferred.filter(|term| term.weight != 0);
-        Self(weighed.filter_map(|term| Some((term.weight.into(), Term::of(&term.preference)?))).collect())
+        for written in preferred.filter(|written| written.weight != 0) {
+            if let Some(term) = Term::of(&written.preference, &mut preferences.requirements) {
+                preferences.terms.push((written.weight.into(), term));
+            }
+        }
+        preferences
     }
 
     /// Whether all nodes are alike to the Pod.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.terms.is_empty()
     }
 
     /// The sum of the weights of the terms that select this node.
     pub fn weight(&self, name: &str, labels: &Labels) -> i64 {
-        self.0.iter().filter(|(_, term)| term.selects(name, labels)).map(|(weight, _)| weight).sum()
+        self.weight_where(name, |index| self.requirements[index].is_met(labels))
+    }
+
+    /// Everything that is asked of labels, in the order by which [`NodePreferences::weight_where`] numbers it.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    /// As [`NodePreferences::weight`], by one who knows which of the requirements the node's labels meet.
+    pub fn weight_where(&self, name: &str, is_met: impl Fn(usize) -> bool) -> i64 {
+        self.terms.iter().filter(|(_, term)| term.selects(name, &is_met)).map(|(weight, _)| weight).sum()
     }
 }
 

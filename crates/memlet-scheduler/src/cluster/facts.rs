@@ -13,6 +13,7 @@ use memlet_policy::node_affinity::{NodePreferences, NodeRule};
 use super::Cluster;
 use super::cohort::Identity;
 use super::terms::{Spreads, Terms};
+use super::topology::TopologyId;
 
 /// A Pod's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +35,13 @@ impl fmt::Display for PodKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+/// The labels of nodes that a Pod's node affinity asks for.
+#[derive(Debug, Default)]
+pub(crate) struct NodeLabels {
+    pub(crate) rule: Vec<TopologyId>,
+    pub(crate) preferences: Vec<TopologyId>,
 }
 
 /// What a Pod is taken to use in scores.
@@ -58,6 +66,8 @@ pub struct PodFacts {
     pub(crate) node_name: Option<String>,
     pub(crate) node_rule: NodeRule,
     pub(crate) preferences: NodePreferences,
+    /// The labels that the two ask for, in the order of their requirements.
+    pub(crate) node_labels: NodeLabels,
     pub(crate) ports: Vec<HostPort>,
     pub(crate) spreads: Spreads,
     /// The node on which room is being made for it.
@@ -92,7 +102,8 @@ impl Cluster {
     pub fn read(&mut self, pod: &Pod) -> PodFacts {
         let empty = PodSpec::default();
         let spec = pod.spec.as_ref().unwrap_or(&empty);
-        let (terms, spreads) = {
+        let (node_rule, preferences) = (NodeRule::of(spec), NodePreferences::of(spec));
+        let (terms, spreads, node_labels) = {
             let (nodes, topologies) = (&self.nodes, &mut self.topologies);
             let mut follow = |key: &str| {
                 topologies.follow(
@@ -100,7 +111,11 @@ impl Cluster {
                     nodes.iter().map(|(id, node)| (id, node.labels.get(key).map(String::as_str))),
                 )
             };
-            (Terms::of(pod, &mut follow), Spreads::of(pod, spec, &mut follow))
+            let node_labels = NodeLabels {
+                rule: node_rule.requirements().iter().map(|asked| follow(&asked.key)).collect(),
+                preferences: preferences.requirements().iter().map(|asked| follow(&asked.key)).collect(),
+            };
+            (Terms::of(pod, &mut follow), Spreads::of(pod, spec, &mut follow), node_labels)
         };
         let namespace = self.namespaces.name(pod.metadata.namespace.as_deref().unwrap_or_default());
         let labels = pod.metadata.labels.clone().unwrap_or_default();
@@ -119,8 +134,9 @@ impl Cluster {
             scored: Scored { milli_cpu, memory },
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             node_name: text(spec.node_name.as_ref()),
-            node_rule: NodeRule::of(spec),
-            preferences: NodePreferences::of(spec),
+            node_rule,
+            preferences,
+            node_labels,
             ports: host_ports(spec),
             spreads,
             nominated: text(status.and_then(|status| status.nominated_node_name.as_ref())),

@@ -46,6 +46,11 @@ impl Topology {
         self.values.len()
     }
 
+    /// All values by number, with those that no node has any more.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(|(_, value)| &**value)
+    }
+
     /// The numbers of the values that nodes have.
     pub(crate) fn places(&self) -> impl Iterator<Item = usize> {
         self.values.iter().enumerate().filter(|(_, (nodes, _))| *nodes > 0).map(|(place, _)| place)

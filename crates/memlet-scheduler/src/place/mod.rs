@@ -10,6 +10,7 @@ mod message;
 mod preempt;
 mod question;
 mod score;
+mod sieve;
 mod spread;
 mod verdict;
 

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Taint;
 use crate::cluster::{Cluster, Identity, Load, NodeEntry, NodeId, PlacedPod, PodFacts};
 
 use super::affinity::AffinityCounts;
+use super::sieve::Sieve;
 use super::spread::SpreadCounts;
 use super::verdict::Obstacle;
 
@@ -19,6 +20,7 @@ pub(crate) struct Question<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) pod: &'a PodFacts,
     tolerates_cordon: bool,
+    sieve: Sieve<'a>,
     spread: SpreadCounts<'a>,
     affinity: AffinityCounts,
 }
@@ -33,6 +35,7 @@ impl<'a> Question<'a> {
         Self {
             cluster,
             pod,
+            sieve: Sieve::new(cluster, pod.node_rule.requirements(), &pod.node_labels.rule),
             tolerates_cordon: is_tolerated(&cordon, &pod.tolerations),
             spread: SpreadCounts::new(cluster, pod),
             affinity: AffinityCounts::new(cluster, pod),
@@ -48,7 +51,7 @@ impl<'a> Question<'a> {
             Some(Obstacle::NodeName)
         } else if !node.taints.is_empty() && first_untolerated(&node.taints, &pod.tolerations).is_some() {
             Some(Obstacle::Taint)
-        } else if !pod.node_rule.is_empty() && !pod.node_rule.allows(&node.name, &node.labels) {
+        } else if !pod.node_rule.is_empty() && !self.is_asked_for(id, node) {
             Some(Obstacle::NodeAffinity)
         } else if !pod.ports.is_empty() && load.conflict(&pod.ports).is_some() {
             Some(Obstacle::HostPorts)
@@ -57,6 +60,12 @@ impl<'a> Question<'a> {
         } else {
             self.obstacle_by_others(id)
         }
+    }
+
+    /// Whether node affinity and selector ask for the node.
+    fn is_asked_for(&self, id: NodeId, node: &NodeEntry) -> bool {
+        let is_met = |number| self.sieve.is_met(self.cluster, id, node, number);
+        self.pod.node_rule.allows_where(&node.name, is_met)
     }
 
     fn obstacle_by_others(&self, id: NodeId) -> Option<Obstacle> {

@@ -7,6 +7,7 @@ use memlet_policy::taints::disliked;
 
 use crate::cluster::{Cluster, NodeEntry, NodeId, PodFacts};
 
+use super::sieve::Sieve;
 use super::{affinity, spread};
 
 const TAINT_WEIGHT: i64 = 3;
@@ -69,9 +70,10 @@ fn by_preferences(cluster: &Cluster, pod: &PodFacts, feasible: &[NodeId]) -> Opt
     if pod.preferences.is_empty() {
         return None;
     }
+    let sieve = Sieve::new(cluster, pod.preferences.requirements(), &pod.node_labels.preferences);
     let weight = |id: &NodeId| {
         let node = cluster.nodes.get(*id);
-        pod.preferences.weight(&node.name, &node.labels)
+        pod.preferences.weight_where(&node.name, |number| sieve.is_met(cluster, *id, node, number))
     };
     let mut scores: Vec<i64> = feasible.iter().map(weight).collect();
     normalise(&mut scores, false);

@@ -207,3 +207,17 @@ fn the_verdict_of_each_node_has_the_arithmetic() {
       memory: 0 of 1048576000 requested, 1048576000 free, 314572800 wanted, 0 missing
     "#);
 }
+
+#[test]
+fn labels_with_many_values_are_asked_of_the_node_itself() {
+    let nodes: Vec<_> = (0..100).map(|index| node(&format!("n{index:03}"), &json!({}))).collect();
+    let mut cluster = cluster(&nodes);
+    let host = json!({"spec": {"nodeSelector": {"kubernetes.io/hostname": "n077"}}});
+    assert_eq!(cluster.ask(&pod("p", "100Mi", &host)), Ok("n077".to_owned()));
+    let absent = json!([{"matchExpressions": [{"key": "disk", "operator": "NotIn", "values": ["hdd"]}]}]);
+    let affinity = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": absent}});
+    let pod_without = pod("p", "100Mi", &json!({"spec": {"affinity": {"nodeAffinity": affinity}}}));
+    assert_eq!(cluster.ask(&pod_without), Ok("n000".to_owned()));
+    cluster.set_node(&node("n000", &json!({"metadata": {"labels": {"disk": "hdd"}}})));
+    assert_eq!(cluster.ask(&pod_without), Ok("n001".to_owned()));
+}
