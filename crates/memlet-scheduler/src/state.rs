@@ -9,9 +9,10 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
+use memlet_policy::fit::is_within;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, PodFacts, PodKey, is_over};
+use crate::cluster::{Cluster, Identity, PodFacts, PodKey, is_over};
 use crate::hints::{self, Change};
 use crate::place::Victim;
 use crate::queue::{Queue, Wake};
@@ -27,6 +28,16 @@ impl<K> Default for Relist<K> {
     fn default() -> Self {
         Self { named: HashSet::new(), ready: false }
     }
+}
+
+/// A Pod as it was counted before the latest news of it.
+struct Before {
+    node: Arc<str>,
+    identity: Arc<Identity>,
+    /// It had other labels or was elsewhere.
+    was_another: bool,
+    /// What it held then is in part free now.
+    frees: bool,
 }
 
 #[derive(Debug)]
@@ -211,26 +222,32 @@ impl State {
         let facts = self.cluster.read(pod);
         let Some(node) = facts.node_name.clone() else { return };
         self.queue.remove(&facts.key);
-        let old = self.cluster.pods.id(&facts.key).and_then(|id| self.cluster.pods.get(id));
-        let same_node = old.is_some_and(|old| *self.cluster.nodes.get(old.node).name == *node);
-        let old_identity = old
-            .and_then(|old| self.cluster.cohorts.get(old.cohort))
-            .map(|cohort| Arc::clone(&cohort.identity));
-        let same_identity = old_identity.as_ref().is_some_and(|identity| **identity == *facts.identity);
-        let takes_less = old.is_some_and(|old| {
-            !memlet_policy::fit::is_within(&old.demand, &facts.demand) || old.ending != facts.ending
-        });
-        let old_node = old.map(|old| Arc::clone(&self.cluster.nodes.get(old.node).name));
-        self.withdraw(&facts.key);
+        let before = self.before(&facts, &node);
+        // First where it is, then where room was kept for it: in between that room would look free to others.
         self.cluster.put(&facts, &node);
-        if let (Some(old_node), Some(identity)) = (old_node, old_identity)
-            && (takes_less || !same_identity || !same_node)
-        {
-            self.tell(Change::Freed { node: &old_node, identity: &identity, priority: facts.priority });
+        self.withdraw(&facts.key);
+        match before {
+            Some(before) => {
+                if before.frees {
+                    let (node, identity) = (&before.node, &before.identity);
+                    self.tell(Change::Freed { node, identity, priority: facts.priority });
+                }
+                if before.was_another {
+                    self.tell(Change::Placed { identity: &facts.identity });
+                }
+            }
+            None => self.tell(Change::Placed { identity: &facts.identity }),
         }
-        if !same_node || !same_identity {
-            self.tell(Change::Placed { identity: &facts.identity });
-        }
+    }
+
+    /// What a Pod was that is now known to be on a node.
+    fn before(&self, now: &PodFacts, node: &str) -> Option<Before> {
+        let old = self.cluster.pods.get(self.cluster.pods.id(&now.key)?)?;
+        let old_node = Arc::clone(&self.cluster.nodes.get(old.node).name);
+        let identity = Arc::clone(&self.cluster.cohorts.get(old.cohort)?.identity);
+        let was_another = *identity != *now.identity || *old_node != *node;
+        let takes_less = !is_within(&old.demand, &now.demand) || old.ending != now.ending;
+        Some(Before { node: old_node, identity, was_another, frees: takes_less || was_another })
     }
 
     /// Counts a Pod on a node before the watch confirms it.

@@ -227,3 +227,18 @@ fn other_schedulers_gates_and_deletion_keep_a_pod_out() {
     bench.see(&pod("gated", "1Mi", &json!({})));
     assert_eq!(bench.run(), ["gated on a"]);
 }
+
+#[test]
+fn a_pod_that_moves_in_where_room_was_kept_wakes_nobody() {
+    let mut bench = Bench::new(&[node("a", &json!({}))]);
+    let vip = pod("vip", "800Mi", &with(priority(9), &json!({"status": {"nominatedNodeName": "a"}})));
+    bench.see(&vip);
+    bench.see(&pod("p", "500Mi", &json!({})));
+    assert_eq!(bench.run(), ["vip on a", "p nowhere"]);
+    bench.see(&on("a", &vip));
+    assert_eq!(bench.run(), none());
+    let moved =
+        on("a", &pod("late", "100Mi", &with(priority(9), &json!({"status": {"nominatedNodeName": "a"}}))));
+    bench.see(&moved);
+    assert_eq!(bench.run(), none());
+}
