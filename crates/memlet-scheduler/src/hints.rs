@@ -128,10 +128,7 @@ fn hint(cluster: &Cluster, pod: &PodFacts, change: Change<'_>, place_: Option<&m
     if change.reaches(cluster, pod) && matches!(place(cluster, pod, &mut 0), Placement::On(_)) {
         return Wake::Now;
     }
-    let lesser = |id: &NodeId| {
-        let pods = cluster.nodes.get(*id).pods.iter().filter_map(|id| cluster.pods.get(*id));
-        pods.into_iter().any(|other| other.priority < pod.priority)
-    };
+    let lesser = |id: &NodeId| cluster.nodes.get(*id).has_lesser(pod.priority);
     let victims = || node.filter(lesser).and_then(|node| victims_on_node(cluster, pod, node));
     if pod.preempts && change.invites_preemption(pod) && victims().is_some_and(|victims| !victims.is_empty())
     {

@@ -90,9 +90,10 @@ impl Cluster {
             ending: pod.ending,
             preempted: pod.preempted,
         };
-        let node = self.nodes.get_mut(id);
-        node.load.add_placed(&placed);
-        node.pods.push(self.pods.insert(placed));
+        let placed_id = self.pods.insert(placed);
+        if let Some(placed) = self.pods.get(placed_id) {
+            self.nodes.get_mut(id).join(placed_id, placed);
+        }
     }
 
     /// Counts a Pod no longer. The name of the node it was on.
@@ -100,10 +101,7 @@ impl Cluster {
         let (id, pod) = self.pods.remove(key)?;
         self.cohorts.leave(pod.cohort, pod.node, pod.ending);
         let node = self.nodes.get_mut(pod.node);
-        node.load.subtract_placed(&pod);
-        if let Some(index) = node.pods.iter().position(|other| *other == id) {
-            node.pods.swap_remove(index);
-        }
+        node.leave(id, &pod);
         let name = Arc::clone(&node.name);
         self.nodes.tidy(pod.node);
         Some(name)

@@ -1,6 +1,6 @@
 //! A node as placement sees it: what it is, and what its Pods take of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -81,6 +81,8 @@ pub(crate) struct NodeEntry {
     pub(crate) allocatable: Allocatable,
     pub(crate) load: Load,
     pub(crate) pods: Vec<PlacedId>,
+    /// How many Pods of each priority are on it, so that it is at hand whether anybody is less important.
+    priorities: BTreeMap<i32, u32>,
     /// Pods for which room is being made here.
     pub(crate) nominees: Vec<Arc<PodFacts>>,
 }
@@ -88,6 +90,32 @@ pub(crate) struct NodeEntry {
 impl NodeEntry {
     pub(crate) fn fits(&self, wanted: &Demand, load: &Load) -> bool {
         fits(wanted, &self.allocatable, &load.requested, load.pods)
+    }
+
+    /// One more Pod is on it.
+    pub(crate) fn join(&mut self, id: PlacedId, pod: &PlacedPod) {
+        self.load.add_placed(pod);
+        self.pods.push(id);
+        *self.priorities.entry(pod.priority).or_default() += 1;
+    }
+
+    /// A Pod is no longer on it.
+    pub(crate) fn leave(&mut self, id: PlacedId, pod: &PlacedPod) {
+        self.load.subtract_placed(pod);
+        if let Some(index) = self.pods.iter().position(|other| *other == id) {
+            self.pods.swap_remove(index);
+        }
+        if let Some(count) = self.priorities.get_mut(&pod.priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&pod.priority);
+            }
+        }
+    }
+
+    /// Whether any of its Pods is less important than this.
+    pub(crate) fn has_lesser(&self, priority: i32) -> bool {
+        self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < priority)
     }
 
     /// Takes what the object says; whether anything that matters to placement is new.

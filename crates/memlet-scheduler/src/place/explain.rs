@@ -6,10 +6,10 @@ use memlet_policy::fit::{Misfit, table};
 
 use crate::cluster::{Cluster, NodeId, PodFacts, is_over};
 
-use super::Question;
 use super::preempt::{Victim, victims_on_node};
 use super::question::with_nominees;
 use super::verdict::{Reason, reasons};
+use super::{Obstacle, Question};
 
 /// What one node says to a Pod.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct NodeVerdict {
     pub node: String,
     /// What speaks against it, by the first filter that rejects it; nothing where the Pod could be there.
     pub reasons: Vec<Reason>,
+    /// What else would speak against it if that were mended. Upstream does not look that far; who advises a change must.
+    pub besides: Vec<Reason>,
     /// The arithmetic of every resource that the Pod requests, of those that fit too.
     pub resources: Vec<Misfit>,
     /// The Pods that would have to go, the most important first: none where the Pod fits as it is, `None` where sending
@@ -73,13 +75,13 @@ fn verdict(cluster: &Cluster, pod: &PodFacts, id: NodeId) -> NodeVerdict {
     let mut question = Question::new(cluster, pod);
     let node = cluster.nodes.get(id);
     let load = with_nominees(node, pod, &node.load);
-    let reasons = match question.obstacle(id, &node.load) {
-        Some(obstacle) => reasons(cluster, pod, id, obstacle),
-        None => Vec::new(),
-    };
+    let first = question.obstacle(id, &node.load);
+    let told = |obstacle: Obstacle| reasons(cluster, pod, id, obstacle);
+    let others = question.all_obstacles(id).into_iter().filter(|obstacle| Some(*obstacle) != first);
     NodeVerdict {
         node: node.name.to_string(),
-        reasons,
+        reasons: first.into_iter().flat_map(told).collect(),
+        besides: others.flat_map(told).collect(),
         resources: table(&pod.demand, &node.allocatable, &load.requested, load.pods),
         victims: victims_on_node(cluster, pod, id),
     }

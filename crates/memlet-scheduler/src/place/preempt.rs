@@ -10,7 +10,7 @@ use memlet_policy::fit::unschedulable_message;
 
 use crate::cluster::{Cluster, Load, NodeId, PlacedId, PlacedPod, PodFacts, PodKey};
 
-use super::verdict::{Reason, is_resolvable, reasons, reasons_with};
+use super::verdict::{Reason, reasons_with};
 use super::{Nowhere, Obstacle, Question};
 
 const NEVER: &str = "not eligible due to preemptionPolicy=Never.";
@@ -61,7 +61,8 @@ pub fn preempt(cluster: &Cluster, pod: &PodFacts, nowhere: &Nowhere, start: usiz
     if !pod.preempts {
         return Preemption::Waits(NEVER);
     }
-    let resolvable = |(id, obstacle): &&(NodeId, Obstacle)| is_worth_trying(cluster, pod, *id, *obstacle);
+    let resolvable =
+        |(id, obstacle): &&(NodeId, Obstacle)| obstacle.is_resolvable(pod, cluster.nodes.get(*id));
     let potential: Vec<NodeId> = nowhere.rejected.iter().filter(resolvable).map(|(id, _)| *id).collect();
     if is_under_way(cluster, pod, &potential, nowhere) {
         return Preemption::Waits(ALREADY);
@@ -96,7 +97,7 @@ pub(crate) fn victims_on_node(cluster: &Cluster, pod: &PodFacts, id: NodeId) -> 
     let node = cluster.nodes.get(id);
     match question.obstacle(id, &node.load) {
         None => Some(Vec::new()),
-        Some(obstacle) if !is_worth_trying(cluster, pod, id, obstacle) => None,
+        Some(obstacle) if !obstacle.is_resolvable(pod, node) => None,
         Some(_) => {
             let victims = victims_on(&mut question, id).ok()?;
             Some(victims.iter().filter_map(|id| cluster.pods.get(*id)).map(victim).collect())
@@ -106,10 +107,6 @@ pub(crate) fn victims_on_node(cluster: &Cluster, pod: &PodFacts, id: NodeId) -> 
 
 fn victim(pod: &PlacedPod) -> Victim {
     Victim { key: pod.key.clone(), uid: Arc::clone(&pod.uid), priority: pod.priority, ending: pod.ending }
-}
-
-fn is_worth_trying(cluster: &Cluster, pod: &PodFacts, id: NodeId, obstacle: Obstacle) -> bool {
-    is_resolvable(&reasons(cluster, pod, id, obstacle))
 }
 
 /// Whether Pods that were sent away for this one are still on their way out, so that it is to wait for them.
@@ -128,12 +125,12 @@ fn is_under_way(cluster: &Cluster, pod: &PodFacts, potential: &[NodeId], nowhere
 fn victims_on(question: &mut Question<'_>, id: NodeId) -> Result<Vec<PlacedId>, Vec<String>> {
     let cluster = question.cluster;
     let node = cluster.nodes.get(id);
-    let mut lesser: Vec<(PlacedId, &PlacedPod)> =
-        node.pods.iter().filter_map(|id| Some((*id, cluster.pods.get(*id)?))).collect();
-    lesser.retain(|(_, other)| other.priority < question.pod.priority);
-    if lesser.is_empty() {
+    if !node.has_lesser(question.pod.priority) {
         return Err(vec![NO_VICTIMS.to_owned()]);
     }
+    let on_node = node.pods.iter().filter_map(|id| Some((*id, cluster.pods.get(*id)?)));
+    let mut lesser: Vec<(PlacedId, &PlacedPod)> =
+        on_node.filter(|(_, other)| other.priority < question.pod.priority).collect();
     lesser.sort_by(|(_, left), (_, right)| importance(left).cmp(&importance(right)));
     let mut load = node.load.clone();
     for (_, other) in &lesser {

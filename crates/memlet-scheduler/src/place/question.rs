@@ -14,6 +14,30 @@ use super::sieve::Sieve;
 use super::spread::SpreadCounts;
 use super::verdict::Obstacle;
 
+/// The filters that look at one node, in upstream's order.
+const FILTERS: [Filter; 8] = [
+    Filter::Unschedulable,
+    Filter::NodeName,
+    Filter::Taints,
+    Filter::NodeAffinity,
+    Filter::HostPorts,
+    Filter::Resources,
+    Filter::Spread,
+    Filter::Affinity,
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Filter {
+    Unschedulable,
+    NodeName,
+    Taints,
+    NodeAffinity,
+    HostPorts,
+    Resources,
+    Spread,
+    Affinity,
+}
+
 /// A Pod, with what must be counted once before any node is asked.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
@@ -44,35 +68,54 @@ impl<'a> Question<'a> {
 
     /// What keeps the Pod off a node, given what is on it.
     fn obstacle_with(&self, id: NodeId, node: &NodeEntry, load: &Load) -> Option<Obstacle> {
+        FILTERS.iter().find_map(|filter| self.obstacle_by(*filter, id, node, load))
+    }
+
+    #[inline]
+    fn obstacle_by(&self, filter: Filter, id: NodeId, node: &NodeEntry, load: &Load) -> Option<Obstacle> {
         let pod = self.pod;
-        if node.unschedulable && !self.tolerates_cordon {
-            Some(Obstacle::Unschedulable)
-        } else if pod.node_name.as_ref().is_some_and(|name| **name != *node.name) {
-            Some(Obstacle::NodeName)
-        } else if !node.taints.is_empty() && first_untolerated(&node.taints, &pod.tolerations).is_some() {
-            Some(Obstacle::Taint)
-        } else if !pod.node_rule.is_empty() && !self.is_asked_for(id, node) {
-            Some(Obstacle::NodeAffinity)
-        } else if !pod.ports.is_empty() && load.conflict(&pod.ports).is_some() {
-            Some(Obstacle::HostPorts)
-        } else if !node.fits(&pod.demand, load) {
-            Some(Obstacle::Resources)
-        } else {
-            self.obstacle_by_others(id)
+        match filter {
+            Filter::Unschedulable => {
+                (node.unschedulable && !self.tolerates_cordon).then_some(Obstacle::Unschedulable)
+            }
+            Filter::NodeName => {
+                let other = pod.node_name.as_ref().is_some_and(|name| **name != *node.name);
+                other.then_some(Obstacle::NodeName)
+            }
+            Filter::Taints => {
+                let untolerated = || first_untolerated(&node.taints, &pod.tolerations).is_some();
+                (!node.taints.is_empty() && untolerated()).then_some(Obstacle::Taint)
+            }
+            Filter::NodeAffinity => {
+                let refused = !pod.node_rule.is_empty() && !self.is_asked_for(id, node);
+                refused.then_some(Obstacle::NodeAffinity)
+            }
+            Filter::HostPorts => {
+                let taken = !pod.ports.is_empty() && load.conflict(&pod.ports).is_some();
+                taken.then_some(Obstacle::HostPorts)
+            }
+            Filter::Resources => (!node.fits(&pod.demand, load)).then_some(Obstacle::Resources),
+            Filter::Spread => self.spread.obstacle(self.cluster, id),
+            Filter::Affinity if self.affinity.is_empty() => None,
+            Filter::Affinity => self.affinity.obstacle(self.cluster, id),
         }
+    }
+
+    /// Everything that keeps the Pod off a node as it is, where upstream stops at the first.
+    pub(crate) fn all_obstacles(&mut self, id: NodeId) -> Vec<Obstacle> {
+        let node = self.cluster.nodes.get(id);
+        let load = with_nominees(node, self.pod, &node.load);
+        self.shift_nominees(id, 1);
+        let obstacles = FILTERS.iter().filter_map(|filter| self.obstacle_by(*filter, id, node, &load));
+        let obstacles = obstacles.collect();
+        self.shift_nominees(id, -1);
+        obstacles
     }
 
     /// Whether node affinity and selector ask for the node.
     fn is_asked_for(&self, id: NodeId, node: &NodeEntry) -> bool {
         let is_met = |number| self.sieve.is_met(self.cluster, id, node, number);
         self.pod.node_rule.allows_where(&node.name, is_met)
-    }
-
-    fn obstacle_by_others(&self, id: NodeId) -> Option<Obstacle> {
-        let spread = if self.spread.is_empty() { None } else { self.spread.obstacle(self.cluster, id) };
-        spread.or_else(
-            || if self.affinity.is_empty() { None } else { self.affinity.obstacle(self.cluster, id) },
-        )
     }
 
     /// What keeps the Pod off a node with this load: first with the Pods for which room is being made there and that

@@ -209,6 +209,22 @@ fn the_verdict_of_each_node_has_the_arithmetic() {
 }
 
 #[test]
+fn a_verdict_looks_beyond_the_first_obstacle() {
+    let cordoned =
+        node("a", &json!({"spec": {"unschedulable": true}, "status": {"allocatable": {"memory": "100Mi"}}}));
+    let picky = pod("p", "300Mi", &json!({"spec": {"nodeSelector": {"disk": "ssd"}}}));
+    let verdict = explain_placement(&picky, &[cordoned], &[], &[]).remove(0);
+    let text = |reasons: &[Reason]| reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join("; ");
+    assert_eq!(text(&verdict.reasons), "node(s) were unschedulable");
+    assert_eq!(
+        text(&verdict.besides),
+        "node(s) didn't match Pod's node affinity/selector; Insufficient memory"
+    );
+    let plain = explain_placement(&pod("p", "", &json!({})), &[node("b", &json!({}))], &[], &[]).remove(0);
+    assert!(plain.fits() && plain.besides.is_empty() && plain.victims == Some(Vec::new()));
+}
+
+#[test]
 fn labels_with_many_values_are_asked_of_the_node_itself() {
     let nodes: Vec<_> = (0..100).map(|index| node(&format!("n{index:03}"), &json!({}))).collect();
     let mut cluster = cluster(&nodes);

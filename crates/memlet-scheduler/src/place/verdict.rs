@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use memlet_policy::fit::{Misfit, misfits};
+use memlet_policy::fit::{Misfit, is_within, misfits};
 use memlet_policy::taints::first_untolerated;
 
-use crate::cluster::{Cluster, Load, NodeId, PodFacts, TopologyId};
+use crate::cluster::{Cluster, Load, NodeEntry, NodeId, PodFacts, TopologyId};
 
 use super::question::with_nominees;
 
@@ -23,6 +23,23 @@ pub(crate) enum Obstacle {
     Affinity,
     AntiAffinity,
     ExistingAntiAffinity,
+}
+
+impl Obstacle {
+    /// Whether removing Pods from the node could help.
+    pub(crate) fn is_resolvable(self, pod: &PodFacts, node: &NodeEntry) -> bool {
+        match self {
+            Self::HostPorts | Self::Spread { .. } | Self::AntiAffinity | Self::ExistingAntiAffinity => true,
+            // Of a resource that is short, what is wanted may be more than there is at all.
+            Self::Resources => is_within(&pod.demand, &node.allocatable.resources),
+            Self::Unschedulable
+            | Self::NodeName
+            | Self::Taint
+            | Self::NodeAffinity
+            | Self::NoSpreadLabel(_)
+            | Self::Affinity => false,
+        }
+    }
 }
 
 /// Why a Pod cannot be on a node. Its text is upstream's reason.
@@ -153,11 +170,6 @@ pub(crate) fn reasons_with(
         Obstacle::AntiAffinity => Reason::AntiAffinity,
         Obstacle::ExistingAntiAffinity => Reason::ExistingAntiAffinity,
     }]
-}
-
-/// Whether removing Pods from the node could help.
-pub(crate) fn is_resolvable(reasons: &[Reason]) -> bool {
-    !reasons.iter().any(Reason::is_unresolvable)
 }
 
 #[cfg(test)]

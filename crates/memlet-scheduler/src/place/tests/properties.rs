@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, PodFacts, PodKey};
 use crate::fixture::{cluster, node, pod, with};
-use crate::place::{Placement, Preemption, Question, place, preempt};
+use crate::place::verdict::reasons;
+use crate::place::{Placement, Preemption, Question, Reason, place, preempt};
 
 const NODES: usize = 4;
 
@@ -24,7 +25,7 @@ struct Any {
 }
 
 fn anyone() -> impl Strategy<Value = Any> {
-    (0u64..5, 0i32..4, 0u8..3, 0u8..6, any::<bool>(), 0..NODES, any::<bool>()).prop_map(
+    (0u64..7, 0i32..4, 0u8..3, 0u8..6, any::<bool>(), 0..NODES, any::<bool>()).prop_map(
         |(memory, priority, app, rule, port, node, ending)| Any {
             memory: memory * 200,
             priority,
@@ -137,6 +138,61 @@ proptest! {
             cluster.on(&node, &object(&victim.key.name, &Any { ending: false, ..there[index].clone() }));
             prop_assert!(!fits(&cluster), "{} could have stayed", victim.key);
             cluster.take(&victim.key);
+        }
+    }
+}
+
+/// The filters as their definitions read, by walking over all Pods.
+fn by_definition(there: &[Any], asks: &Any, node: usize) -> Option<&'static str> {
+    let zone = |node: usize| node / 2;
+    let on_node = || there.iter().filter(|of| of.node == node);
+    let in_zone = |wanted: usize| there.iter().filter(move |of| zone(of.node) == wanted);
+    if asks.port && on_node().any(|of| of.port) {
+        return Some("HostPorts");
+    }
+    let requested: u64 = on_node().map(|of| of.memory).sum();
+    if asks.memory > 0 && requested + asks.memory > 1000 {
+        return Some("Resources");
+    }
+    let same = |of: &&Any| of.app == asks.app;
+    if asks.rule == 4 {
+        let matching = |zone: usize| in_zone(zone).filter(same).filter(|of| !of.ending).count();
+        if matching(zone(node)) + 1 > matching(0).min(matching(1)) + 1 {
+            return Some("Spread");
+        }
+    }
+    if asks.rule == 1 && !in_zone(zone(node)).any(|of| same(&of)) && there.iter().any(|of| same(&of)) {
+        return Some("Affinity");
+    }
+    let repels = |one: &Any, other: &Any| one.rule == 2 && other.app == (one.app + 1) % 3;
+    if in_zone(zone(node)).any(|of| repels(asks, of)) {
+        return Some("AntiAffinity");
+    }
+    in_zone(zone(node)).any(|of| repels(of, asks)).then_some("ExistingAntiAffinity")
+}
+
+proptest! {
+    #[test]
+    fn filters_say_what_their_definitions_say(there in prop::collection::vec(anyone(), 0..12), asks in anyone()) {
+        let mut cluster = empty();
+        for (index, of) in there.iter().enumerate() {
+            cluster.on(&format!("n{}", of.node), &object(&format!("p{index}"), of));
+        }
+        let asks = Any { ending: false, ..asks };
+        let facts = cluster.read(&object("asks", &asks));
+        let mut question = Question::new(&cluster, &facts);
+        for id in cluster.order() {
+            if let Some(obstacle) = question.obstacle(*id, &cluster.nodes.get(*id).load) {
+                let told = reasons(&cluster, &facts, *id, obstacle);
+                let resolvable = !told.iter().any(Reason::is_unresolvable);
+                prop_assert_eq!(obstacle.is_resolvable(&facts, cluster.nodes.get(*id)), resolvable, "{:?}", told);
+            }
+        }
+        for (node, answer) in answers(&cluster, &facts).into_iter().enumerate() {
+            match by_definition(&there, &asks, node) {
+                None => prop_assert_eq!(answer, "None"),
+                Some(obstacle) => prop_assert!(answer.starts_with(&format!("Some({obstacle}")), "n{}: {} by definition, found {}", node, obstacle, answer),
+            }
         }
     }
 }
