@@ -58,11 +58,7 @@ fn main() -> Outcome<()> {
         let took = fill(&mut cluster, kind, PODS..PODS + RULED)?;
         line(&format!("beside 50,000 Pods: {what}"), RULED, took);
     }
-    line(
-        "that fit nowhere: 5,000 reasons, nobody to send away, the message",
-        200,
-        refuse(&mut cluster, 200)?,
-    );
+    line("too large for any node: the reasons of all, and the message", 200, refuse(&mut cluster, 200)?);
     let each = |bytes: u64, pods: usize| bytes / u64::try_from(pods).unwrap_or(1).max(1);
     println!("a placed Pod takes {} bytes of memory", each(full.saturating_sub(empty), PODS));
     println!("and {} bytes when there are ten times as many", each(fullest.saturating_sub(empty), 10 * PODS));
@@ -174,10 +170,10 @@ fn fill(cluster: &mut Cluster, kind: Kind, indices: std::ops::Range<usize>) -> O
     Ok(took)
 }
 
-/// Asks for Pods that are too large for what is left anywhere.
+/// Asks for Pods that are too large for any node.
 fn refuse(cluster: &mut Cluster, pods: usize) -> Outcome<Duration> {
     let mut large = pod(0, Kind::Plain)?;
-    let requests = json!({"requests": {"memory": "120Gi"}});
+    let requests = json!({"requests": {"memory": "200Gi"}});
     if let Some(spec) = &mut large.spec {
         spec.containers[0].resources = serde_json::from_value(requests)?;
     }
@@ -185,7 +181,7 @@ fn refuse(cluster: &mut Cluster, pods: usize) -> Outcome<Duration> {
     for _ in 0..pods {
         let facts = cluster.read(&large);
         let Placement::Nowhere(nowhere) = place(cluster, &facts, &mut 0) else {
-            return Err("there is room for a large Pod".into());
+            return Err("there is room for a Pod that is larger than its node".into());
         };
         let Preemption::Helpless(text) = preempt(cluster, &facts, &nowhere, 0) else {
             return Err("somebody could be sent away".into());
