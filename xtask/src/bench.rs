@@ -47,7 +47,22 @@ pub(crate) fn node(runs: usize) -> Result<()> {
     let figures = ["run", "--release", "--package", "memlet", "--example", "node_figures", "--"];
     let folder = target().join("bench/node");
     fs::create_dir_all(&folder)?;
-    command::run(cargo(&figures).arg(target().join("release/memlet")).arg(folder).arg(runs.to_string()))
+    command::run(cargo(&figures).arg(target().join("release/memlet")).arg(folder).arg(runs.to_string()))?;
+    podman(runs)
+}
+
+/// The same acts by podman, where it is installed.
+fn podman(runs: usize) -> Result<()> {
+    if Command::new("podman").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!(
+            "podman is not installed, so nothing is set beside it: apt-get install podman runc busybox-static"
+        );
+        return Ok(());
+    }
+    let folder = target().join("bench/podman");
+    fs::create_dir_all(&folder)?;
+    let figures = ["run", "--release", "--package", "memlet", "--example", "podman_figures", "--"];
+    command::run(cargo(&figures).arg(folder).arg(runs.to_string()))
 }
 
 /// What the API server costs, on the disk of the target folder.

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::kind::{ServedKind, kind_of};
 use crate::reply::Reply;
 use crate::request::{DeleteOptions, ListOptions, ResourcePath, ResourceRequest};
-use crate::resources;
+use crate::resources::{self, Remains};
 use crate::storage::{Key, StoredObject};
 use crate::verbs::{Core, Part, restored};
 
@@ -46,8 +46,8 @@ pub(crate) trait Handler: Sync {
     /// Changes the metadata of one object; `make` may run more than once.
     fn change_metadata(&self, core: &Core, key: &Key, make: &dyn Fn(&mut ObjectMeta))
     -> Result<(), ApiError>;
-    /// Deletes everything of this kind in a namespace; says how many objects are still there.
-    fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError>;
+    /// Deletes everything of this kind in a namespace; counts what is still there.
+    fn empty(&self, core: &Core, namespace: &str, remains: &mut Remains) -> Result<(), ApiError>;
 }
 
 /// The verbs of a kind, in the order in which discovery tells them.
@@ -205,8 +205,8 @@ impl<K: ServedKind> Handler for Serve<K> {
         changed.map(drop)
     }
 
-    fn empty(&self, core: &Core, namespace: &str) -> Result<usize, ApiError> {
-        resources::empty::<K>(core, namespace)
+    fn empty(&self, core: &Core, namespace: &str, remains: &mut Remains) -> Result<(), ApiError> {
+        resources::empty::<K>(core, namespace, remains)
     }
 
     fn handle(&self, core: &Core, request: &ResourceRequest) -> Result<Reply, ApiError> {

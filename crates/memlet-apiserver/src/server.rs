@@ -41,7 +41,7 @@ impl Default for Settings {
 /// Cheap to clone; all clones are one server. It lives as long as a clone, a service or a client of it does.
 #[derive(Clone)]
 pub struct ApiServer {
-    core: Core,
+    pub(crate) core: Core,
     metrics: Metrics,
 }
 

@@ -86,8 +86,12 @@ async fn a_deleted_namespace_waits_for_its_last_pod() {
     namespaces.delete("work", &DeleteParams::default()).await.unwrap();
     assert_eq!(status_of(config.get("c").await.unwrap_err()).code, 404);
     assert!(pods.get("a").await.unwrap().metadata.deletion_timestamp.is_some());
-    let phase = namespaces.get("work").await.unwrap().status.unwrap().phase;
-    assert_eq!(phase.as_deref(), Some("Terminating"));
+    let status = namespaces.get("work").await.unwrap().status.unwrap();
+    assert_eq!(status.phase.as_deref(), Some("Terminating"));
+    let conditions = status.conditions.unwrap();
+    let remaining: Vec<_> =
+        conditions.iter().filter(|it| it.status == "True").map(|it| it.message.as_deref().unwrap()).collect();
+    assert_eq!(remaining, ["Some resources are remaining: pods. has 1 resource instances"]);
     let refused = status_of(pods.create(&PostParams::default(), &pod("b")).await.unwrap_err());
     assert_eq!((refused.code, refused.reason.as_str()), (403, "Forbidden"));
 

@@ -15,6 +15,7 @@ use memlet_diagnosis::evidence::{KillRecord, Victim};
 use memlet_oomlog::Report;
 
 use crate::config::NodeConfig;
+use crate::container::ASKED_IMAGE;
 use crate::cri::{Cri, CriError};
 use crate::records::{Death, Record, Records};
 use crate::sweep;
@@ -42,6 +43,8 @@ pub(crate) struct FoundContainer {
     pub(crate) state: ContainerState,
     /// Seconds between TERM and KILL that its Pod wanted.
     pub(crate) grace: i64,
+    /// The image's name as the spec had it.
+    pub(crate) image: Option<String>,
     pub(crate) status: v1::ContainerStatusResponse,
 }
 
@@ -152,6 +155,7 @@ fn found_container(container: v1::Container, status: v1::ContainerStatusResponse
     FoundContainer {
         name: metadata.name,
         attempt: metadata.attempt,
+        image: container.annotations.get(ASKED_IMAGE).cloned(),
         // The later of the two answers.
         state: status.status.as_ref().map_or(container.state(), v1::ContainerStatus::state),
         grace: grace.and_then(|grace| grace.parse().ok()).unwrap_or(crate::termination::DEFAULT_GRACE),

@@ -18,11 +18,15 @@ use memlet_policy::resources::{self, Side};
 use crate::config::MemoryRules;
 use crate::cri::image_spec;
 use crate::downward::NodeFigures;
-use crate::environment;
+use crate::environment::{self, TooLong};
 use crate::security::{self, RunsAsRoot};
 
 /// The default of `terminationMessagePath`.
 pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// The annotation with the image's name as the spec had it, by which a changed one is noticed after a restart of the
+/// agent. A runtime may call the same image by its id.
+pub(crate) const ASKED_IMAGE: &str = "memlet.dev/image";
 
 /// What of the node shapes a container.
 #[derive(Clone, Debug)]
@@ -65,6 +69,8 @@ impl NodeShape {
 pub(crate) enum ConfigError {
     #[error(transparent)]
     RunsAsRoot(#[from] RunsAsRoot),
+    #[error("the command is {0}")]
+    TooLong(#[from] TooLong),
 }
 
 /// All that a configuration is made from.
@@ -93,17 +99,14 @@ impl Blueprint<'_> {
             let found = variables.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.as_str())
         };
-        let expand = |words: Option<&Vec<String>>| {
-            words.into_iter().flatten().map(|word| environment::expand(word, known)).collect()
-        };
         Ok(ContainerConfig {
             metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: self.attempt }),
             image: Some(v1::ImageSpec {
                 user_specified_image: container.image.clone().unwrap_or_default(),
                 ..image_spec(&self.image.id)
             }),
-            command: expand(container.command.as_ref()),
-            args: expand(container.args.as_ref()),
+            command: environment::expand_all(container.command.as_ref(), known)?,
+            args: environment::expand_all(container.args.as_ref(), known)?,
             working_dir: container.working_dir.clone().unwrap_or_default(),
             envs: variables.iter().cloned().map(|(key, value)| KeyValue { key, value }).collect(),
             mounts: self.mounts,
@@ -157,6 +160,7 @@ fn annotations(
         ("io.kubernetes.container.terminationMessagePolicy", policy.to_owned()),
         ("io.kubernetes.pod.terminationGracePeriod", grace.to_string()),
         (oom_kill_mode::ANNOTATION, oom_kill_mode(pod, container, node).to_string()),
+        (ASKED_IMAGE, container.image.clone().unwrap_or_default()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

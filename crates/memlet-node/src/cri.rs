@@ -161,6 +161,11 @@ impl Cri {
         Ok(self.runtime.clone().get_container_events(v1::GetEventsRequest {}).await?.into_inner())
     }
 
+    pub(crate) async fn list_images(&self) -> Answer<Vec<v1::Image>> {
+        let request = v1::ListImagesRequest { filter: None };
+        Ok(self.images.clone().list_images(request).await?.into_inner().images)
+    }
+
     pub(crate) async fn image_status(&self, image: &str) -> Answer<Option<v1::Image>> {
         let request = v1::ImageStatusRequest { image: Some(image_spec(image)), verbose: false };
         Ok(self.images.clone().image_status(request).await?.into_inner().image)

@@ -23,7 +23,22 @@ pub(crate) enum EnvironmentError {
     NoKey { key: String, kind: &'static str, namespace: String, name: String },
     #[error("env {variable}: this source of a value is not supported")]
     UnknownSource { variable: String },
+    #[error("env {variable}: {source}")]
+    TooLong { variable: String, source: TooLong },
+    #[error("the environment is longer than {} KiB in all, which no program can be given", MOST_IN_ALL >> 10)]
+    TooMuch,
 }
+
+/// A text that no program can be given, after its variables were replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("longer than {} KiB with its variables replaced, which no program can be given", LONGEST >> 10)]
+pub(crate) struct TooLong;
+
+/// The kernel gives no longer word to a program (`MAX_ARG_STRLEN`), so that a few variables that name each other many
+/// times cannot take the node's memory.
+const LONGEST: usize = 128 << 10;
+/// Nor more in all (`ARG_MAX` with the usual 8 MiB of stack).
+const MOST_IN_ALL: usize = 2 << 20;
 
 /// What values are made from.
 #[derive(Clone, Copy, Debug)]
@@ -40,15 +55,22 @@ pub(crate) struct Sources<'a> {
 struct Variables {
     made: Vec<(String, String)>,
     known: HashMap<String, String>,
+    /// Of all that was ever put.
+    length: usize,
 }
 
 impl Variables {
-    fn put(&mut self, name: &str, value: String) {
+    fn put(&mut self, name: &str, value: String) -> Result<(), EnvironmentError> {
+        self.length += name.len() + value.len() + 2;
+        if self.length > MOST_IN_ALL {
+            return Err(EnvironmentError::TooMuch);
+        }
         match self.made.iter_mut().find(|(made, _)| made == name) {
             Some(earlier) => earlier.1.clone_from(&value),
             None => self.made.push((name.to_owned(), value.clone())),
         }
         self.known.insert(name.to_owned(), value);
+        Ok(())
     }
 }
 
@@ -58,26 +80,30 @@ pub(crate) fn variables(sources: Sources<'_>) -> Result<Vec<(String, String)>, E
     for source in sources.container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         for (key, value) in all_of(source, sources.objects)? {
-            variables.put(&format!("{prefix}{key}"), value);
+            variables.put(&format!("{prefix}{key}"), value)?;
         }
     }
     let of_node = api_server(sources);
     for variable in sources.container.env.iter().flatten() {
         let value = match &variable.value_from {
-            None => Some(expand(variable.value.as_deref().unwrap_or_default(), |name| {
-                let of_node =
-                    || of_node.iter().find(|(made, _)| *made == name).map(|(_, value)| value.as_str());
-                variables.known.get(name).map(String::as_str).or_else(of_node)
-            })),
+            None => {
+                let expanded = expand(variable.value.as_deref().unwrap_or_default(), |name| {
+                    let of_node =
+                        || of_node.iter().find(|(made, _)| *made == name).map(|(_, value)| value.as_str());
+                    variables.known.get(name).map(String::as_str).or_else(of_node)
+                });
+                let named = |source| EnvironmentError::TooLong { variable: variable.name.clone(), source };
+                Some(expanded.map_err(named)?)
+            }
             Some(source) => from_source(&variable.name, source, sources)?,
         };
         if let Some(value) = value {
-            variables.put(&variable.name, value);
+            variables.put(&variable.name, value)?;
         }
     }
     for (name, value) in of_node {
         if !variables.known.contains_key(name) {
-            variables.put(name, value);
+            variables.put(name, value)?;
         }
     }
     Ok(variables.made)
@@ -173,7 +199,7 @@ fn from_source(
 
 /// `$(NAME)` replaced where the name is known, left as it is where not; `$$` is one `$`, so `$$(NAME)` stays
 /// `$(NAME)`.
-pub(crate) fn expand<'a>(text: &str, known: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(crate) fn expand<'a>(text: &str, known: impl Fn(&str) -> Option<&'a str>) -> Result<String, TooLong> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -192,9 +218,27 @@ pub(crate) fn expand<'a>(text: &str, known: impl Fn(&str) -> Option<&'a str>) ->
             out.push('$');
             rest = after;
         }
+        // Before it has grown any further.
+        if out.len() > LONGEST {
+            return Err(TooLong);
+        }
     }
     out.push_str(rest);
-    out
+    if out.len() > LONGEST { Err(TooLong) } else { Ok(out) }
+}
+
+/// The same for all words of a command.
+pub(crate) fn expand_all<'a>(
+    words: Option<&Vec<String>>,
+    known: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Vec<String>, TooLong> {
+    let mut total = 0;
+    let expanded = words.into_iter().flatten().map(|word| {
+        let word = expand(word, &known)?;
+        total += word.len() + 1;
+        if total > MOST_IN_ALL { Err(TooLong) } else { Ok(word) }
+    });
+    expanded.collect()
 }
 
 #[cfg(test)]
@@ -253,7 +297,7 @@ mod tests {
             ("$", "$"),
             ("ü$(A)ü", "ü1ü"),
         ] {
-            assert_eq!(expand(text, known), expanded, "{text}");
+            assert_eq!(expand(text, known).as_deref(), Ok(expanded), "{text}");
         }
     }
 
@@ -262,6 +306,26 @@ mod tests {
         let env = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)$(C)"}, {"name": "C", "value": "3"}]);
         assert_eq!(made(env).unwrap(), "A=1 B=1$(C) C=3");
         assert_eq!(made(json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}])).unwrap(), "A=2");
+    }
+
+    /// Ten variables that each name the one before ten times would be 10 GB.
+    #[test]
+    fn what_grows_without_end_is_refused_before_it_has() {
+        let mut env = vec![json!({"name": "E0", "value": "0123456789"})];
+        env.extend((1..11).map(
+            |number| json!({"name": format!("E{number}"), "value": format!("$(E{})", number - 1).repeat(10)}),
+        ));
+        insta::assert_snapshot!(made(json!(env)).unwrap_err(), @"env E5: longer than 128 KiB with its variables replaced, which no program can be given");
+        let many = |count: usize| {
+            let long = json!([{"name": "L", "value": "x".repeat(100_000)}]);
+            let named = (0..count).map(|number| json!({"name": format!("N{number}"), "value": "$(L)"}));
+            made(json!(long.as_array().unwrap().iter().cloned().chain(named).collect::<Vec<_>>()))
+        };
+        assert!(many(15).is_ok());
+        insta::assert_snapshot!(many(25).unwrap_err(), @"the environment is longer than 2048 KiB in all, which no program can be given");
+        let long = "x".repeat(100_000);
+        let words = |count: usize| expand_all(Some(&vec!["$(L)".to_owned(); count]), |_| Some(&long));
+        assert_eq!((words(20).is_ok(), words(21)), (true, Err(TooLong)));
     }
 
     #[test]

@@ -78,10 +78,10 @@ impl Heartbeat {
 
     /// A Node that was deleted is registered again: a machine that runs Pods has one.
     async fn write_status(&mut self) -> kube::Result<()> {
-        let client = &self.node.client;
-        if !registration::report(client, &self.description, Readiness::Ready).await? {
+        let (client, cri) = (&self.node.client, &self.node.cri);
+        if !registration::report(client, cri, &self.description, Readiness::Ready).await? {
             tracing::warn!("the Node {} was deleted; it is registered again", self.description.name);
-            self.uid = registration::register(client, &self.description).await?.uid;
+            self.uid = registration::register(client, cri, &self.description).await?.uid;
         }
         Ok(())
     }
@@ -89,7 +89,8 @@ impl Heartbeat {
     /// Says that no more Pods are taken, if the API hears it soon.
     pub(crate) async fn end(&self) {
         let name = &self.description.name;
-        let said = registration::report(&self.node.client, &self.description, Readiness::ShuttingDown);
+        let (client, cri) = (&self.node.client, &self.node.cri);
+        let said = registration::report(client, cri, &self.description, Readiness::ShuttingDown);
         match tokio::time::timeout(LAST_WORD, said).await {
             Ok(Ok(_)) => {
                 let text = format!("Node {name} status is now: {NODE_NOT_READY}");

@@ -10,7 +10,7 @@
 
 mod admission; // which Pods the node takes
 mod adoption; // what an earlier run left
-mod agent; // watches Pods, keeps one worker for each
+mod agent; // its start and its end
 mod cgroups; // kubepods, tiers, Pods
 mod config; // what the agent is told
 mod container; // spec to CRI configuration
@@ -23,7 +23,9 @@ mod exits; // the runtime's news
 mod heartbeat; // lease and status, again and again
 mod images; // presence, pulls, back-off
 mod life; // one container's instances
+mod network_files; // hosts and resolv.conf
 mod node; // what all workers share
+mod node_images; // what the node says it has
 mod node_resources; // what the node has, and what of it is for Pods
 mod objects; // configMaps and secrets
 mod oom; // who was killed, by whose limit
@@ -43,6 +45,7 @@ mod tokens; // of service accounts
 mod unsupported; // what is refused by name
 mod volumes; // folders, memory, host paths
 mod worker; // one Pod
+mod workers; // all Pods, one worker for each
 
 pub use agent::{NodeAgent, StartError};
 pub use cgroups::CgroupsError;

@@ -48,6 +48,8 @@ pub(crate) struct Life {
     /// As in the spec, until the runtime says how it calls the image.
     pub(crate) image: String,
     pub(crate) image_id: String,
+    /// As the spec called it when the newest instance was made; `None` where nobody knows.
+    pub(crate) asked_image: Option<String>,
     pub(crate) instance: Option<Instance>,
     pub(crate) previous: Option<Ended>,
     pub(crate) waiting: Option<Waiting>,
@@ -55,7 +57,7 @@ pub(crate) struct Life {
     pub(crate) back_off: BackOff,
     /// A start that failed is tried again at this time.
     pub(crate) retry_at: Option<Timestamp>,
-    /// It ended well, and must run again: what it was for is gone with the sandbox.
+    /// It starts again however it ends or ended: what it was for is gone with the sandbox, or another image is wanted.
     pub(crate) again: bool,
 }
 
@@ -65,6 +67,7 @@ impl Life {
             name: name.to_owned(),
             image: image.to_owned(),
             image_id: String::new(),
+            asked_image: None,
             instance: None,
             previous: None,
             waiting: None,
@@ -167,14 +170,15 @@ fn terminated(ended: &Ended) -> ContainerState {
 }
 
 impl Ended {
-    /// As a status says it.
+    /// As a status says it. One that never ran began, as with kubelet, at the beginning of time: a reader that finds no
+    /// time there shows the year 1.
     pub(crate) fn as_state(&self) -> ContainerStateTerminated {
         ContainerStateTerminated {
             container_id: Some(container_id(&self.id)),
             exit_code: self.exit_code,
             reason: Some(self.reason.clone()),
             message: self.message.clone().filter(|message| !message.is_empty()),
-            started_at: self.started_at.map(seconds),
+            started_at: Some(seconds(self.started_at.unwrap_or(Timestamp::UNIX_EPOCH))),
             finished_at: Some(seconds(self.finished_at)),
             signal: None,
         }

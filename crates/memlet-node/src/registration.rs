@@ -12,7 +12,9 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::config::Registration;
+use crate::cri::Cri;
 use crate::life;
+use crate::node_images;
 use crate::node_resources::NodeResources;
 
 /// The release whose kubelet this agent stands in for.
@@ -41,7 +43,11 @@ pub(crate) struct Registered {
 
 /// Creates the Node, or brings the one that is there up to date: its own labels, taints and whether it may be scheduled
 /// on stay as they are.
-pub(crate) async fn register(client: &kube::Client, description: &Description) -> kube::Result<Registered> {
+pub(crate) async fn register(
+    client: &kube::Client,
+    cri: &Cri,
+    description: &Description,
+) -> kube::Result<Registered> {
     let nodes: Api<ApiNode> = Api::all(client.clone());
     let name = &description.name;
     let now = Timestamp::now();
@@ -58,7 +64,8 @@ pub(crate) async fn register(client: &kube::Client, description: &Description) -
     let known = node.status.and_then(|status| status.conditions).unwrap_or_default();
     let (conditions, changed) = conditions(Readiness::Ready, &known, now);
     // An API server takes no status along with a new object.
-    let status = NodeStatus { conditions: Some(conditions), ..status(description) };
+    let images = node_images::list(cri).await;
+    let status = NodeStatus { conditions: Some(conditions), images, ..status(description) };
     write_status(client, name, &status).await?;
     Ok(Registered { uid: node.metadata.uid.unwrap_or_default(), changed })
 }
@@ -66,6 +73,7 @@ pub(crate) async fn register(client: &kube::Client, description: &Description) -
 /// Says again what the node is, and that it still is; whether there is a Node to say it of.
 pub(crate) async fn report(
     client: &kube::Client,
+    cri: &Cri,
     description: &Description,
     readiness: Readiness,
 ) -> kube::Result<bool> {
@@ -73,7 +81,8 @@ pub(crate) async fn report(
     let Some(node) = nodes.get_opt(&description.name).await? else { return Ok(false) };
     let known = node.status.and_then(|status| status.conditions).unwrap_or_default();
     let (conditions, _) = conditions(readiness, &known, Timestamp::now());
-    let status = NodeStatus { conditions: Some(conditions), ..status(description) };
+    let images = node_images::list(cri).await;
+    let status = NodeStatus { conditions: Some(conditions), images, ..status(description) };
     write_status(client, &description.name, &status).await.map(|()| true)
 }
 
@@ -119,7 +128,7 @@ fn describe(description: &Description, now: Timestamp) -> ApiNode {
     }
 }
 
-/// All but the conditions.
+/// All but the conditions and images.
 fn status(description: &Description) -> NodeStatus {
     let address =
         |type_: &str, address: &str| NodeAddress { type_: type_.to_owned(), address: address.to_owned() };

@@ -10,6 +10,7 @@ use memlet_policy::resources::{self, CPU, MEMORY, Side};
 
 use crate::adoption::AGENT_LABEL;
 use crate::container::{self, NodeShape};
+use crate::network_files;
 use crate::security;
 
 /// Host names end here (`HOST_NAME_MAX`).
@@ -21,13 +22,15 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) node: &'a NodeShape,
     pub(crate) cgroup: &'a CgroupPath,
     pub(crate) pod_logs: &'a Path,
+    /// Where the machine asks for names.
+    pub(crate) resolv_conf: &'a str,
     /// Who makes it ([`AGENT_LABEL`]).
     pub(crate) agent: &'a str,
 }
 
 /// The sandbox of this Pod, for the `attempt`-th time.
 pub(crate) fn config(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_>) -> PodSandboxConfig {
-    let Surroundings { node, cgroup, pod_logs, agent } = around;
+    let Surroundings { node, cgroup, pod_logs, agent, resolv_conf } = around;
     let metadata = &pod.metadata;
     let totals = |side| resources::pod_totals_without_overhead(spec, side);
     let (requests, limits) = (totals(Side::Requests), totals(Side::Limits));
@@ -40,6 +43,7 @@ pub(crate) fn config(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundi
             attempt,
         }),
         hostname: hostname(pod, spec, node),
+        dns_config: Some(network_files::dns(spec, resolv_conf)),
         log_directory: container::log_directory(pod_logs, pod).to_string_lossy().into_owned(),
         labels: metadata
             .labels
@@ -69,7 +73,7 @@ pub(crate) fn config(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundi
 }
 
 /// The Pod's name unless it asks for another; the machine's where it shares the machine's network.
-fn hostname(pod: &Pod, spec: &PodSpec, node: &NodeShape) -> String {
+pub(crate) fn hostname(pod: &Pod, spec: &PodSpec, node: &NodeShape) -> String {
     if spec.host_network == Some(true) {
         return node.host_name.clone();
     }
@@ -103,8 +107,13 @@ mod tests {
             memory_rules: crate::config::MemoryRules::default(),
         };
         let cgroup = "/kubepods/burstable/podu".parse().unwrap();
-        let around =
-            Surroundings { node: &node, cgroup: &cgroup, pod_logs: Path::new("/logs"), agent: "/state" };
+        let around = Surroundings {
+            node: &node,
+            cgroup: &cgroup,
+            pod_logs: Path::new("/logs"),
+            agent: "/state",
+            resolv_conf: "",
+        };
         config(&pod, pod.spec.as_ref().unwrap(), 0, &around)
     }
 

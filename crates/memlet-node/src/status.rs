@@ -103,7 +103,10 @@ fn phase_of(
     }
     let all: Vec<ContainerStatus> = init.iter().chain(containers).cloned().collect();
     let progress = Progress { initialized: init.iter().all(is_done), terminating: facts.ending };
-    phase::pod_phase(spec, &all, progress)
+    let phase = phase::pod_phase(spec, &all, progress);
+    // One that ended for another to start in its place has not ended the Pod.
+    let goes_on = !facts.ending && facts.containers.iter().any(|life| life.again);
+    if goes_on && matches!(phase, Phase::Succeeded | Phase::Failed) { Phase::Running } else { phase }
 }
 
 /// The Pod's amounts as its status shows them; `None` where it names none.

@@ -45,7 +45,10 @@ impl Worker {
         }
         // That the end has been noticed shows at once, and what it leads to when it is there.
         self.publish();
-        self.ending = true;
+        // With the agent alone the Pod's containers end, and not the Pod: the next run starts them anew.
+        let wish = self.wish.borrow().clone();
+        let deleted = wish.pod.metadata.deletion_timestamp.is_some();
+        self.ending = deleted || !matches!(wish.end, Some(End::Shutdown(_)));
         if !self.stop_containers().await {
             return self.writer.flush().await;
         }

@@ -49,8 +49,6 @@ fn of_pod(spec: &PodSpec) -> Option<String> {
     first_set(
         &[
             (spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()), "ephemeralContainers"),
-            (spec.dns_config.is_some(), "dnsConfig"),
-            (spec.host_aliases.as_ref().is_some_and(|list| !list.is_empty()), "hostAliases"),
             (spec.host_users == Some(false), "hostUsers"),
             (spec.hostname_override.is_some(), "hostnameOverride"),
             (spec.set_hostname_as_fqdn == Some(true), "setHostnameAsFQDN"),
@@ -225,14 +223,14 @@ mod tests {
     #[test]
     fn every_field_is_decided_on() {
         decided::<PodSpec>(
-            // Those about placement are the scheduler's; dnsPolicy and enableServiceLinks have their defaults from the
-            // API server and nothing to work on here; subdomain is only a name in a DNS that is not there.
-            "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsPolicy enableServiceLinks hostIPC
-             hostNetwork hostPID hostname initContainers nodeName nodeSelector overhead preemptionPolicy priority
+            // Those about placement are the scheduler's; enableServiceLinks has its default from the API server and
+            // nothing to work on here; subdomain is only a name in a DNS that is not there.
+            "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy
+             enableServiceLinks hostAliases hostIPC hostNetwork hostPID hostname initContainers nodeName nodeSelector overhead preemptionPolicy priority
              priorityClassName resources restartPolicy schedulerName schedulingGates securityContext serviceAccount
              serviceAccountName shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations
              topologySpreadConstraints volumes",
-            "dnsConfig ephemeralContainers evictionResponders hostAliases hostUsers hostnameOverride imagePullSecrets os
+            "ephemeralContainers evictionResponders hostUsers hostnameOverride imagePullSecrets os
              readinessGates resourceClaims runtimeClassName schedulingGroup setHostnameAsFQDN",
         );
         decided::<Container>(

@@ -5,13 +5,14 @@
 
 mod atomic; // files that change all at once
 pub(crate) mod payload; // which files
+mod sub_path; // places within a volume
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use k8s_cri::v1::{Mount, MountPropagation};
 use k8s_openapi::api::core::v1::{
@@ -197,10 +198,22 @@ impl Volumes {
         container: &Container,
         variables: &[(String, String)],
     ) -> Result<Vec<Mount>, VolumeError> {
-        container.volume_mounts.iter().flatten().map(|mount| self.mount(mount, variables)).collect()
+        let mounts = container.volume_mounts.iter().flatten().enumerate();
+        mounts
+            .map(|(index, mount)| {
+                let point = self.folder.join("volume-subpaths").join(&mount.name).join(&container.name);
+                self.mount(mount, variables, &point.join(index.to_string()))
+            })
+            .collect()
     }
 
-    fn mount(&self, mount: &VolumeMount, variables: &[(String, String)]) -> Result<Mount, VolumeError> {
+    /// `point` is where a place within the volume is mounted, to be mounted from there.
+    fn mount(
+        &self,
+        mount: &VolumeMount,
+        variables: &[(String, String)],
+        point: &Path,
+    ) -> Result<Mount, VolumeError> {
         let Some((_, plan)) = self.plans.iter().find(|(name, _)| *name == mount.name) else {
             let reason = "the Pod has no volume of this name".to_owned();
             return Err(VolumeError::SubPath { volume: mount.name.clone(), reason });
@@ -211,7 +224,13 @@ impl Volumes {
         };
         let host_path = match below {
             None => plan.path().to_owned(),
-            Some(below) => sub_path(&mount.name, plan.path(), Path::new(&below))?,
+            Some(below) => {
+                let refused = |reason| VolumeError::SubPath { volume: mount.name.clone(), reason };
+                let opened = sub_path::open(plan.path(), Path::new(&below)).map_err(refused)?;
+                sub_path::mount(&opened, point)
+                    .map_err(|error| refused(format!("{}: {error}", point.display())))?;
+                point.to_owned()
+            }
         };
         // What the API tells is not for containers to change.
         let is_told = matches!(plan, Plan::Projected { .. });
@@ -321,41 +340,11 @@ fn expanded(volume: &str, expression: &str, variables: &[(String, String)]) -> R
         is_missing.set(is_missing.get() || found.is_none());
         found
     });
-    if is_missing.get() {
-        let reason = format!("missing value for {expression:?}");
-        return Err(VolumeError::SubPath { volume: volume.to_owned(), reason });
-    }
-    Ok(path)
-}
-
-/// A place within a volume, made if missing. Links that lead out of the volume are refused.
-fn sub_path(volume: &str, root: &Path, below: &Path) -> Result<PathBuf, VolumeError> {
     let refused = |reason: String| VolumeError::SubPath { volume: volume.to_owned(), reason };
-    if !below.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(refused(format!("{} must be a relative path without ..", below.display())));
+    if is_missing.get() {
+        return Err(refused(format!("missing value for {expression:?}")));
     }
-    let root = fs::canonicalize(root).map_err(|error| refused(format!("{}: {error}", root.display())))?;
-    // Step by step, so that nothing is made behind a link that leads out.
-    let mut place = root.clone();
-    for part in below.components() {
-        place.push(part);
-        match fs::create_dir(&place) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(refused(format!("{}: {error}", place.display())));
-            }
-            made => {
-                if made.is_ok() {
-                    let open = fs::Permissions::from_mode(0o777);
-                    fs::set_permissions(&place, open).map_err(|error| refused(error.to_string()))?;
-                }
-            }
-        }
-        place = fs::canonicalize(&place).map_err(|error| refused(format!("{}: {error}", place.display())))?;
-        if !place.starts_with(&root) {
-            return Err(refused(format!("{} leads out of the volume", below.display())));
-        }
-    }
-    Ok(place)
+    path.map_err(|error| refused(error.to_string()))
 }
 
 /// Unmounts everything below a Pod's folder and removes it; a missing one is fine.

@@ -5,8 +5,11 @@
 
 mod adopt; // what an earlier run began
 mod deadline; // a Pod that may not be active for ever
-mod exit; // a container ended, or lost a process
+mod definition; // the spec asks for another image than the one that runs
+mod exit; // a container ended
+mod instance_facts; // what is known of an instance beside its status
 mod kill_events; // kills as Events
+mod kills; // of main processes and of children
 mod lost_sandbox; // the sandbox has ended, and the Pod has not
 mod projection; // what volumes show of the API, kept as the API has it
 mod sandbox_kill; // the pause process was killed
@@ -26,6 +29,7 @@ use memlet_policy::qos::QosClass;
 use memlet_policy::resources;
 use memlet_policy::restart::{self, Decision};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::admission::Rejection;
 use crate::events::{Severity, pod_reference};
@@ -37,7 +41,7 @@ use crate::status_writer::StatusWriter;
 use crate::volumes::Volumes;
 
 pub(crate) use adopt::Adoption;
-pub(crate) use exit::InstanceFacts;
+pub(crate) use instance_facts::InstanceFacts;
 use projection::Projection;
 pub(crate) use set_up::Sandbox;
 
@@ -111,6 +115,8 @@ pub(crate) struct Worker {
     pub(crate) init: Vec<Life>,
     pub(crate) containers: Vec<Life>,
     pub(crate) instances: HashMap<String, InstanceFacts>,
+    /// Containers on their way out while the Pod goes on.
+    stops: JoinSet<()>,
     pulls: Pulls,
     projection: Projection,
     mirror: Option<Arc<Pod>>,
@@ -162,6 +168,7 @@ impl Worker {
             tidied: false,
             ending: false,
             instances: HashMap::new(),
+            stops: JoinSet::new(),
             pulls: Pulls::default(),
             projection: Projection::default(),
             adoption,
@@ -237,7 +244,8 @@ impl Worker {
         if old.labels != new.labels || old.annotations != new.annotations {
             self.projection.is_due_now();
         }
-        self.pod = pod;
+        let old = std::mem::replace(&mut self.pod, pod);
+        self.heed_images(&old);
     }
 
     fn admit(&mut self) -> bool {
@@ -282,6 +290,7 @@ impl Worker {
                 Decision::Running | Decision::Stay => return None,
             }
         }
+        self.end_redefined();
         let mut look_again = None;
         for index in 0..self.containers.len() {
             let place = Place::Regular(index);

@@ -13,6 +13,8 @@
 mod causes;
 pub mod images;
 mod memory_controls;
+mod mount_points;
+mod network_files;
 pub mod program;
 pub mod service;
 mod session;

@@ -36,6 +36,8 @@ pub struct Surroundings {
     pub cgroup_folders: Vec<(PathBuf, PathBuf)>,
     /// The folder that is `/dev/shm` in all containers of the Pod; the host's own with the host's IPC.
     pub shared_memory: PathBuf,
+    /// Files of the sandbox, and where containers see them unless they mount something there.
+    pub network_files: Vec<(PathBuf, &'static str)>,
     /// Whether the devices cgroup keeps containers from devices (v1). Without, on v2, a container is not
     /// given the capability to make device nodes unless it asks for it.
     pub devices_are_filtered: bool,
@@ -375,6 +377,13 @@ fn mounts(
         };
         let to = Path::new(&mount.container_path);
         mounts.push(bind(Path::new(&mount.host_path), to, &["rbind", propagation, access])?);
+    }
+    // What the Pod mounts itself comes before what the sandbox has.
+    let access = if security.readonly_rootfs { "ro" } else { "rw" };
+    for (file, at) in &around.network_files {
+        if config.mounts.iter().all(|mount| mount.container_path != *at) {
+            mounts.push(bind(file, Path::new(at), &["rbind", "rprivate", access])?);
+        }
     }
     // A mount below another must come after it.
     mounts[own..].sort_by_key(|mount| mount.destination().components().count());

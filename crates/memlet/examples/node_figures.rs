@@ -12,14 +12,22 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use memlet_oomlog::kmsg::{Entry, Reader, Start};
-use memlet_oomlog::line::Line;
+use memlet_oomlog::kmsg::{Reader, Start};
 use serde_json::json;
+
+mod figures;
+
+use figures::{own_kill, report, since_boot};
 
 /// Cgroups of the measurement's own.
 const CGROUP_ROOT: &str = "/memlet-node-bench";
 /// Pods that are started together.
 const MANY: usize = 100;
+/// As many as the recorded figures of others are about.
+const FEWER: usize = 30;
+/// Clients that create objects at the same time, and for how long.
+const CLIENTS: usize = 8;
+const CREATING: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -35,6 +43,7 @@ async fn main() -> Result<()> {
     bench.pods(&client, runs).await?;
     bench.kills(&client, runs).await?;
     bench.many(&client, &node).await?;
+    bench.creations().await?;
     drop(node);
     Ok(())
 }
@@ -127,7 +136,10 @@ impl Bench {
             eater.spec.get_or_insert_default().restart_policy = Some("Never".to_owned());
             create_and_wait(client, &[eater], is_killed).await?;
             let seen = since_boot()?;
-            times.push(seen.checked_sub(own_kill(&mut kernel)?).context("it was seen before it happened")?);
+            times.push(
+                seen.checked_sub(own_kill(&mut kernel, CGROUP_ROOT)?)
+                    .context("it was seen before it happened")?,
+            );
             delete_all(client).await?;
         }
         report("the kernel's kill to the state in a watch", times, "median <= 50 ms");
@@ -139,9 +151,38 @@ impl Bench {
         let began = Instant::now();
         create_and_wait(client, &all, is_running).await?;
         println!("{MANY} Pods at once, all Running: {:.2?} (<= 5 s)", began.elapsed());
+        delete_all(client).await?;
+        let began = Instant::now();
+        create_and_wait(client, &all[..FEWER], is_running).await?;
+        println!("{FEWER} Pods at once, all Running: {:.2?}", began.elapsed());
+        delete_all(client).await?;
+        create_and_wait(client, &all, is_running).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         idle(&format!("daemon with {MANY} Pods"), node, "<= 80 MiB, <= 2 %").await?;
         delete_all(client).await
+    }
+}
+
+impl Bench {
+    /// Pods that nobody starts, created over TLS into durable storage by clients with a connection each, on this machine.
+    async fn creations(&self) -> Result<()> {
+        let began = Instant::now();
+        let creating = (0..CLIENTS).map(async |client| {
+            let pods: Api<Pod> = Api::default_namespaced(self.client().await?);
+            let mut created = 0_usize;
+            while began.elapsed() < CREATING {
+                let mut pod = pod(&format!("idle-{client}-{created}"), "1");
+                pod.spec.get_or_insert_default().scheduler_name = Some("nobody".to_owned());
+                pods.create(&PostParams::default(), &pod).await?;
+                created += 1;
+            }
+            anyhow::Ok(created)
+        });
+        let created: usize = futures::future::try_join_all(creating).await?.into_iter().sum();
+        #[expect(clippy::cast_precision_loss, reason = "some ten thousand")]
+        let rate = created as f64 / began.elapsed().as_secs_f64();
+        println!("Pods created over TLS by {CLIENTS} clients of one core: {rate:.0}/s");
+        delete_all(&self.client().await?).await
     }
 }
 
@@ -228,30 +269,6 @@ async fn delete_all(client: &kube::Client) -> Result<()> {
     Ok(())
 }
 
-/// When the kernel killed the eater of this measurement, since boot.
-fn own_kill(kernel: &mut Reader) -> Result<Duration> {
-    let mut victim = None;
-    while let Some(entry) = kernel.read_entry()? {
-        let Entry::Record(record) = entry else { continue };
-        match Line::parse(&record.text) {
-            Some(Line::OomKill(chosen)) => {
-                let ours = chosen.task_memcg.is_some_and(|cgroup| cgroup.contains(CGROUP_ROOT));
-                victim = chosen.pid.filter(|_| ours);
-            }
-            Some(Line::Killed(killed)) if victim == Some(killed.pid) => {
-                return record.since_boot.context("the kernel's log has no times");
-            }
-            _ => {}
-        }
-    }
-    bail!("the kernel's log holds no kill below {CGROUP_ROOT}")
-}
-
-fn since_boot() -> Result<Duration> {
-    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Ok(Duration::new(clock.tv_sec.try_into()?, clock.tv_nsec.try_into()?))
-}
-
 fn private_kib(pid: u32) -> Result<u64> {
     let rollup = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup"))?;
     let private = rollup.lines().filter(|line| line.starts_with("Private_"));
@@ -265,11 +282,4 @@ fn cpu_ticks(pid: u32) -> Result<u64> {
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     let field = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
     Ok(field(11).context("no utime")? + field(12).context("no stime")?)
-}
-
-fn report(what: &str, mut times: Vec<Duration>, aim: &str) {
-    times.sort();
-    let (Some(least), Some(most)) = (times.first(), times.last()) else { return };
-    let median = times[times.len() / 2];
-    println!("{what}: median {median:.1?}, {least:.1?} to {most:.1?}, {} runs ({aim})", times.len());
 }

@@ -11,13 +11,23 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
         && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// An error with its causes, each on a line.
+/// An error with its causes, each on a line and said once.
 pub(crate) fn error_text(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("  because: {cause}\n"));
+    let mut said: Vec<String> = error.chain().map(words).collect();
+    said.dedup();
+    let causes = said.split_off(1);
+    causes
+        .into_iter()
+        .fold(format!("error: {}\n", said.concat()), |text, cause| text + "  because: " + &cause + "\n")
+}
+
+/// What the API answered is its message, without the form in which it came.
+fn words(cause: &(dyn std::error::Error + 'static)) -> String {
+    let boxed = || cause.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+    match cause.downcast_ref::<kube::Error>().or_else(boxed) {
+        Some(kube::Error::Api(status)) if !status.message.is_empty() => status.message.clone(),
+        _ => cause.to_string(),
     }
-    text
 }
 
 /// Prints an error with its causes on standard error.

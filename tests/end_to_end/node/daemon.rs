@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use serde_json::Value;
 
 use super::{Node, holder, is_running, memlet};
 use crate::house::{House, finish, patience};
@@ -15,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test("node: starts, says where it is, and ends without a trace", starts_and_ends),
         test("node: in the background, found and stopped", in_the_background),
+        test("node: stopped with its Pods, they start anew", stopped_with_its_pods),
         test("node: a second one in the same folder is refused", second_start),
         test("node: a port that is taken is refused, with its holder", port_taken),
         test("node: five wrong settings", wrong_settings),
@@ -133,6 +135,37 @@ fn taken_up_again() -> Result<(), Failed> {
         before["status"]["containerStatuses"], after["status"]["containerStatuses"],
         "nothing restarts that did not die"
     );
+    node.end()
+}
+
+/// As after a reboot: what is to run always runs again, and what ends once has ended.
+fn stopped_with_its_pods() -> Result<(), Failed> {
+    let mut node = Node::start()?;
+    node.create(&holder("always", "64Mi"))?;
+    node.create(&holder("once", "64Mi").replace("spec:\n", "spec:\n  restartPolicy: Never\n"))?;
+    for pod in ["pod/always", "pod/once"] {
+        node.wait_for(pod, is_running)?;
+    }
+    // From elsewhere, by another name of the folder, after the program was killed.
+    node.kill()?;
+    let parent = node.house.folder.path().join("data/..");
+    let data = parent.join("data").display().to_string();
+    let mut stop = std::process::Command::new(crate::house::MEMLET);
+    stop.args(["stop", "--pods", "--data", &data]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(stop.spawn()?)?.exits(0);
+    node.start_again(&[])?;
+    let has_restarted = |times: i32| {
+        move |pod: &Value| {
+            let container = &pod["status"]["containerStatuses"][0];
+            container["state"]["running"].is_object() && container["restartCount"] == times
+        }
+    };
+    node.wait_for("pod/always", has_restarted(1))?;
+    node.wait_for("pod/once", |pod| pod["status"]["phase"] == "Failed")?;
+    node.memlet(&["stop", "--pods"])?.exits(0);
+    node.child.take().expect("it ran").wait()?;
+    node.start_again(&[])?;
+    node.wait_for("pod/always", has_restarted(2))?;
     node.end()
 }
 

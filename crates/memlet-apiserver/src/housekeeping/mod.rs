@@ -1,11 +1,12 @@
 //! What the server does of itself, on one thread of its own: it deletes what nobody owns any more (`garbage`), events
-//! that are old (`expiry`), and what is left in namespaces that are going.
+//! that are old (`expiry`), Pods of nodes that are no more (`lost_pods`), and what is left in namespaces that are going.
 //!
 //! Everything here is done through the same verbs as a client's requests, and can be done again: after a start, after
 //! changes were undone, and when something went wrong, everything is looked at anew.
 
 mod expiry;
 mod garbage;
+mod lost_pods;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,9 +21,12 @@ use crate::storage::{NoticeReader, StoredObject, Wake};
 use crate::verbs::Core;
 
 use garbage::Collector;
+use lost_pods::LostPods;
 
-/// The longest time between two looks for what is too old.
-const LONGEST_ROUND: Duration = Duration::from_mins(1);
+/// The longest time between two looks for what is too old: that of upstream's Pod garbage collector.
+const LONGEST_ROUND: Duration = Duration::from_secs(20);
+/// How long a node is missing before its Pods are (upstream's `quarantineTime`).
+const QUARANTINE: Duration = Duration::from_secs(40);
 /// After something could not be done, before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -33,6 +37,7 @@ pub(crate) fn start(core: &Core, event_lifetime: Duration) {
         core: Box::new(core.downgrade()),
         notices,
         garbage: Collector::default(),
+        lost_pods: LostPods::default(),
         event_lifetime,
     };
     let thread = std::thread::Builder::new().name("memlet-housekeep".to_owned());
@@ -46,6 +51,7 @@ struct Housekeeping {
     core: Box<dyn Fn() -> Option<Core> + Send>,
     notices: NoticeReader,
     garbage: Collector,
+    lost_pods: LostPods,
     event_lifetime: Duration,
 }
 
@@ -63,6 +69,7 @@ impl Housekeeping {
             let mut done = self.attend(&core, wake);
             if Instant::now() >= next_round {
                 done = done.and(expiry::run(&core, self.event_lifetime));
+                done = done.and(self.lost_pods.run(&core, QUARANTINE, Instant::now()));
                 core.storage.trim_history();
                 next_round = Instant::now() + round;
             }

@@ -20,7 +20,7 @@ use crate::handler::{Handler, Serve};
 use crate::metrics_api;
 use crate::request::ResourcePath;
 
-pub(crate) use namespace::{INITIAL_NAMESPACES, empty, settle_namespace};
+pub(crate) use namespace::{INITIAL_NAMESPACES, Remains, empty, settle_namespace};
 pub(crate) use priority_class::system_classes;
 
 /// Everything that is served.

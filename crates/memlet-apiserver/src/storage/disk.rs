@@ -107,8 +107,15 @@ impl Disk {
     ) -> Result<(Self, Loaded), OpenError> {
         prepare(folder).map_err(|source| OpenError::Io { path: folder.to_owned(), source })?;
         let path = folder.join(FILE_NAME);
-        if !path.exists() {
-            create(&path)?;
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path)?,
+            // It came to be by a rename, complete: what is empty was emptied.
+            Ok(found) if found.len() == 0 => {
+                let why =
+                    "it is empty; put a copy of it back, or remove it to begin without objects".to_owned();
+                return Err(OpenError::Damaged { path, why });
+            }
+            _ => {}
         }
         Self::open_with(path, Box::new(open_file), read)
     }

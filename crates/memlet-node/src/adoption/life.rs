@@ -94,7 +94,7 @@ impl Ended {
             exit_code: state.exit_code,
             reason: state.reason.clone().unwrap_or_default(),
             message: state.message.clone(),
-            started_at: state.started_at.as_ref().map(|at| at.0),
+            started_at: state.started_at.as_ref().map(|at| at.0).filter(|at| *at != Timestamp::UNIX_EPOCH),
             finished_at: state.finished_at.as_ref().map_or_else(Timestamp::now, |at| at.0),
         })
     }

@@ -92,7 +92,7 @@ impl Worker {
     }
 
     async fn adopt_instance(&mut self, place: Place, found: FoundContainer, known: &Known) {
-        let FoundContainer { id, attempt, state, status: response, .. } = found;
+        let FoundContainer { id, attempt, state, image, status: response, .. } = found;
         let file = self.termination_file(place, attempt);
         let mut facts = InstanceFacts::new(place, attempt, self.container_cgroup(&id), file);
         facts.recall(known, &id);
@@ -138,6 +138,7 @@ impl Worker {
         }
         let life = self.life_mut(place);
         life.image_id.clone_from(&status.image_ref);
+        life.asked_image = image;
         if let Some(death) = known.death(&id).and_then(|death| Ended::of_state(&death.state)) {
             // It was judged and recorded, but the API has not heard of it.
             self.life_mut(place).instance = Some(Instance::Ended(death));

@@ -1,5 +1,6 @@
 //! What a Pod needs before its first container: its cgroup, its volumes, its sandbox.
 
+use std::fs;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use super::Worker;
 use crate::adoption;
 use crate::container;
 use crate::events::Severity;
+use crate::network_files;
 use crate::sandbox;
 
 /// How long a failed set-up rests before the next try.
@@ -79,6 +81,7 @@ impl Worker {
             cgroup: &self.cgroup,
             pod_logs: &config.pod_logs,
             agent: &adoption::label(config),
+            resolv_conf: &fs::read_to_string(network_files::RESOLV_CONF).unwrap_or_default(),
         };
         sandbox::config(&self.pod, self.spec(), attempt, &around)
     }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_cri::v1::{self, ContainerState, Mount};
 
-use super::exit::{self, InstanceFacts};
-use super::{Place, Sandbox, Worker};
+use super::{InstanceFacts, Place, Sandbox, Worker, exit, kills};
 use crate::container::{self, Blueprint};
 use crate::cri::CriError;
 use crate::environment::{self, Sources};
 use crate::events::{Severity, pod_reference};
 use crate::images::{self, NoImage};
 use crate::life::Ended;
+use crate::network_files;
 use crate::objects::{Names, Objects};
 
 /// How long a start that failed rests before the next try: about kubelet's period between looks at a Pod.
@@ -87,6 +87,8 @@ impl Worker {
         image: &v1::Image,
     ) -> Result<(), Failure> {
         let attempt = self.life(place).next_attempt();
+        let asked = self.container(place).image.clone();
+        self.life_mut(place).asked_image = asked;
         let names = Names::of_environment(self.container(place));
         let objects = Objects::read(&self.node.client, &self.identity().1, &names).await;
         let (config, termination_file) = self.configure(place, attempt, image, &objects)?;
@@ -108,6 +110,7 @@ impl Worker {
         let started = self.node.cri.start_container(&id).await;
         let status = self.node.cri.container_status(&id).await;
         if let Err(error) = started {
+            self.note_image(place, image, status.as_ref().ok());
             return self.failed_to_start(place, &id, &error, status).await;
         }
         self.tell(Some(place), Severity::Normal, "Started", "Container started");
@@ -144,6 +147,7 @@ impl Worker {
             host_path: file.to_string_lossy().into_owned(),
             ..Mount::default()
         });
+        mounts.extend(self.hosts_mount(&mounts).map_err(config_error)?);
         let log_folder =
             container::log_directory(&self.node.config.pod_logs, &self.pod).join(&container.name);
         fs::create_dir_all(&log_folder)
@@ -160,6 +164,23 @@ impl Worker {
         };
         let config = blueprint.config().map_err(|error| config_error(error.to_string()))?;
         Ok((config, file))
+    }
+
+    /// The Pod's `/etc/hosts`, written anew at each start, unless the container mounts one itself.
+    fn hosts_mount(&self, mounts: &[Mount]) -> Result<Option<Mount>, String> {
+        if mounts.iter().any(|mount| mount.container_path.trim_end_matches('/') == network_files::HOSTS) {
+            return Ok(None);
+        }
+        let machine = fs::read_to_string(network_files::HOSTS).unwrap_or_default();
+        let hostname = crate::sandbox::hostname(&self.pod, self.spec(), &self.node.shape);
+        let file = self.node.config.pod_folder(&self.identity().2).join("etc-hosts");
+        fs::write(&file, network_files::hosts(self.spec(), &hostname, &machine))
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        Ok(Some(Mount {
+            container_path: network_files::HOSTS.to_owned(),
+            host_path: file.to_string_lossy().into_owned(),
+            ..Mount::default()
+        }))
     }
 
     /// Where an instance leaves its last words.
@@ -185,19 +206,30 @@ impl Worker {
         };
         let status = response.status.clone().unwrap_or_default();
         let started_at = exit::timestamp(status.started_at).unwrap_or_else(Timestamp::now);
-        let told = status.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
-        let name =
-            images::shown_name(told, image, self.container(place).image.as_deref().unwrap_or_default());
-        let life = self.life_mut(place);
-        life.start(id, started_at);
-        life.image = name;
-        life.image_id.clone_from(&status.image_ref);
+        self.life_mut(place).start(id, started_at);
+        self.note_image(place, image, Some(&response));
         self.note_statement(id, &response);
         self.watch_kills(id);
         if status.state() == ContainerState::ContainerExited {
             self.publish();
             self.ended(id, response).await;
         }
+    }
+
+    /// Takes down how the runtime calls the image of the new instance.
+    fn note_image(
+        &mut self,
+        place: Place,
+        image: &v1::Image,
+        response: Option<&v1::ContainerStatusResponse>,
+    ) {
+        let Some(status) = response.and_then(|response| response.status.as_ref()) else { return };
+        let told = status.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
+        let stated = self.container(place).image.as_deref().unwrap_or_default();
+        let name = images::shown_name(told, image, stated);
+        let life = self.life_mut(place);
+        life.image = name;
+        life.image_id.clone_from(&status.image_ref);
     }
 
     /// A container that could not start either has ended, by the runtime's account, or is removed and tried
@@ -249,7 +281,7 @@ impl Worker {
         let (_, _, uid) = self.identity();
         let reports = self.node.witness.take_unclaimed(&uid);
         // One of them says it; all of them are in the records.
-        let words = reports.last().map(exit::summary);
+        let words = reports.last().map(kills::summary);
         for report in reports {
             self.record_kill_while_starting(place, report);
         }

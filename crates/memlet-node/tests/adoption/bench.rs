@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use memlet_apiserver::ApiServer;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 use memlet_diagnosis::evidence::KillRecord;
@@ -163,6 +163,11 @@ impl Bench {
         spec["nodeName"] = json!("node");
         let pod = serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap();
         self.pods().create(&PostParams::default(), &pod).await.unwrap();
+    }
+
+    pub(crate) async fn change_image(&self, name: &str, image: &str) {
+        let change = json!({"spec": {"containers": [{"name": "c", "image": image}]}});
+        self.pods().patch(name, &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
     }
 
     pub(crate) async fn delete(&self, name: &str, grace: u32) {

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     if let Some(reason) = &cannot {
         println!("ignored: {reason}");
     }
-    let tests: [(&str, fn()); 15] = [
+    let tests: [(&str, fn()); 16] = [
         ("what_runs_goes_on_unnoticed", || bench::run(what_runs_goes_on_unnoticed)),
         ("what_ended_meanwhile_is_told", || bench::run(what_ended_meanwhile_is_told)),
         ("a_child_killed_meanwhile_is_told", || bench::run(a_child_killed_meanwhile_is_told)),
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         ("a_killed_pause_is_replaced", || bench::run(a_killed_pause_is_replaced)),
         ("lost_state_is_said_and_started_anew", || bench::run(lost_state_is_said_and_started_anew)),
         ("a_cgroup_removed_by_hand_is_an_end", || bench::run(a_cgroup_removed_by_hand_is_an_end)),
+        ("another_image_is_started_in_place", || bench::run(another_image_is_started_in_place)),
         ("a_full_disk_is_said_and_wedges_nothing", || bench::run(a_full_disk_is_said_and_wedges_nothing)),
         ("what_cannot_be_recorded_is_recorded_later", || {
             bench::run(what_cannot_be_recorded_is_recorded_later);
@@ -331,6 +332,53 @@ async fn a_cgroup_removed_by_hand_is_an_end(bench: &mut Bench) {
         assert_eq!(last_end(&pod).map(|(code, reason, _)| (code, reason)), Some((137, "Error".into())));
     }
     assert_eq!(bench.kills("web").len(), 0, "it was not the kernel");
+}
+
+/// Whatever `restartPolicy` says, and whether the agent was there when the Pod was changed.
+async fn another_image_is_started_in_place(bench: &mut Bench) {
+    bench.create("web", "Never", "64Mi", "8 0 --hold").await;
+    let missing = json!({
+        "restartPolicy": "Always",
+        "containers": [{"name": "c", "image": "memlet.dev/memory-eatre:1", "args": ["8", "0", "--hold"]}],
+    });
+    bench.create_with("typo", missing).await;
+    let old = status(&bench.until("web", is_running).await);
+    let waits = |pod: &k8s_openapi::api::core::v1::Pod| {
+        let waiting = status(pod).state.unwrap_or_default().waiting;
+        waiting.and_then(|waiting| waiting.reason).is_some_and(|reason| reason == "ImagePullBackOff")
+    };
+    bench.until("typo", waits).await;
+
+    let tagged = "memlet.dev/memory-eater:latest";
+    for name in ["web", "typo"] {
+        bench.change_image(name, tagged).await;
+    }
+    let is_new = |pod: &k8s_openapi::api::core::v1::Pod| {
+        status(pod).container_id != old.container_id && is_running(pod)
+    };
+    let web = bench.until("web", is_new).await;
+    assert_eq!((status(&web).restart_count, phase(&web)), (1, "Running"));
+    assert_eq!(web.status.as_ref().unwrap().observed_generation, Some(2));
+    bench.until("typo", is_running).await;
+    let told: Vec<_> =
+        bench.events("web").await.into_iter().filter(|(reason, ..)| reason == "Killing").collect();
+    let words = "Container c definition changed, will be restarted".to_owned();
+    assert_eq!(told, [("Killing".to_owned(), words, 1)]);
+
+    // The change is noticed by the next run, and made but once.
+    let old = status(&web);
+    bench.kill();
+    bench.change_image("web", "memlet.dev/memory-eater").await;
+    bench.start().await;
+    let is_new = |pod: &k8s_openapi::api::core::v1::Pod| {
+        status(pod).container_id != old.container_id && is_running(pod)
+    };
+    let web = bench.until("web", is_new).await;
+    bench.kill();
+    bench.start().await;
+    sleep(500).await;
+    let later = bench.until("web", is_running).await;
+    assert_eq!((status(&later).restart_count, status(&later).container_id), (2, status(&web).container_id));
 }
 
 async fn a_full_disk_is_said_and_wedges_nothing(bench: &mut Bench) {

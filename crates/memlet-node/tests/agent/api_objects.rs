@@ -112,7 +112,10 @@ fn files_come_from_objects_and_follow_them() {
                 place.display()
             );
         }
-        assert_eq!(bench.runtime.mounts("main"), ["/c ro", "/s ro", "/all ro", "/dev/termination-log rw"]);
+        assert_eq!(
+            bench.runtime.mounts("main"),
+            ["/c ro", "/s ro", "/all ro", "/dev/termination-log rw", "/etc/hosts rw"]
+        );
         let maps: Api<ConfigMap> = Api::default_namespaced(bench.client.clone());
         let change = Patch::Merge(json!({"data": {"sky": "grey"}}));
         maps.patch("colours", &PatchParams::default(), &change).await.unwrap();

@@ -13,6 +13,9 @@ use crate::terminal::Terminal;
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("exec: output, input and exit codes", exec),
     ("exec: refusals", refusals),
+    ("exec: names of machines", names_of_machines),
+    ("describe: no such program", no_such_program),
+    ("exec: a place within a volume", place_within_a_volume),
     ("exec: on a terminal", terminal),
     ("attach: output, and leaving", attach),
     ("run: on a terminal, with a limit", run),
@@ -62,6 +65,97 @@ fn refusals(bench: &Bench) -> Result<(), Failed> {
     bench.kubectl_with(&["create", "--validate=false", "-f", "-"], unbound).exits(0);
     bench.kubectl(&["exec", "u", "--", "true"]).exits(1).complains("pod u does not have a host assigned");
     bench.kubectl(&["logs", "u"]).exits(0).prints("");
+    Ok(())
+}
+
+/// A limit is not to blame where the program is missing, however its process came to its end.
+fn no_such_program(bench: &Bench) -> Result<(), Failed> {
+    let manifest = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "absent"},
+        "spec": {
+            "nodeName": "node", "restartPolicy": "Never",
+            "containers": [{
+                "name": "c", "image": BUSYBOX, "command": ["nothing"], "resources": {"limits": {"memory": "64Mi"}},
+            }],
+        },
+    });
+    bench.kubectl_with(&["create", "-f", "-"], &manifest.to_string()).exits(0);
+    bench.wait_for("absent", ".status.phase", "Failed")?;
+    let shown = bench.kubectl(&["describe", "pod", "absent"]).exits(0).stdout;
+    for line in [
+        "Reason:       StartError",
+        "Message:      exec: \"nothing\": executable file not found in $PATH",
+        "Started:      Thu, 01 Jan 1970 00:00:00 +0000",
+        "Image ID:      sha256:",
+    ] {
+        assert!(shown.contains(line), "no {line:?} in {shown}");
+    }
+    Ok(())
+}
+
+fn names_of_machines(bench: &Bench) -> Result<(), Failed> {
+    let manifest = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "names"},
+        "spec": {
+            "nodeName": "node", "restartPolicy": "Never", "dnsPolicy": "None",
+            "hostAliases": [{"ip": "10.1.2.3", "hostnames": ["foo.remote", "bar.remote"]}],
+            "dnsConfig": {"nameservers": ["192.0.2.1"], "searches": ["lan"], "options": [{"name": "ndots", "value": "2"}]},
+            "containers": [{"name": "c", "image": BUSYBOX, "command": ["sleep", "1000"]}],
+        },
+    });
+    bench.kubectl_with(&["create", "-f", "-"], &manifest.to_string()).exits(0);
+    bench.wait_running("names")?;
+    let read =
+        |files: &str| bench.kubectl(&["exec", "names", "--", "sh", "-c", &format!("cat {files}")]).exits(0);
+    read("/etc/hostname /etc/resolv.conf")
+        .prints("names\nsearch lan\nnameserver 192.0.2.1\noptions ndots:2\n");
+    let hosts = read("/etc/hosts").stdout;
+    assert!(hosts.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"), "{hosts}");
+    let end = "127.0.0.1\tnames\n\n# Entries added by HostAliases.\n10.1.2.3\tfoo.remote\tbar.remote\n";
+    assert!(hosts.ends_with(end), "{hosts}");
+    // The Pod's own network has a loopback that answers to the Pod's name.
+    let ping = bench.kubectl(&["exec", "names", "--", "busybox", "ping", "-c", "1", "names"]).exits(0);
+    assert!(ping.stdout.contains("(127.0.0.1)"), "{}", ping.stdout);
+    Ok(())
+}
+
+fn place_within_a_volume(bench: &Bench) -> Result<(), Failed> {
+    let container = |name: &str, mount: serde_json::Value| json!({"name": name, "image": BUSYBOX, "command": ["sh", "-c", "sleep 1000; true"], "volumeMounts": [mount]});
+    let manifest = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "places"},
+        "spec": {
+            "nodeName": "node", "volumes": [{"name": "v", "emptyDir": {}}], "terminationGracePeriodSeconds": 1,
+            "containers": [
+                container("all", json!({"name": "v", "mountPath": "/v"})),
+                container("part", json!({"name": "v", "mountPath": "/m", "subPath": "deep/er"})),
+            ],
+        },
+    });
+    bench.kubectl_with(&["create", "-f", "-"], &manifest.to_string()).exits(0);
+    for container in ["0", "1"] {
+        bench.wait_for("places", &format!(".status.containerStatuses[{container}].ready"), "true")?;
+    }
+    let shell = |container: &str, script: &str| {
+        bench.kubectl(&["exec", "places", "-c", container, "--", "sh", "-c", script])
+    };
+    shell("part", "echo hello > /m/x").exits(0);
+    shell("all", "cat /v/deep/er/x").exits(0).prints("hello\n");
+    let left = || -> Result<usize, Failed> {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let state = bench.folder.path().join("state").display().to_string();
+        Ok(mounts.lines().filter(|line| line.contains(&state)).count())
+    };
+    assert_eq!(left()?, 1, "the place alone");
+    // It stays what it is, whatever becomes of its name; and a link in its stead leads nowhere when it starts again.
+    shell("all", "mv /v/deep/er /v/old && ln -s /etc /v/deep/er").exits(0);
+    shell("part", "cat /m/x").exits(0).prints("hello\n");
+    shell("part", "kill -9 -1");
+    let reason = ".status.containerStatuses[1].state.waiting.reason";
+    bench.wait_for("places", reason, "CreateContainerConfigError")?;
+    let shown = bench.kubectl(&["describe", "pod", "places"]).exits(0).stdout;
+    assert!(shown.contains("deep/er leads out of the volume"), "{shown}");
+    bench.kubectl(&["delete", "pod", "places"]).exits(0);
+    assert_eq!(left()?, 0);
     Ok(())
 }
 

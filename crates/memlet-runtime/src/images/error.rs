@@ -158,7 +158,9 @@ pub enum Error {
         count: usize,
     },
     /// The store has no such image.
-    #[error("no image {name} in the store; import it with: memlet image import FILE --tag {name}")]
+    #[error(
+        "no image {name} in the store; see `memlet image ls`, or import it with: memlet image import FILE --tag {name}"
+    )]
     NoSuchImage {
         /// What was asked for.
         name: String,

@@ -16,6 +16,8 @@ use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
 use crate::images::Image;
 use crate::memory_controls::MemoryControls;
+use crate::mount_points;
+use crate::network_files;
 use crate::shim::protocol::{Launch, Request, VERSION};
 use crate::spec::{self, Surroundings};
 use crate::state::records::ContainerRecord;
@@ -104,6 +106,7 @@ impl Runtime {
             pause,
             cgroup_folders: cgroup_folders(&self.0.settings.hierarchy, &cgroup),
             shared_memory: sandbox.shared_memory(),
+            network_files: network_files::of_sandbox(sandbox.folder.path()),
             devices_are_filtered: self.0.settings.hierarchy.version() == Version::V1,
             grantable_capabilities: self.0.grantable_capabilities,
             open_files: self.0.open_files,
@@ -113,6 +116,7 @@ impl Runtime {
             self.surround(sandbox, folder, &config, &root, &mut around).await?;
         refuse_nul("the command", around.arguments.iter())?;
         refuse_nul("the environment", around.environment.iter())?;
+        mount_points::check(&around.rootfs, &config.mounts).map_err(|error| invalid(&error))?;
         working_folder::make(&around.rootfs, &around.working_folder)
             .map_err(|error| internal("the working folder cannot be made", &error))?;
         let spec = spec::build(&config, &around).map_err(|error| invalid(&error))?;

@@ -94,9 +94,11 @@ fn internal(error: images::Error) -> Status {
     Status::internal(chain(&error))
 }
 
+/// A built-in image is the program itself, and as large.
 fn builtin(workload: Workload) -> Image {
     let name = format!("{}:latest", workload.image());
-    Image { id: workload.image(), repo_tags: vec![name], ..Default::default() }
+    let size = std::fs::metadata("/proc/self/exe").map_or(0, |program| program.len());
+    Image { id: workload.image(), repo_tags: vec![name], size, ..Default::default() }
 }
 
 fn stored(image: &images::Image) -> Image {

@@ -35,6 +35,9 @@ use table::Tables;
 /// Events that a slow CRI client may fall behind by before it misses some.
 const EVENT_BACKLOG: usize = 1024;
 
+/// A container's command and environment may be 2 MiB each, and are refused with a word of ours beyond.
+const LARGEST_REQUEST: usize = 16 << 20;
+
 /// Where the runtime keeps things.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -109,7 +112,7 @@ impl Runtime {
     pub async fn channel(&self) -> Result<Channel, tonic::transport::Error> {
         let (client, server) = tokio::io::duplex(256 * 1024);
         let services = Server::builder()
-            .add_service(RuntimeServiceServer::new(self.clone()))
+            .add_service(RuntimeServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(ImageServiceServer::new(self.clone()));
         tokio::spawn(async move {
             let incoming = tokio_stream::once(Ok::<_, io::Error>(server));

@@ -14,6 +14,7 @@ use tonic::Status;
 use super::table::{Container, ContainerState, Sandbox, SandboxState};
 use super::{Runtime, nanoseconds_now, new_id};
 use crate::causes::chain;
+use crate::network_files;
 use crate::shim::cgroup::scope_of;
 use crate::shim::protocol::{self, Event, Request};
 use crate::state::records::SandboxRecord;
@@ -79,6 +80,7 @@ impl Runtime {
             oom_score_adj: PAUSE_OOM_SCORE_ADJ,
         };
         state::make_private_folder(folder.path())?;
+        network_files::write(folder.path(), &config)?;
         state::write_json(&folder.description(), &description)?;
         let record = SandboxRecord {
             version: protocol::VERSION,

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::ExecutorValidationError;
 use serde::{Deserialize, Serialize};
 
 /// Why a program cannot be run, in runc's words.
@@ -79,6 +80,14 @@ pub(super) fn check(spec: &Spec) -> Result<(), Unusable> {
         Ok(file) if !is_program(&program) || is_own(&file) => refused("permission denied"),
         Ok(_) => Ok(()),
     }
+}
+
+/// The same for libcontainer, which makes other words of it: what is wrong is said through the pipe.
+pub(super) fn validate(spec: &Spec, unusable: BorrowedFd<'_>) -> Result<(), ExecutorValidationError> {
+    check(spec).map_err(|found| {
+        found.say(unusable);
+        ExecutorValidationError::ArgValidationError(found.to_string())
+    })
 }
 
 /// Whether it is the program that this process still is, by way of `/proc`: a container has no right to that.

@@ -9,15 +9,16 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
-use libcontainer::workload::default::DefaultExecutor;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
 
-use super::exec;
+use super::exec::{self, Unusable};
 use super::process::{self, Forked};
 use super::protocol::Launch;
 use crate::causes::chain;
@@ -63,17 +64,34 @@ pub(crate) fn launch(
     launch: &Launch,
     stdio: Stdio,
 ) -> io::Result<Launcher> {
-    fork_launcher(launch.oom_score_adj, || match create_and_start(sandbox, id, launch, stdio) {
+    let (unusable, saying) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let executor = Payload { workload: None, unusable: Arc::new(saying) };
+    fork_launcher(launch.oom_score_adj, || match create_and_start(sandbox, id, launch, stdio, executor) {
         Ok(pid) => Outcome::Started(pid),
-        Err(error) => {
-            Outcome::Failed { reason: chain(error.as_ref()), killed: a_child_was_killed(), exit_code: None }
-        }
+        Err(error) => failed(error.as_ref(), Unusable::heard(unusable.as_fd())),
     })
+}
+
+/// What became of a launch that failed. A process that said itself what was wrong was not killed for want of memory:
+/// libcontainer ended it after that.
+pub(super) fn failed(error: &dyn Error, unusable: Option<Unusable>) -> Outcome {
+    let killed = a_child_was_killed() && unusable.is_none() && !was_said(error);
+    Outcome::Failed {
+        reason: unusable.as_ref().map_or_else(|| chain(error), ToString::to_string),
+        killed,
+        exit_code: unusable.map(|unusable| unusable.exit_code()),
+    }
+}
+
+/// Whether the process that was setting the container up reported the error: libcontainer's `ChannelError::ExecError`,
+/// which its `CreateContainerError` shows and does not give out.
+fn was_said(error: &dyn Error) -> bool {
+    error.to_string().contains("exec process failed with error")
 }
 
 /// Forks a child in which `work` calls libcontainer.
 pub(super) fn fork_launcher(oom_score_adj: i32, work: impl FnOnce() -> Outcome) -> io::Result<Launcher> {
-    let (outcome, said) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (outcome, said) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: the supervisor has a single thread.
     match unsafe { process::fork(0) }? {
         Forked::Parent { child } => {
@@ -83,7 +101,13 @@ pub(super) fn fork_launcher(oom_score_adj: i32, work: impl FnOnce() -> Outcome) 
         Forked::Child => {
             process::reset_signals();
             process::wish_oom_score_adj(oom_score_adj);
-            let outcome = work();
+            let outcome = match process::leave_session_keyring() {
+                Ok(()) => work(),
+                Err(error) => {
+                    let reason = format!("cannot make a session keyring: {error}");
+                    Outcome::Failed { reason, killed: false, exit_code: None }
+                }
+            };
             let text = serde_json::to_vec(&outcome).unwrap_or_default();
             let _ = rustix::io::write(&said, &text);
             process::exit_child(0)
@@ -96,6 +120,7 @@ fn create_and_start(
     id: &str,
     launch: &Launch,
     stdio: Stdio,
+    executor: Payload,
 ) -> Result<i32, Box<dyn Error>> {
     let folder = sandbox.container(id);
     let workload = match &launch.builtin {
@@ -107,7 +132,7 @@ fn create_and_start(
     fs::create_dir_all(&root)?;
     let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(&root)?
-        .with_executor(Payload { workload });
+        .with_executor(Payload { workload, ..executor });
     match stdio {
         Stdio::Pipes { stdin, stdout, stderr } => {
             builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
@@ -126,10 +151,12 @@ pub(super) fn a_child_was_killed() -> bool {
     std::iter::from_fn(|| process::reap().ok().flatten()).any(|(_, exit)| exit.is_sigkill())
 }
 
-/// What runs as the container's main process.
+/// What runs as the container's main process. What is wrong with the program is said on a pipe: libcontainer would make
+/// other words of it.
 #[derive(Clone)]
 struct Payload {
     workload: Option<Workload>,
+    unusable: Arc<OwnedFd>,
 }
 
 impl Executor for Payload {
@@ -141,7 +168,7 @@ impl Executor for Payload {
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        if self.workload.is_some() { Ok(()) } else { DefaultExecutor {}.validate(spec) }
+        if self.workload.is_some() { Ok(()) } else { exec::validate(spec, self.unusable.as_fd()) }
     }
 }
 

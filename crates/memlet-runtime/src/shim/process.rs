@@ -31,6 +31,19 @@ pub(crate) unsafe fn fork(namespaces: libc::c_int) -> io::Result<Forked> {
     }
 }
 
+/// Gives this process a session keyring of its own, so that what it becomes does not find the keys of whoever started
+/// the daemon, nor those of other containers. A kernel without keys has none to find.
+pub(crate) fn leave_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: the command takes a name, and null asks for a keyring without one.
+    let joined =
+        unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    match io::Error::last_os_error() {
+        error if joined == -1 && error.raw_os_error() != Some(libc::ENOSYS) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Ends a forked child at once: no destructors, no `atexit`, which belong to the parent.
 pub(crate) fn exit_child(code: i32) -> ! {
     // SAFETY: _exit takes any code and does not return.
@@ -174,4 +187,30 @@ pub(crate) fn wish_oom_score_adj(wanted: i32) {
 pub(crate) fn oom_score_adj_of(pid: i32, wanted: i32) -> OomScoreAdj {
     let actual = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
     OomScoreAdj { wanted, actual: actual.ok().and_then(|text| text.trim().parse().ok()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keyrings are a thread's, so the test's own stays as it is.
+    #[test]
+    fn a_session_keyring_is_ones_own() {
+        let number = || {
+            const GET_KEYRING_ID: libc::c_long = 0;
+            const SESSION_KEYRING: libc::c_long = -3;
+            // SAFETY: the command takes a keyring's number and whether to make it.
+            unsafe { libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, SESSION_KEYRING, 0) }
+        };
+        let before = number();
+        let [first, second] = [(); 2].map(|()| {
+            let joined = std::thread::spawn(move || {
+                leave_session_keyring().unwrap();
+                number()
+            });
+            joined.join().unwrap()
+        });
+        assert!(first > 0 && first != before && first != second, "{before} {first} {second}");
+        assert_eq!(number(), before);
+    }
 }

@@ -21,7 +21,6 @@ use super::exec::{self, Unusable};
 use super::launch::{self, Launcher, Outcome, Stdio};
 use super::protocol::Launch;
 use super::session::Exec;
-use crate::causes::chain;
 use crate::state::{self, ContainerFolder};
 use crate::workload::Workload;
 
@@ -66,16 +65,9 @@ pub(super) fn launch(
 ) -> io::Result<Launcher> {
     describe(folder, exec, &scratch.process())?;
     launch::fork_launcher(launch.oom_score_adj, || {
-        join(folder, launch, exec, scratch, stdio).unwrap_or_else(|error| failed(error.as_ref(), None))
+        join(folder, launch, exec, scratch, stdio)
+            .unwrap_or_else(|error| launch::failed(error.as_ref(), None))
     })
-}
-
-fn failed(error: &dyn Error, unusable: Option<Unusable>) -> Outcome {
-    Outcome::Failed {
-        reason: unusable.as_ref().map_or_else(|| chain(error), ToString::to_string),
-        killed: launch::a_child_was_killed(),
-        exit_code: unusable.map(|unusable| unusable.exit_code()),
-    }
 }
 
 /// Writes the process as libcontainer reads it: the container's own, with another command.
@@ -118,7 +110,7 @@ fn join(
     let joined = builder.as_tenant().with_process(Some(scratch.process())).with_detach(true).build();
     Ok(match joined {
         Ok(pid) => Outcome::Started(pid.as_raw()),
-        Err(error) => failed(&error, Unusable::heard(unusable.as_fd())),
+        Err(error) => launch::failed(&error, Unusable::heard(unusable.as_fd())),
     })
 }
 
@@ -144,9 +136,6 @@ impl Executor for Program {
         if self.workload.is_some() {
             return Ok(());
         }
-        exec::check(spec).map_err(|unusable| {
-            unusable.say(self.unusable.as_fd());
-            ExecutorValidationError::ArgValidationError(unusable.to_string())
-        })
+        exec::validate(spec, self.unusable.as_fd())
     }
 }

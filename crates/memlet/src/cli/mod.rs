@@ -21,7 +21,7 @@ pub(crate) use node::{
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
 #[derive(Debug, Parser)]
-#[command(name = "memlet", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "memlet", version, propagate_version = true)]
 #[command(after_help = "\
 Exit codes:
   0      done; for `run`, all containers completed

@@ -3,9 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use memlet_bytes::Bytes;
 use memlet_runtime::images::{Image, ImageName, ImageStore, Progress};
 use memlet_runtime::workload::Workload;
 use serde_json::{Value, json};
@@ -23,6 +22,9 @@ pub(crate) fn run(arguments: &ImageArguments) -> Result<Exit> {
         ImageCommand::Import { file, tag } => import(&store, file, tag.as_deref())?,
         ImageCommand::Ls { output } => list(&store, *output)?,
         ImageCommand::Rm { image } => {
+            if Workload::from_image(image).is_some() {
+                bail!("{image} is built into this program, which cannot be without it");
+            }
             store.remove(image)?;
             format!("removed {image}\n")
         }
@@ -104,7 +106,7 @@ fn document(images: &[Image]) -> Value {
 fn table(images: &[Image]) -> String {
     let mut rows = vec![["NAME", "ID", "SIZE", "CREATED"].map(str::to_owned)];
     for workload in Workload::ALL {
-        rows.push([workload.image(), "built-in".to_owned(), Bytes::ZERO.to_string(), "-".to_owned()]);
+        rows.push([workload.image(), "built-in".to_owned(), "-".to_owned(), "-".to_owned()]);
     }
     for image in images {
         let created = image.created.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d").to_string());

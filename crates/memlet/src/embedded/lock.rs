@@ -4,9 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, OFlags};
+
+/// How long a lock whose holder has died is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A lock that is held as long as this is: the kernel lets go of it with the process, however that ends.
 #[derive(Debug)]
@@ -16,11 +20,13 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock; `None` where another process holds it.
+    /// Takes the lock; `None` where another process holds it. A holder that was killed may have left it to a child that
+    /// has not become its own program yet: that is waited for.
     ///
     /// # Errors
     /// The file cannot be opened or locked; a symbolic link is never followed.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
+        let began = Instant::now();
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -32,7 +38,13 @@ impl Lock {
                 .open(path)
                 .with_context(|| cannot_open(path))?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    if began.elapsed() > PATIENCE || holder_pid(path).is_none_or(is_alive) {
+                        return Ok(None);
+                    }
+                    std::thread::sleep(PATIENCE / 100);
+                    continue;
+                }
                 locked => locked.with_context(|| format!("cannot lock {}", path.display()))?,
             }
             // The last holder may have removed the file between our opening and locking it.
@@ -57,6 +69,13 @@ impl Lock {
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }
+}
+
+/// Whether there is such a process, and it has not ended.
+fn is_alive(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The state follows the name, which may hold anything.
+    !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X']))
 }
 
 fn cannot_open(path: &Path) -> String {
@@ -92,6 +111,23 @@ mod tests {
         drop(lock);
         Lock::try_take(&path).unwrap().unwrap().remove().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_dead_holder_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let inherited = Lock::try_take(&path).unwrap().unwrap();
+        fs::write(&path, dead.id().to_string()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(PATIENCE / 10);
+                drop(inherited);
+            });
+            assert!(Lock::try_take(&path).unwrap().is_some());
+        });
     }
 
     #[test]

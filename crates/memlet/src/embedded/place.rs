@@ -111,7 +111,7 @@ impl Place {
         hierarchy: &Hierarchy,
         sweep: impl Fn(&Path, &Owner) -> Result<()>,
     ) -> Result<Self> {
-        private::make(run_folder)?;
+        private::make(run_folder, OPTION)?;
         let name = name_of(&cgroups.root);
         let lock_path = run_folder.join(format!("{name}.lock"));
         let Some(lock) = Lock::try_take(&lock_path)? else {
@@ -175,6 +175,8 @@ impl Place {
 }
 
 const OWNER: &str = "owner.json";
+/// By this another run folder is chosen.
+const OPTION: &str = "--run-folder";
 
 /// Takes up what a node kept for its next start; otherwise sweeps what a dead owner left and makes the folder anew. Under
 /// the lock.
@@ -200,7 +202,7 @@ fn take(
     refuse_foreign(&cgroups.root, hierarchy)?;
     let made_root = !cgroups.root.is_root() && !hierarchy.dir(&cgroups.group()?).exists();
     let owner = Owner { cgroups: cgroups.clone(), made_root, kept_for: claim.kept_for() };
-    private::make(folder)?;
+    private::make(folder, OPTION)?;
     memlet_runtime::state::write_json(&folder.join(OWNER), &owner)
         .with_context(|| format!("cannot write to {}", folder.display()))
         .inspect_err(|_| {
@@ -258,7 +260,7 @@ fn read_owner(folder: &Path) -> Result<Option<Owner>> {
     if fs::symlink_metadata(folder).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Ok(None);
     }
-    private::require_private(folder)?;
+    private::require_private(folder, OPTION)?;
     Ok(memlet_runtime::state::read_json(&folder.join(OWNER)).ok())
 }
 

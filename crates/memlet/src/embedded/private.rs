@@ -13,19 +13,19 @@ use anyhow::{Context, Result, bail};
 /// Write permission of the group and of all others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Makes the folder where it is not there yet.
+/// Makes the folder where it is not there yet; another is chosen with `option`.
 ///
 /// # Errors
 /// It cannot be made, or what is there is not [ours alone](require_private).
-pub(crate) fn make(folder: &Path) -> Result<()> {
+pub(crate) fn make(folder: &Path, option: &str) -> Result<()> {
     memlet_runtime::state::make_private_folder(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    require_private(folder)
+    require_private(folder, option)
 }
 
 /// # Errors
 /// It is no folder, somebody else's, or one that others may write to.
-pub(crate) fn require_private(folder: &Path) -> Result<()> {
+pub(crate) fn require_private(folder: &Path, option: &str) -> Result<()> {
     // With a slash at its end the path would lead through a symbolic link.
     let folder: PathBuf = folder.components().collect();
     let found =
@@ -43,7 +43,7 @@ pub(crate) fn require_private(folder: &Path) -> Result<()> {
         return Ok(());
     };
     bail!(
-        "{} {reason}, so what lies in it cannot be trusted: choose a folder of user {us} alone with --run-folder",
+        "{} {reason}, so what lies in it cannot be trusted: choose a folder of user {us} alone with {option}",
         folder.display()
     )
 }
@@ -67,16 +67,16 @@ mod tests {
     use super::*;
 
     fn refusal(folder: &Path) -> String {
-        make(folder).unwrap_err().to_string()
+        make(folder, "--run-folder").unwrap_err().to_string()
     }
 
     #[test]
     fn only_a_folder_of_our_own_is_taken() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("made/below");
-        make(&folder).unwrap();
+        make(&folder, "--run-folder").unwrap();
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
-        make(&folder).unwrap();
+        make(&folder, "--run-folder").unwrap();
 
         let link = parent.path().join("link");
         symlink(&folder, &link).unwrap();
@@ -89,7 +89,7 @@ mod tests {
         }
         for mode in [0o755, 0o500] {
             fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
-            make(&folder).unwrap();
+            make(&folder, "--run-folder").unwrap();
         }
         if rustix::process::geteuid().is_root() {
             chown(&folder, Some(65534), None).unwrap();

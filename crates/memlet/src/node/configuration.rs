@@ -1,10 +1,11 @@
 //! What a node is to be: flags, then the file, then what a node is by default.
 
 use std::fs;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_node::{Amounts, MemoryRules, Reservations};
@@ -105,8 +106,16 @@ impl Configuration {
     }
 }
 
+/// A file beyond this is another one than was meant.
+const LARGEST_FILE: u64 = 1 << 20;
+
 fn read_file(path: &Path) -> Result<NodeSettings> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut text = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    if text.len() as u64 > LARGEST_FILE {
+        bail!("{} is longer than {} KiB, which no configuration is", path.display(), LARGEST_FILE >> 10);
+    }
     serde_saphyr::from_str(&text).with_context(|| format!("{} is no configuration of a node", path.display()))
 }
 

@@ -133,8 +133,8 @@ fn open_many_files() {
 
 /// The data folder is this program's from here on.
 fn claim(data: &DataFolder) -> Result<Lock> {
-    private::make(data.path())?;
-    private::make(&data.node())?;
+    private::make(data.path(), "--data")?;
+    private::make(&data.node(), "--data")?;
     let path = data.lock();
     let Some(lock) = Lock::try_take(&path)? else {
         bail!(

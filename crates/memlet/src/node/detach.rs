@@ -42,8 +42,8 @@ pub(crate) fn announce() {
 
 /// Starts this program again with the same arguments, and answers when it is ready or has failed.
 pub(crate) fn start(data: &DataFolder) -> Result<Exit> {
-    private::make(data.path())?;
-    private::make(&data.node())?;
+    private::make(data.path(), "--data")?;
+    private::make(&data.node(), "--data")?;
     let log = open_log(&data.log()).with_context(|| format!("cannot write {}", data.log().display()))?;
     let before = log.metadata().map_or(0, |found| found.len());
     let program = std::env::current_exe().context("this program's own file cannot be found")?;

@@ -18,9 +18,11 @@ use std::path::{Path, PathBuf};
 pub(crate) struct DataFolder(PathBuf);
 
 impl DataFolder {
-    /// The folder that the command line names.
+    /// The folder that the command line names, by one name however it was written: what is kept for a node is known by
+    /// it. One that cannot be resolved yet is taken as it stands.
     pub(crate) fn new(data: &Path) -> Self {
-        Self(data.to_owned())
+        let resolved = data.canonicalize().or_else(|_| std::path::absolute(data));
+        Self(resolved.unwrap_or_else(|_| data.to_owned()))
     }
 
     /// All of it.

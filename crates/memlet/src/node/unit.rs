@@ -33,7 +33,16 @@ pub(crate) fn text(program: &Path, arguments: &[String]) -> String {
 
 /// A word of a command as systemd reads it: `%` and `$` are its own.
 fn quoted(word: &str) -> String {
-    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    let mut escaped = String::new();
+    for letter in word.chars() {
+        match letter {
+            '\\' | '"' => escaped.extend(['\\', letter]),
+            '%' | '$' => escaped.extend([letter, letter]),
+            // A line's end would begin another setting.
+            letter if letter.is_control() => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter => escaped.push(letter),
+        }
+    }
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=/.,:%@+".contains(letter);
     if !word.is_empty() && word.chars().all(plain) { escaped } else { format!("\"{escaped}\"") }
 }
@@ -41,6 +50,12 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_stays_one() {
+        assert_eq!(quoted("a\nExecStart=/x"), "\"a\\u000aExecStart=/x\"");
+        assert_eq!(quoted("say \"5%\" \\ $X"), r#""say \"5%%\" \\ $$X""#);
+    }
 
     #[test]
     fn a_unit() {

@@ -1,6 +1,7 @@
 //! The store's lock, held while its folders change their shape, never while a layer is being unpacked.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -15,7 +16,8 @@ impl Lock {
     /// Waits for the lock.
     pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let mut options = File::options();
-        let file = options.create(true).truncate(false).write(true).open(path).naming("open", path)?;
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(path).naming("open", path)?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Ok(()) => return Ok(Self(file)),

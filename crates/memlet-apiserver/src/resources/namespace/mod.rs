@@ -1,6 +1,9 @@
 //! Namespaces: the pre-made ones, and how one goes.
 
+mod remains; // what keeps one that is going
+
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
@@ -15,6 +18,8 @@ use crate::request::{DeleteOptions, ResourceRequest, WriteOptions};
 use crate::schema::{self, Type};
 use crate::storage::{Fields, Key, StoredObject};
 use crate::verbs::{Core, Deletion, check_identity, key};
+
+pub(crate) use remains::Remains;
 
 /// Namespaces that exist from the start and may not be deleted, but for the last.
 pub(crate) const INITIAL_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -127,11 +132,14 @@ pub(crate) fn settle_namespace(core: &Core, name: &str) -> Result<(), ApiError> 
     if stored.as_deref().is_some_and(stays) {
         return Ok(());
     }
-    let mut left = 0;
+    let mut remains = Remains::default();
     for handler in super::served() {
-        left += handler.empty(core, name)?;
+        handler.empty(core, name, &mut remains)?;
     }
-    if left > 0 {
+    if let Some(namespace) = stored.as_deref() {
+        tell(core, namespace, &remains)?;
+    }
+    if !remains.is_none() {
         return Ok(());
     }
     let released = core.change::<Namespace>(&key, false, |_, old| {
@@ -149,19 +157,63 @@ pub(crate) fn settle_namespace(core: &Core, name: &str) -> Result<(), ApiError> 
     }
 }
 
-/// Deletes all objects of a kind in a namespace; says how many are still there.
-pub(crate) fn empty<K: ServedKind>(core: &Core, namespace: &str) -> Result<usize, ApiError> {
-    if !K::NAMESPACED {
-        return Ok(0);
+/// Says in a namespace's conditions what it waits for; nothing where it would go at once and never had to wait.
+fn tell(core: &Core, namespace: &StoredObject, remains: &Remains) -> Result<(), ApiError> {
+    let now = Timestamp::now();
+    let known: Namespace = serde_json::from_slice(&namespace.encoded).unwrap_or_default();
+    let known = known.status.and_then(|status| status.conditions);
+    let is_told = match &known {
+        Some(known) => remains.conditions(known, now) == *known,
+        None => remains.is_none(),
+    };
+    if is_told {
+        return Ok(());
     }
-    let mut left = 0;
+    let told = core.change::<Namespace>(&namespace.key, false, |_, old| {
+        let mut new = old.clone();
+        let status = new.status.get_or_insert_default();
+        let conditions = remains.conditions(status.conditions.as_deref().unwrap_or_default(), now);
+        status.conditions = Some(conditions);
+        Ok(new)
+    });
+    match told {
+        Err(error) if error.code() != http::StatusCode::NOT_FOUND => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What an object is kept by.
+#[derive(Default, serde::Deserialize)]
+struct Held {
+    #[serde(default)]
+    metadata: HeldMetadata,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct HeldMetadata {
+    #[serde(default)]
+    finalizers: Vec<String>,
+}
+
+/// Deletes all objects of a kind in a namespace; counts those that are still there.
+pub(crate) fn empty<K: ServedKind>(
+    core: &Core,
+    namespace: &str,
+    remains: &mut Remains,
+) -> Result<(), ApiError> {
+    if !K::NAMESPACED {
+        return Ok(());
+    }
     for object in core.storage.list(K::URL_PATH_SEGMENT, Some(namespace), None).objects {
         match core.delete_object::<K>(&object.key, &DeleteOptions::default()) {
             Ok(Deletion::Removed(_)) => {}
-            Ok(Deletion::Begun(_)) => left += 1,
+            Ok(Deletion::Begun(object)) => {
+                let held: Held = serde_json::from_slice(&object.encoded).unwrap_or_default();
+                remains.count(K::URL_PATH_SEGMENT, K::GROUP, &held.metadata.finalizers);
+            }
             Err(error) if error.code() == http::StatusCode::NOT_FOUND => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(left)
+    Ok(())
 }
