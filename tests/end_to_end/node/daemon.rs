@@ -128,7 +128,7 @@ fn taken_up_again() -> Result<(), Failed> {
     let ended = node.memlet(&["stop"])?;
     ended.exits(0);
     node.child.take().expect("it ran").wait()?;
-    node.memlet(&["status"])?.exits(1).says("its Pods run on");
+    node.memlet(&["status"])?.exits(1).says("the Pods run on");
     node.start_again(&[])?;
     let after = node.wait_for("pod/a", is_running)?;
     assert_eq!(
@@ -178,7 +178,7 @@ fn killed() -> Result<(), Failed> {
     let before = node.wait_for("pod/stays", is_running)?;
     node.wait_for("pod/grows", is_running)?;
     node.kill()?;
-    node.memlet(&["status"])?.exits(1).says("its Pods run on");
+    node.memlet(&["status"])?.exits(1).says("the Pods run on");
     std::thread::sleep(patience(Duration::from_secs(6)));
     node.start_again(&[])?;
     let killed = node.wait_for("pod/grows", |pod| pod["status"]["phase"] == "Failed")?;

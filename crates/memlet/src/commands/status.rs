@@ -50,7 +50,7 @@ fn text(data: &DataFolder, found: &Found, answers: Option<&Result<Pods>>) -> Str
         Found::Stopped(None) => format!("no node has run in {}\n", data.path().display()),
         Found::Stopped(Some(node)) => {
             let pods = if crate::embedded::keeps_pods(node) {
-                "; its Pods run on: `memlet node` takes them up again, `memlet stop --pods` ends them"
+                "; the Pods run on: `memlet node` takes them up again, `memlet stop --pods` ends them"
             } else {
                 ""
             };

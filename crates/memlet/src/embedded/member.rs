@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use memlet_apiserver::{ApiServer, NodeService};
 use memlet_bytes::Bytes;
-use memlet_cgroup::Hierarchy;
+use memlet_cgroup::{CgroupPath, Hierarchy};
 use memlet_node::{ApiAddress, MemoryRules, NodeAgent, NodeConfig, Records, Registration, Reservations};
 use memlet_policy::cgroup_names::Driver;
 use memlet_runtime::service::{Rotation, Runtime, Settings, sweep};
@@ -65,11 +65,13 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Starts a node, beside others where there are any, after sweeping what dead ones left.
+    /// Starts a node, beside others where there are any, after sweeping what dead ones left. `made_above`: groups above its
+    /// own that are made with it, and go with the last node below them.
     pub(super) async fn start(
         settings: &MemberSettings,
         around: &Surroundings,
         beside: Option<&Runtime>,
+        made_above: &[CgroupPath],
         records: &Records,
         server: &ApiServer,
         hierarchy: &Hierarchy,
@@ -77,7 +79,7 @@ impl Member {
         let images = images_folder(around.data.path());
         let claim = if around.keeps_pods { Claim::Node(around.data.path()) } else { Claim::Anew };
         let sweep = |folder: &Path, owner: &Owner| sweep_place(folder, owner, &images, hierarchy);
-        let place = Place::claim(&around.run_folder, &settings.cgroups, claim, hierarchy, sweep)?;
+        let place = Place::claim(&around.run_folder, &settings.cgroups, made_above, claim, hierarchy, sweep)?;
         let started = async {
             let runtime =
                 start_runtime(&place, settings.cgroups.driver, around, beside, &images, hierarchy).await?;

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use memlet_apiserver::ApiServer;
-use memlet_cgroup::{Cgroup, Hierarchy, Version};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Version};
 use memlet_node::Records;
 use memlet_policy::cgroup_names::Driver;
 use memlet_scheduler::Scheduler;
@@ -39,6 +39,8 @@ pub(crate) struct Embedded {
     around: Surroundings,
     records: Records,
     members: Vec<Member>,
+    /// Groups above the nodes' that are made with them.
+    made_above: Vec<CgroupPath>,
     stop_scheduler: oneshot::Sender<()>,
 }
 
@@ -56,6 +58,8 @@ impl Embedded {
         survive_the_oom_killer();
         let hierarchy = Hierarchy::detect()?;
         leave_for_pods(&hierarchy, root)?;
+        let is_pool = members.iter().any(|member| member.cgroups.root != root.root);
+        let made_above = place::missing_above(root, is_pool, &hierarchy);
         let records = if around.keeps_pods {
             let folder = around.data.kills();
             Records::on_disk(&folder)
@@ -72,6 +76,7 @@ impl Embedded {
             around,
             records,
             members: Vec::new(),
+            made_above,
             stop_scheduler,
         };
         for settings in members {
@@ -91,9 +96,16 @@ impl Embedded {
     /// Starts one more node.
     pub(crate) async fn add(&mut self, settings: &MemberSettings) -> Result<&Member> {
         let beside = self.members.first().map(Member::runtime);
-        let member =
-            Member::start(settings, &self.around, beside, &self.records, &self.server, &self.hierarchy)
-                .await?;
+        let member = Member::start(
+            settings,
+            &self.around,
+            beside,
+            &self.made_above,
+            &self.records,
+            &self.server,
+            &self.hierarchy,
+        )
+        .await?;
         self.members.push(member);
         self.members.last().context("it was just added")
     }
@@ -208,7 +220,7 @@ pub(crate) fn end_leftovers_of(data: &DataFolder, run_folder: &Path, cgroups: &C
         return Ok(false);
     }
     let sweep = |folder: &Path, owner: &Owner| member::sweep_place(folder, owner, &images, &hierarchy);
-    let place = Place::claim(run_folder, cgroups, Claim::Node(data.path()), &hierarchy, sweep)?;
+    let place = Place::claim(run_folder, cgroups, &[], Claim::Node(data.path()), &hierarchy, sweep)?;
     place.sweep_and_release(&hierarchy, sweep)?;
     Ok(true)
 }

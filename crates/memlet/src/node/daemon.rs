@@ -221,9 +221,10 @@ async fn change(
             }
             let count = node.pods_of(&name).await?.len();
             if count > 0 && !pods {
+                let pods = if count == 1 { "a Pod".to_owned() } else { format!("{count} Pods") };
                 bail!(
-                    "the node {name} has {count} Pods: move them away (kubectl drain {name}), or have them ended and \
-                     deleted with --pods"
+                    "the node {name} has {pods}: move away what somebody makes anew (kubectl drain {name}), or have all ended and deleted with \
+                     --pods"
                 );
             }
             node.remove(&name, LONGEST_GRACE).await?;
