@@ -32,10 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 fn starts_and_ends() -> Result<(), Failed> {
     let node = Node::start()?;
-    node.memlet(&["status"])?
-        .exits(0)
-        .says("node         memlet (process")
-        .says("Pods         0 (0 running)");
+    node.memlet(&["status"])?.exits(0).says("node         memlet: ").says("Pods         0 (0 running)");
     node.end()
 }
 

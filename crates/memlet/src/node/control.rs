@@ -2,6 +2,7 @@
 //! JSON asks and one answers.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub(crate) fn listen(data: &DataFolder) -> Result<mpsc::Receiver<Asked>> {
     let _ = std::fs::remove_file(&path);
     let listener =
         UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    // Nobody else gets into the folder meanwhile.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("{} cannot be kept from others", path.display()))?;
     let (asked, requests) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
