@@ -62,7 +62,7 @@ fn scaled() -> Result<(), Failed> {
     node.memlet(&["node", "rm", "large"])?.exits(2).complains("has a Pod").complains("kubectl drain large");
     node.kubectl(&["drain", "large", "--force"])?.exits(0).says("node/large drained");
     node.memlet(&["node", "rm", "large"])?.exits(0).complains("node large is no more");
-    node.memlet(&["node", "rm", &node_of(&placed[1]).to_owned(), "--pods"])?.exits(0);
+    node.memlet(&["node", "rm", node_of(&placed[1]), "--pods"])?.exits(0);
     node.kubectl(&["get", "pod", "b"])?.exits(1).complains("not found");
     node.memlet(&["node", "rm", node_of(&placed[0])])?.exits(2).complains("is the only node");
     node.kubectl(&["get", "nodes", "-o", "name"])?.exits(0).says(&format!("node/{}\n", node_of(&placed[0])));

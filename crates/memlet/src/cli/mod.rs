@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Run Pods to their end and say what happened
     Run(RunArguments),
     /// Be a node: serve the Kubernetes API and run the Pods that it is given, for kubectl to use
-    Node(NodeArguments),
+    Node(Box<NodeArguments>),
     /// Say whether the node runs, and how it is
     Status(StatusArguments),
     /// End the node; its Pods run on unless they are to end too

@@ -151,7 +151,7 @@ fn node_view(verdict: &NodeVerdict, cluster: &Cluster) -> NodeView {
         .filter(|holder| holder.requests > Bytes::ZERO)
         .collect();
     holders.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.pod.cmp(&b.pod)));
-    let used = there.iter().map(|pod| uses(pod)).collect::<Option<Vec<_>>>();
+    let in_use = there.iter().map(|pod| uses(pod)).collect::<Option<Vec<_>>>();
     let resources = verdict.resources.iter().map(|row| ResourceView {
         resource: row.resource.to_string(),
         wanted: row.wanted,
@@ -164,7 +164,7 @@ fn node_view(verdict: &NodeVerdict, cluster: &Cluster) -> NodeView {
         name: verdict.node.clone(),
         reasons: verdict.reasons.iter().chain(&verdict.besides).map(reason_text).collect(),
         resources: resources.collect(),
-        used_memory: used.map(|used| used.into_iter().fold(Bytes::ZERO, |sum, amount| sum + amount)),
+        used_memory: in_use.map(|amounts| amounts.into_iter().fold(Bytes::ZERO, |sum, amount| sum + amount)),
         holders,
         victims: verdict.victims.as_ref().map(|victims| {
             victims.iter().map(|victim| format!("{}/{}", victim.key.namespace, victim.key.name)).collect()
@@ -329,7 +329,7 @@ pub(crate) fn text(pending: &Pending) -> String {
     if !rows.is_empty() {
         let head = ["NODE", "RESOURCE", "WANTED", "ALLOCATABLE", "REQUESTED", "FREE", "MISSING", "USED NOW"];
         text.push('\n');
-        text.push_str(&table(std::iter::once(head.map(str::to_owned)).chain(rows).collect()));
+        text.push_str(&table(&std::iter::once(head.map(str::to_owned)).chain(rows).collect::<Vec<_>>()));
         text.push_str("\n  Requests decide, not use: what Pods use now does not count here.\n");
     }
     for node in &pending.nodes {
@@ -352,7 +352,7 @@ pub(crate) fn text(pending: &Pending) -> String {
         };
         let shown = holders.iter().take(MOST_HOLDERS).map(row);
         text.push('\n');
-        text.push_str(&table(std::iter::once(head.map(str::to_owned)).chain(shown).collect()));
+        text.push_str(&table(&std::iter::once(head.map(str::to_owned)).chain(shown).collect::<Vec<_>>()));
         if holders.len() > MOST_HOLDERS {
             text.push_str(&format!("  and {} more\n", holders.len() - MOST_HOLDERS));
         }
@@ -390,7 +390,7 @@ fn rows(node: &NodeView) -> Vec<[String; 8]> {
     node.resources.iter().filter(told).map(row).collect()
 }
 
-fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let line = |row: &[String; N]| {

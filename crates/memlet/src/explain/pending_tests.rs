@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::{from_value, json};
 
-fn node(name: &str, memory: &str, spec: Value) -> Node {
+fn node(name: &str, memory: &str, spec: &Value) -> Node {
     from_value(json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "spec": spec,
@@ -35,7 +35,7 @@ fn cluster(nodes: Vec<Node>, pods: Vec<Pod>, used: &[(&str, u64)]) -> Cluster {
 
 #[test]
 fn the_arithmetic_and_the_smallest_change() {
-    let nodes = vec![node("a", "924Mi", json!({})), node("b", "924Mi", json!({}))];
+    let nodes = vec![node("a", "924Mi", &json!({})), node("b", "924Mi", &json!({}))];
     let pods = vec![pod("one", "600Mi", Some("a"), 0), pod("two", "700Mi", Some("b"), 0)];
     let cluster = cluster(nodes, pods, &[("one", 12), ("two", 690)]);
     insta::assert_snapshot!(text(&judge(&pod("new", "600Mi", None, 0), &cluster)), @r"
@@ -58,7 +58,7 @@ fn the_arithmetic_and_the_smallest_change() {
 
 #[test]
 fn less_important_pods_may_go() {
-    let nodes = vec![node("a", "924Mi", json!({}))];
+    let nodes = vec![node("a", "924Mi", &json!({}))];
     let cluster = cluster(nodes, vec![pod("one", "600Mi", Some("a"), 5)], &[]);
     let changes = judge(&pod("new", "600Mi", None, 10), &cluster).changes;
     assert_eq!(
@@ -74,8 +74,8 @@ fn less_important_pods_may_go() {
 #[test]
 fn other_reasons_are_told_with_what_upstream_leaves_out() {
     let nodes = vec![
-        node("a", "924Mi", json!({"unschedulable": true})),
-        node("b", "924Mi", json!({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]})),
+        node("a", "924Mi", &json!({"unschedulable": true})),
+        node("b", "924Mi", &json!({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]})),
     ];
     let pending = judge(&pod("new", "600Mi", None, 0), &cluster(nodes, Vec::new(), &[]));
     assert_eq!(pending.nodes[1].reasons, ["untolerated taint gpu=yes:NoSchedule"]);
@@ -90,7 +90,7 @@ fn other_reasons_are_told_with_what_upstream_leaves_out() {
 
 #[test]
 fn nothing_is_large_enough() {
-    let nodes = vec![node("a", "924Mi", json!({}))];
+    let nodes = vec![node("a", "924Mi", &json!({}))];
     let pending = judge(&pod("new", "1000Gi", None, 0), &cluster(nodes, Vec::new(), &[]));
     assert_eq!(pending.changes.len(), 2, "{:?}", pending.changes);
     assert_eq!(
