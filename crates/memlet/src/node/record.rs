@@ -55,13 +55,17 @@ impl MemberRecord {
     }
 }
 
+/// More are only counted.
+const MOST_NAMES: usize = 5;
+
 impl NodeRecord {
-    /// `node memlet`, `nodes a, b and c`.
+    /// `node memlet`, `nodes a, b and c`; of many only how many.
     pub(crate) fn title(&self) -> String {
         let names: Vec<_> = self.members.iter().map(|member| member.name.as_str()).collect();
         match names[..] {
             [] => "node".to_owned(),
             [name] => format!("node {name}"),
+            _ if names.len() > MOST_NAMES => format!("{} nodes", names.len()),
             [ref before @ .., last] => format!("nodes {} and {last}", before.join(", ")),
         }
     }
