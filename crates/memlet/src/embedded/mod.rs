@@ -14,12 +14,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use memlet_apiserver::ApiServer;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Version};
 use memlet_node::Records;
 use memlet_policy::cgroup_names::Driver;
 use memlet_scheduler::Scheduler;
+use serde_json::json;
 use tokio::sync::oneshot;
 
 pub(crate) use member::{Member, MemberSettings, Surroundings, images_folder};
@@ -113,11 +114,14 @@ impl Embedded {
     /// Ends one node with its Pods, each given at most `grace`; its Node object goes, and so do the Pods'.
     pub(crate) async fn remove(&mut self, name: &str, grace: Duration) -> Result<()> {
         let at = self.members.iter().position(|member| member.name == name);
-        let member = self.members.remove(at.with_context(|| format!("there is no node {name}"))?);
-        let pods = self.pods_of(name).await?;
-        member.stop(grace, &self.hierarchy).await?;
+        let at = at.with_context(|| format!("there is no node {name}"))?;
+        // Nobody is to come while others go.
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
+        unless_gone(nodes.patch(name, &PatchParams::default(), &cordon).await.map(drop))?;
+        self.members.remove(at).stop(grace, &self.hierarchy).await?;
         self.server.disconnect_node(name);
-        for pod in pods {
+        for pod in self.pods_of(name).await? {
             let namespace = pod.metadata.namespace.unwrap_or_default();
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
             let now = DeleteParams::default().grace_period(0);
