@@ -12,13 +12,14 @@ use memlet_policy::backoff::{self, BackOff, Growth};
 
 use crate::cri::Cri;
 use crate::events::Severity;
+use crate::steady;
 
 /// Why a container has no image, as its waiting state tells it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NoImage {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    /// When to try again; `None`: the Pod must change first, or the image come by itself.
+    /// When to try again, by the [`steady`] clock; `None`: the Pod must change first, or the image come by itself.
     pub(crate) retry_at: Option<Timestamp>,
 }
 
@@ -106,7 +107,7 @@ impl Pulls {
         sandbox: &PodSandboxConfig,
         tell: &Tell<'_>,
     ) -> Result<Image, NoImage> {
-        if let Some(no_image) = self.backing_off(name, Timestamp::now()) {
+        if let Some(no_image) = self.backing_off(name, steady::now()) {
             tell(Severity::Normal, "BackOff", backoff::image_pull_message(name, None));
             tell(Severity::Warning, "Failed", "Error: ImagePullBackOff".to_owned());
             return Err(no_image);
@@ -138,7 +139,7 @@ impl Pulls {
     fn failed(&mut self, name: &str, error: &str, tell: &Tell<'_>) -> NoImage {
         tell(Severity::Warning, "Failed", format!("Failed to pull image \"{name}\": {error}"));
         tell(Severity::Warning, "Failed", "Error: ErrImagePull".to_owned());
-        let now = Timestamp::now();
+        let now = steady::now();
         let failed = self
             .0
             .entry(name.to_owned())
@@ -163,7 +164,7 @@ impl Pulls {
 
 /// When an image that is missing, and may not be pulled, is looked for again.
 fn soon() -> Timestamp {
-    Timestamp::now() + std::time::Duration::from_secs(10)
+    steady::now() + std::time::Duration::from_secs(10)
 }
 
 /// The image's name as a container's status has it: the runtime's word, or where that is only the id, as of a
@@ -243,9 +244,9 @@ mod tests {
         };
         let failed = pulls.failed("x:1", "rpc error: code = NotFound desc = no such image", &tell);
         assert_eq!(failed.reason, "ErrImagePull");
-        let waits = pulls.backing_off("x:1", Timestamp::now()).unwrap();
+        let waits = pulls.backing_off("x:1", steady::now()).unwrap();
         insta::assert_snapshot!(waits.message, @r#"Back-off pulling image "x:1": ErrImagePull: rpc error: code = NotFound desc = no such image"#);
         assert_eq!(told.lock().unwrap().len(), 2);
-        assert_eq!(pulls.backing_off("x:1", Timestamp::now() + std::time::Duration::from_secs(11)), None);
+        assert_eq!(pulls.backing_off("x:1", steady::now() + std::time::Duration::from_secs(11)), None);
     }
 }

@@ -38,6 +38,7 @@ mod static_pods; // Pods of a folder
 mod statistics; // what is used, as kubelet tells it
 mod status; // facts to PodStatus
 mod status_writer; // PodStatus to the API
+mod steady; // a clock that nobody sets
 mod sweep; // what a killed agent left
 mod termination; // the end of a Pod
 mod termination_message; // a container's last words

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use memlet_policy::backoff::{BackOff, Growth};
 
+use crate::steady;
+
 /// An instance of a container that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ended {
@@ -55,7 +57,9 @@ pub(crate) struct Life {
     pub(crate) waiting: Option<Waiting>,
     pub(crate) restart_count: i32,
     pub(crate) back_off: BackOff,
-    /// A start that failed is tried again at this time.
+    /// When the newest instance ended, by the [`steady`] clock.
+    pub(crate) rests_since: Option<Timestamp>,
+    /// A start that failed is tried again at this time, by the [`steady`] clock.
     pub(crate) retry_at: Option<Timestamp>,
     /// It starts again however it ends or ended: what it was for is gone with the sandbox, or another image is wanted.
     pub(crate) again: bool,
@@ -73,6 +77,7 @@ impl Life {
             waiting: None,
             restart_count: 0,
             back_off: BackOff::new(Growth::CONTAINER),
+            rests_since: None,
             retry_at: None,
             again: false,
         }
@@ -115,7 +120,19 @@ impl Life {
     /// A new instance ended before it ran.
     pub(crate) fn fail_to_start(&mut self, ended: Ended) {
         self.begin_instance();
+        self.end(ended);
+    }
+
+    /// The newest instance has ended.
+    pub(crate) fn end(&mut self, ended: Ended) {
+        self.rests_since = Some(steady::of_past(ended.finished_at));
         self.instance = Some(Instance::Ended(ended));
+    }
+
+    /// When the newest instance ended, by the [`steady`] clock; `None` where none has.
+    pub(crate) fn ended_at(&self) -> Option<Timestamp> {
+        let ended = self.ended()?;
+        Some(self.rests_since.unwrap_or_else(|| steady::of_past(ended.finished_at)))
     }
 
     fn begin_instance(&mut self) {

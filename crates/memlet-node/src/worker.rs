@@ -38,6 +38,7 @@ use crate::life::Life;
 use crate::node::Node;
 use crate::status::{Facts, Failure, pod_status};
 use crate::status_writer::StatusWriter;
+use crate::steady;
 use crate::volumes::Volumes;
 
 pub(crate) use adopt::Adoption;
@@ -203,7 +204,7 @@ impl Worker {
         }
     }
 
-    /// Does what can be done now; says when to look again, where only time must pass.
+    /// Does what can be done now; says when to look again by the [`steady`] clock, where only time must pass.
     async fn advance(&mut self) -> Option<Timestamp> {
         if self.tidied || !self.admit() {
             return None;
@@ -215,7 +216,7 @@ impl Worker {
         }
         if self.sandbox.is_none() {
             self.publish();
-            let rests = self.set_up_rests.filter(|until| *until > Timestamp::now());
+            let rests = self.set_up_rests.filter(|until| *until > steady::now());
             if rests.is_some() {
                 return rests;
             }
@@ -322,12 +323,12 @@ impl Worker {
 
     /// Starts the container unless its back-off holds it; says when to look again.
     async fn try_start(&mut self, place: Place) -> Option<Timestamp> {
-        let now = Timestamp::now();
+        let now = steady::now();
         if let Some(retry_at) = self.life(place).retry_at.filter(|at| *at > now) {
             return Some(retry_at);
         }
-        let finished_at = self.life(place).ended().map(|ended| ended.finished_at);
-        let wait = finished_at.and_then(|finished_at| self.life(place).back_off.wait(finished_at, now));
+        let ended_at = self.life(place).ended_at();
+        let wait = ended_at.and_then(|ended_at| self.life(place).back_off.wait(ended_at, now));
         if let Some(wait) = wait {
             self.back_off(place, wait.delay);
             return Some(now + wait.left);
@@ -338,11 +339,11 @@ impl Worker {
         if !self.start(place).await {
             return self.life(place).retry_at;
         }
-        if let Some(finished_at) = finished_at {
-            self.life_mut(place).back_off.starting(finished_at, now);
+        if let Some(ended_at) = ended_at {
+            self.life_mut(place).back_off.starting(ended_at, now);
         }
         // Ended meanwhile: whether it starts again is to be decided at once.
-        (!self.life(place).is_running()).then(Timestamp::now)
+        (!self.life(place).is_running()).then(steady::now)
     }
 
     /// The container waits before it starts again, and says so once.
@@ -363,9 +364,9 @@ impl Worker {
     async fn wait_for_news(&mut self, look_again: Option<Timestamp>) -> bool {
         let look_again = earliest(look_again, self.next_settlement());
         let look_again = earliest(look_again, self.next_projection());
-        let look_again = earliest(look_again, self.next_deadline());
+        let look_again = earliest(look_again, self.next_deadline().map(steady::of));
         let pause =
-            look_again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+            look_again.map(|at| Duration::try_from(at.duration_since(steady::now())).unwrap_or_default());
         tokio::select! {
             news = self.news.recv() => {
                 if let Some(news) = news {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{Node, holder, is_running, memlet};
 use crate::house::{House, finish, patience};
+use crate::machine::Machine;
 use crate::{Test, test, test_with};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -17,6 +18,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test("node: starts, says where it is, and ends without a trace", starts_and_ends),
         test("node: in the background, found and stopped", in_the_background),
         test("node: stopped with its Pods, they start anew", stopped_with_its_pods),
+        test_with("machine: the clock is set, and a node does not mind", &["kubectl"], clock_is_set)
+            .only_in(Machine::Guest),
         test("node: a second one in the same folder is refused", second_start),
         test("node: a port that is taken is refused, with its holder", port_taken),
         test("node: five wrong settings", wrong_settings),
@@ -163,6 +166,32 @@ fn stopped_with_its_pods() -> Result<(), Failed> {
     node.child.take().expect("it ran").wait()?;
     node.start_again(&[])?;
     node.wait_for("pod/always", has_restarted(2))?;
+    node.end()
+}
+
+/// Two hours back and six forth: waits are as long as they would have been, and clients get in.
+fn clock_is_set() -> Result<(), Failed> {
+    let node = Node::start()?;
+    let fails = holder("fails", "64Mi").replace("'--hold'", "'--exit', '3'");
+    node.create(&fails)?;
+    node.create(&holder("stays", "64Mi"))?;
+    let stays = node.wait_for("pod/stays", is_running)?;
+    let restarts = |times: i64| {
+        move |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(times)
+    };
+    // The back-offs after these are of 10 and 20 seconds.
+    for (times, hours) in [(1, -2), (2, 6)] {
+        node.wait_for("pod/fails", restarts(times))?;
+        let mut clock = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        clock.tv_sec += hours * 3600;
+        rustix::time::clock_settime(rustix::time::ClockId::Realtime, clock)?;
+        node.wait_for("pod/fails", restarts(times + 1))?;
+    }
+    let after = node.get("pod/stays")?;
+    assert_eq!(after["status"]["containerStatuses"], stays["status"]["containerStatuses"]);
+    node.create(&holder("new", "64Mi"))?;
+    node.wait_for("pod/new", is_running)?;
+    node.kubectl(&["get", "nodes"])?.exits(0).says(" Ready ");
     node.end()
 }
 

@@ -223,6 +223,7 @@ pub(crate) const ALL: &[Scenario] = &[
                 "node: killed",
                 "node: article 3",
                 "pool: killed",
+                "machine: the clock",
                 "kubectl: run",
             ],
         )],

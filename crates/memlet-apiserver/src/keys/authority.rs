@@ -16,9 +16,9 @@ const DAY: Duration = Duration::from_hours(24);
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3650);
 const LIFE: Duration = DAY.saturating_mul(365);
 /// Certificates begin in the past, so that a clock that is set back a little does not undo them.
-const BACKDATED: Duration = Duration::from_hours(1);
+const BACKDATED: Duration = Duration::from_hours(24);
 /// The authority begins a day earlier than whatever it can sign.
-const AUTHORITY_BACKDATED: Duration = Duration::from_hours(25);
+const AUTHORITY_BACKDATED: Duration = Duration::from_hours(48);
 
 /// A key that vouches for others.
 pub(super) struct Authority {

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 use memlet_policy::backoff::{self, BackOff, Growth};
 
 use crate::life::{Ended, Instance, Life, Waiting, runtime_id};
+use crate::steady;
 
 /// What an instance in the runtime is to a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,12 @@ impl Life {
         let delay = message.and_then(backoff::crash_loop_delay);
         let restarts = u32::try_from(self.restart_count).unwrap_or_default();
         if let Some(last_start) = last_start {
+            let last_start = steady::of_past(last_start);
             self.back_off = BackOff::resumed(Growth::CONTAINER, restarts, delay, last_start);
+        }
+        if let Some(ended) = self.ended().cloned() {
+            // From here on by a clock that nobody sets.
+            self.end(ended);
         }
     }
 }

@@ -141,7 +141,7 @@ impl Worker {
         life.asked_image = image;
         if let Some(death) = known.death(&id).and_then(|death| Ended::of_state(&death.state)) {
             // It was judged and recorded, but the API has not heard of it.
-            self.life_mut(place).instance = Some(Instance::Ended(death));
+            self.life_mut(place).end(death);
             return self.let_rest(&id);
         }
         self.node.exits.add(&id, self.tell_me.clone());
@@ -174,7 +174,7 @@ impl Worker {
     fn lost_while_away(&mut self, place: Place, id: &str, known: &Known) {
         if let Some(death) = known.death(id).and_then(|death| Ended::of_state(&death.state)) {
             // It had ended before it was removed.
-            self.life_mut(place).instance = Some(Instance::Ended(death));
+            self.life_mut(place).end(death);
             return;
         }
         let attempt = u32::try_from(self.life(place).restart_count).unwrap_or_default();

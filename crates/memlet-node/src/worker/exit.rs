@@ -94,7 +94,7 @@ impl Worker {
             finished_at: Timestamp::now(),
         };
         self.record_death(place, attempt, &ended, None);
-        self.life_mut(place).instance = Some(Instance::Ended(ended));
+        self.life_mut(place).end(ended);
         self.stop_listening(id);
     }
 
@@ -129,7 +129,7 @@ impl Worker {
         let exit_code = exit.code();
         let ended = Ended { id: id.to_owned(), exit_code, reason, message, started_at, finished_at };
         self.record_death(place, attempt, &ended, end);
-        self.life_mut(place).instance = Some(Instance::Ended(ended));
+        self.life_mut(place).end(ended);
         self.stop_listening(id);
     }
 

@@ -12,6 +12,7 @@ use super::exit::REPORT_PATIENCE;
 use super::{InstanceFacts, Place, Worker};
 use crate::container;
 use crate::oom::attribution;
+use crate::steady;
 
 /// How long a kill may turn out to have taken the main process too, where the report alone cannot tell.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -65,7 +66,7 @@ impl Worker {
 
     fn settle_later(&mut self, id: &str) {
         if let Some(facts) = self.instances.get_mut(id) {
-            facts.settle_at.get_or_insert(Timestamp::now() + SETTLE);
+            facts.settle_at.get_or_insert(steady::now() + SETTLE);
         }
     }
 
@@ -76,7 +77,7 @@ impl Worker {
 
     /// Settles the kills whose container is still there: its main process lived on.
     pub(super) async fn settle_due(&mut self) {
-        let now = Timestamp::now();
+        let now = steady::now();
         let due = |facts: &InstanceFacts| facts.settle_at.is_some_and(|at| at <= now);
         let ids: Vec<String> =
             self.instances.iter().filter(|(_, facts)| due(facts)).map(|(id, _)| id.clone()).collect();
@@ -110,7 +111,7 @@ impl Worker {
             let Some(facts) = self.instances.get_mut(id) else { return };
             let was_gone = std::mem::replace(&mut facts.victims_gone, !freeing);
             if freeing || !was_gone {
-                facts.settle_at = Some(Timestamp::now() + if freeing { SETTLE } else { REPORT_PATIENCE });
+                facts.settle_at = Some(steady::now() + if freeing { SETTLE } else { REPORT_PATIENCE });
                 return;
             }
             facts.victims_gone = false;

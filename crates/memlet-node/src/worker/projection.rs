@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Worker;
 use crate::events::Severity;
 use crate::objects::{Names, Objects};
+use crate::steady;
 use crate::tokens::Tokens;
 use crate::volumes::payload::Context;
 
@@ -26,7 +27,7 @@ pub(super) struct Projection {
 impl Projection {
     /// Look as soon as possible, if this Pod has such volumes and they are there.
     pub(super) fn is_due_now(&mut self) {
-        self.due = self.due.map(|_| Timestamp::now());
+        self.due = self.due.map(|_| steady::now());
     }
 }
 
@@ -59,13 +60,13 @@ impl Worker {
         let errors: Vec<String> = written.await.map_err(|error| vec![error.to_string()])?;
         // Different for each Pod, so that they do not all ask at once.
         let spread = now.subsec_nanosecond().unsigned_abs() % SPREAD;
-        self.projection.due = Some(now + PERIOD.saturating_sub(Duration::from_secs(spread.into())));
+        self.projection.due = Some(steady::now() + PERIOD.saturating_sub(Duration::from_secs(spread.into())));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// The same for a Pod that runs, when it is time: what cannot be had stays as it was, and is told.
     pub(super) async fn keep_projected(&mut self) {
-        if self.projection.due.is_none_or(|due| due > Timestamp::now()) {
+        if self.projection.due.is_none_or(|due| due > steady::now()) {
             return;
         }
         for message in self.show_projected().await.err().into_iter().flatten() {

@@ -14,6 +14,7 @@ use crate::container;
 use crate::events::Severity;
 use crate::network_files;
 use crate::sandbox;
+use crate::steady;
 
 /// How long a failed set-up rests before the next try.
 const RETRY: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ pub(crate) struct Sandbox {
 impl Worker {
     /// Makes all of it; where that fails, says so in an Event and when to try again.
     pub(super) async fn set_up(&mut self) -> Result<(), Timestamp> {
-        let retry_at = || Timestamp::now() + RETRY;
+        let retry_at = || steady::now() + RETRY;
         let class = QosClass::of_pod(&self.pod);
         let limit = cgroup_limits::pod_memory_limit(self.spec(), class);
         let qos = self.node.shape.memory_rules.memory_qos;

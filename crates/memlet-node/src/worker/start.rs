@@ -17,6 +17,7 @@ use crate::images::{self, NoImage};
 use crate::life::Ended;
 use crate::network_files;
 use crate::objects::{Names, Objects};
+use crate::steady;
 
 /// How long a start that failed rests before the next try: about kubelet's period between looks at a Pod.
 const RETRY: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ struct Failure {
 
 impl Failure {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_at: Timestamp::now() + RETRY }
+        Self { reason, message: message.into(), retry_at: steady::now() + RETRY }
     }
 }
 
