@@ -9,7 +9,7 @@
 //! - [`cgroup_names`]: what its cgroups are called, and back from a kernel report's path to the Pod
 //! - [`cgroup_limits`]: which cgroup gets which limit; [`memory_qos`]: what it keeps when memory is reclaimed
 //! - [`oom_kill_mode`]: what an OOM kill takes with it; [`node_memory`]: what a node has for Pods
-//! - [`fit`]: whether it fits a node
+//! - [`limit_range`], [`quota`]: what its namespace permits; [`fit`]: whether it fits a node
 //! - [`restart`], [`backoff`], [`phase`]: what becomes of it when a container ends
 //! - [`logs`]: where its logs are
 //!
@@ -44,6 +44,7 @@ pub mod backoff;
 pub mod cgroup_limits;
 pub mod cgroup_names;
 pub mod fit;
+pub mod limit_range;
 pub mod logs;
 pub mod memory_qos;
 pub mod node_memory;
@@ -52,6 +53,7 @@ pub mod oom_score_adj;
 pub mod phase;
 pub mod qos;
 pub mod quantity;
+pub mod quota;
 pub mod resize;
 pub mod resources;
 pub mod restart;

@@ -279,16 +279,17 @@ pub fn default_resources(spec: &mut PodSpec) {
     if let Some(resources) = resources {
         round_table(resources);
     }
-    round_all(overhead.as_mut());
+    round_amounts(overhead.as_mut());
     default_pod_level(spec);
 }
 
 fn round_table(resources: &mut ResourceRequirements) {
-    round_all(resources.limits.as_mut());
-    round_all(resources.requests.as_mut());
+    round_amounts(resources.limits.as_mut());
+    round_amounts(resources.requests.as_mut());
 }
 
-fn round_all(amounts: Option<&mut ApiAmounts>) {
+/// Rounds amounts up to thousandths, as API defaulting does wherever amounts of resources stand.
+pub fn round_amounts(amounts: Option<&mut ApiAmounts>) {
     for api in amounts.into_iter().flat_map(BTreeMap::values_mut) {
         if let Ok(quantity) = Quantity::try_from(&*api) {
             *api = quantity.round_up_to_milli().into();
