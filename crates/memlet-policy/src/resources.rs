@@ -175,7 +175,8 @@ pub fn pod_memory_limit_sum(spec: &PodSpec) -> Option<Bytes> {
     pod_limits(spec).get(MEMORY).map(Quantity::bytes).filter(|limit| *limit > Bytes::ZERO)
 }
 
-pub(crate) fn read_amounts(amounts: Option<&ApiAmounts>) -> Amounts {
+/// The amounts of a table; what is not a quantity is left out.
+pub fn read_amounts(amounts: Option<&ApiAmounts>) -> Amounts {
     let read = |(name, api): (&String, &ApiQuantity)| Some((name.clone(), Quantity::try_from(api).ok()?));
     amounts.into_iter().flatten().filter_map(read).collect()
 }

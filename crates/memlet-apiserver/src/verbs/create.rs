@@ -57,6 +57,7 @@ impl Core {
                 self.check_namespace(&object)?;
                 object.admit(self)?;
                 validate(&object)?;
+                object.check_admission(self)?;
                 warnings = object.warnings();
             }
             match self.insert(&mut object, dry_run) {
