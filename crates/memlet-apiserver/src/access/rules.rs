@@ -226,6 +226,8 @@ mod tests {
             (&get, "/api/v1/namespaces/a/pods/b/log", "as"),
             (&get, "/api/v1/namespaces/a/pods/b/exec", "a"),
             (&get, "/api/v1/namespaces/a/configmaps/c", "asn"),
+            (&get, "/api/v1/namespaces/a/resourcequotas/q", "as"),
+            (&put, "/api/v1/namespaces/a/resourcequotas/q/status", "a"),
             (&get, "/api/v1/namespaces/a/secrets/c", "an"),
             (&get, "/api/v1/namespaces/a", "asn"),
             (&get, "/api/v1/namespaces/b", "an"),

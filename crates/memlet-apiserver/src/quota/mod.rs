@@ -12,9 +12,7 @@ mod book; // what is used in one namespace
 mod counted; // the kinds of which quotas count the objects
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -29,7 +27,7 @@ use crate::kind::ServedKind;
 use crate::storage::{Key, StoredObject};
 use crate::verbs::{Core, typed};
 
-use book::Book;
+use book::Books;
 pub(crate) use counted::is_counted;
 
 /// What is used in the namespaces that have quotas.
@@ -38,12 +36,15 @@ pub(crate) struct Ledger {
     books: Mutex<Books>,
 }
 
-type Books = HashMap<String, Book>;
-
 impl Ledger {
-    /// A book is made anew from what is stored where it is not whole.
     fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock().unwrap_or_else(|poisoned| {
+            // Somebody has failed while they wrote: the books are begun anew.
+            let mut books = poisoned.into_inner();
+            *books = Books::default();
+            self.books.clear_poison();
+            books
+        })
     }
 }
 
@@ -100,11 +101,10 @@ pub(crate) fn find_room<'a, K: ServedKind>(core: &'a Core, object: &K) -> Result
     if counting.is_empty() {
         return Ok(None);
     }
-    let book = held.entry(namespace.to_owned()).or_default();
-    book.refresh(core, namespace)?;
+    let book = held.book(core, namespace)?;
     let mut after = Vec::new();
     for (key, terms) in counting {
-        let mut used = book.used(core, namespace, &terms, now);
+        let mut used = book.used(core, namespace, &key.name, &terms, now);
         if let Some(why) = terms.exceeded(&asked, &used) {
             return Err(forbidden(why));
         }
@@ -122,18 +122,15 @@ pub(crate) fn find_room<'a, K: ServedKind>(core: &'a Core, object: &K) -> Result
 pub(crate) fn settle(core: &Core, namespace: &str) -> Result<(), ApiError> {
     let mut held = core.ledger.lock();
     let quotas = quotas(core, namespace)?;
-    let book = match held.entry(namespace.to_owned()) {
-        Entry::Occupied(entry) if quotas.is_empty() => {
-            entry.remove();
-            return Ok(());
-        }
-        _ if quotas.is_empty() => return Ok(()),
-        entry => entry.or_default(),
-    };
-    book.refresh(core, namespace)?;
+    if quotas.is_empty() {
+        held.close(namespace);
+        return Ok(());
+    }
+    let book = held.book(core, namespace)?;
+    book.keep_quotas(quotas.iter().map(|(key, _)| key.name.as_str()));
     let now = Timestamp::now();
     for (key, terms) in quotas {
-        let used = book.used(core, namespace, &terms, now);
+        let used = book.used(core, namespace, &key.name, &terms, now);
         tell(core, &key, &terms, &used)?;
     }
     Ok(())
@@ -143,7 +140,7 @@ pub(crate) fn settle(core: &Core, namespace: &str) -> Result<(), ApiError> {
 pub(crate) fn namespaces(core: &Core) -> Vec<String> {
     let quotas = core.storage.list(ResourceQuota::URL_PATH_SEGMENT, None, None).objects;
     let mut names: Vec<_> = quotas.iter().map(|quota| quota.key.namespace.clone()).collect();
-    names.extend(core.ledger.lock().keys().cloned());
+    names.extend(core.ledger.lock().namespaces().cloned());
     names.sort_unstable();
     names.dedup();
     names
@@ -190,3 +187,6 @@ fn says(quota: &ResourceQuota, hard: &Amounts, used: &Amounts) -> bool {
     let told_used = read_amounts(status.and_then(|status| status.used.as_ref()));
     told_hard == *hard && told_used == *used
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,11 @@ impl PodCharge {
         Self { usage, counts: Counts::of(pod), traits: Traits::of(pod) }
     }
 
+    /// Whether the Pod will take no more than its place from some time on, even if nothing happens to it.
+    pub fn counts_for_a_time(&self) -> bool {
+        matches!(self.counts, Counts::Until(_))
+    }
+
     /// What the Pod takes, by the names that quotas use.
     pub fn usage(&self, now: Timestamp) -> impl Iterator<Item = (&String, &Quantity)> {
         let counts = match self.counts {
