@@ -33,6 +33,7 @@ pub(crate) fn run(runs: usize) -> Result<()> {
     bench.memory()?;
     api()?;
     node(runs)?;
+    placements()?;
     logs()
 }
 
@@ -63,6 +64,18 @@ fn podman(runs: usize) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let figures = ["run", "--release", "--package", "memlet", "--example", "podman_figures", "--"];
     command::run(cargo(&figures).arg(folder).arg(runs.to_string()))
+}
+
+/// How fast the scheduler decides, without containers.
+pub(crate) fn placements() -> Result<()> {
+    command::run(&mut cargo(&[
+        "run",
+        "--release",
+        "--package",
+        "memlet-scheduler",
+        "--example",
+        "placements",
+    ]))
 }
 
 /// What the API server costs, on the disk of the target folder.

@@ -42,6 +42,9 @@ enum Task {
         /// Only what a node does with Pods
         #[arg(long, conflicts_with_all = ["logs", "api"])]
         node: bool,
+        /// Only how fast Pods are placed in a large cluster, in memory
+        #[arg(long, conflicts_with_all = ["logs", "api", "node"])]
+        placements: bool,
     },
     /// Feed the readers of logs and of requests with whatever a fuzzer makes up, for a bounded time (needs nightly Rust)
     Fuzz {
@@ -61,6 +64,7 @@ fn main() -> Result<()> {
         Task::Bench { logs: true, .. } => bench::logs(),
         Task::Bench { api: true, .. } => bench::api(),
         Task::Bench { node: true, runs, .. } => bench::node(runs),
+        Task::Bench { placements: true, .. } => bench::placements(),
         Task::Bench { runs, .. } => bench::run(runs),
         Task::Fuzz { seconds } => fuzz::run(seconds),
         Task::Tools => tools::install().map(drop),

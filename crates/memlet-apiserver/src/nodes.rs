@@ -34,6 +34,10 @@ impl Nodes {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), service);
     }
 
+    pub(crate) fn disconnect(&self, name: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<NodeService> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }

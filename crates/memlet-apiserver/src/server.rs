@@ -123,6 +123,11 @@ impl ApiServer {
         self.core.nodes.connect(name, service);
     }
 
+    /// Forgets a node's own HTTP server.
+    pub fn disconnect_node(&self, name: &str) {
+        self.core.nodes.disconnect(name);
+    }
+
     pub(crate) fn core(&self) -> &Core {
         &self.core
     }

@@ -104,12 +104,7 @@ impl NodeAgent {
             let made = std::fs::create_dir_all(path);
             made.map_err(|source| StartError::Folder { path: path.clone(), source })?;
         }
-        let records = match &config.records {
-            Some(path) => {
-                Records::on_disk(path).map_err(|source| StartError::Folder { path: path.clone(), source })?
-            }
-            None => Records::in_memory(),
-        };
+        let records = config.records.clone();
         let memory = config.memory.or_else(node::machine_memory).ok_or(StartError::NoMemory)?;
         let resources = NodeResources::of_machine(memory, &config.reservations, &config.state);
         resources.check()?;

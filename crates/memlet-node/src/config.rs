@@ -13,6 +13,8 @@ use memlet_policy::node_memory::Threshold;
 use memlet_policy::oom_kill_mode;
 use memlet_policy::quantity::Quantity;
 
+use crate::records::Records;
+
 /// What the node is, and where it may put things.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -38,9 +40,8 @@ pub struct NodeConfig {
     pub pod_logs: PathBuf,
     /// The agent's own folder; volumes are in `pods/<uid>/volumes`.
     pub state: PathBuf,
-    /// The folder of what is kept of kills and failed containers ([`crate::Records`]), on a disk that survives a reboot;
-    /// `None` keeps it in memory.
-    pub records: Option<PathBuf>,
+    /// What is kept of kills and failed containers; nodes of one program may share it.
+    pub records: Records,
     /// The machine's memory controller.
     pub hierarchy: Hierarchy,
     /// Whether to read `/dev/kmsg`. Without, kills are told by the cgroups' counters alone.

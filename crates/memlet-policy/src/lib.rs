@@ -9,7 +9,9 @@
 //! - [`cgroup_names`]: what its cgroups are called, and back from a kernel report's path to the Pod
 //! - [`cgroup_limits`]: which cgroup gets which limit; [`memory_qos`]: what it keeps when memory is reclaimed
 //! - [`oom_kill_mode`]: what an OOM kill takes with it; [`node_memory`]: what a node has for Pods
-//! - [`limit_range`], [`quota`]: what its namespace permits; [`fit`]: whether it fits a node
+//! - [`limit_range`], [`quota`]: what its namespace permits
+//! - [`fit`]: whether it fits a node; [`node_affinity`], [`taints`], [`host_ports`]: whether the node will do otherwise;
+//!   [`labels`]: selectors; [`scores`]: how well it would sit there
 //! - [`restart`], [`backoff`], [`phase`]: what becomes of it when a container ends
 //! - [`logs`]: where its logs are
 //!
@@ -44,9 +46,12 @@ pub mod backoff;
 pub mod cgroup_limits;
 pub mod cgroup_names;
 pub mod fit;
+pub mod host_ports;
+pub mod labels;
 pub mod limit_range;
 pub mod logs;
 pub mod memory_qos;
+pub mod node_affinity;
 pub mod node_memory;
 pub mod oom_kill_mode;
 pub mod oom_score_adj;
@@ -57,3 +62,5 @@ pub mod quota;
 pub mod resize;
 pub mod resources;
 pub mod restart;
+pub mod scores;
+pub mod taints;

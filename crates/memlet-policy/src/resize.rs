@@ -18,11 +18,26 @@ pub fn pod_limits(pod: &Pod) -> Amounts {
     pod_totals(pod, Side::Limits)
 }
 
+/// As [`pod_requests`], with `assumed` for each container that does not request it.
+pub(crate) fn pod_requests_assuming(pod: &Pod, assumed: &Amounts) -> Amounts {
+    pod_totals_assuming(pod, Side::Requests, assumed)
+}
+
 fn pod_totals(pod: &Pod, side: Side) -> Amounts {
+    pod_totals_assuming(pod, side, &Amounts::new())
+}
+
+fn pod_totals_assuming(pod: &Pod, side: Side, assumed: &Amounts) -> Amounts {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let infeasible = is_infeasible(pod);
-    let totals = resources::totals_of(spec, |container| container_amounts(pod, container, side, infeasible));
+    let totals = resources::totals_of(spec, |container| {
+        let mut amounts = container_amounts(pod, container, side, infeasible);
+        for (name, quantity) in assumed {
+            amounts.entry(name.clone()).or_insert_with(|| quantity.clone());
+        }
+        amounts
+    });
     resources::with_overhead(spec, side, resources::with_pod_level(spec, side, totals))
 }
 

@@ -1,165 +1,169 @@
-//! The loop: what changed, who waits, where to.
+//! The loop: what changed, whose turn it is, where to.
 
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, PodKey, is_waiting, key};
-use crate::placement::{Placement, place};
-use crate::report::{self, Outcome};
+use crate::cluster::{PodFacts, PodKey};
+use crate::place::{Nowhere, Placement, Preemption, place, preempt, shortfall};
+use crate::report::Nomination;
+use crate::state::State;
+use crate::writes::{self, Done, Unplaced, Writes, Written};
 
 /// The name by which Pods ask for this scheduler, which is also their default.
 pub const SCHEDULER_NAME: &str = "default-scheduler";
 
-/// After a write that the API refused or lost.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Writes that may be under way at once.
+const MOST_WRITES: usize = 64;
 
 /// Binds the Pods of a cluster to its nodes.
 pub struct Scheduler {
     client: Client,
-    cluster: Cluster,
-    /// When to look at all waiting Pods again although nothing changed, because a write failed.
-    retry_at: Option<Instant>,
-}
-
-/// Whom a change concerns.
-enum Concerns {
-    Nobody,
-    One(PodKey),
-    /// Room may have come free.
-    AllWaiting,
+    state: State,
+    writes: Writes,
 }
 
 impl Scheduler {
     /// A scheduler for the cluster of this client.
     pub fn new(client: Client) -> Self {
-        Self { client, cluster: Cluster::default(), retry_at: None }
+        Self { client, state: State::new(SCHEDULER_NAME), writes: Writes::new() }
     }
 
     /// Runs until `shutdown` is done. Failures of the API are logged and tried again, never returned.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let pods = watcher(Api::<Pod>::all(self.client.clone()), watcher::Config::default());
         let nodes = watcher(Api::<Node>::all(self.client.clone()), watcher::Config::default());
+        let namespaces = watcher(Api::<Namespace>::all(self.client.clone()), watcher::Config::default());
         let mut pods = pin!(pods.default_backoff());
         let mut nodes = pin!(nodes.default_backoff());
+        let mut namespaces = pin!(namespaces.default_backoff());
         let mut shutdown = pin!(shutdown);
         loop {
-            let retry_at = self.retry_at;
-            let retry = async {
-                match retry_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
+            let due = self.state.queue.next_due();
+            let timer = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };
-            let concerns = tokio::select! {
+            // Events come before decisions, so that these are made on what is known by then.
+            tokio::select! {
+                biased;
                 () = &mut shutdown => return,
-                Some(event) = nodes.next() => self.see_node(event),
-                Some(event) = pods.next() => self.see_pod(event),
-                () = retry => {
-                    self.retry_at = None;
-                    Concerns::AllWaiting
+                Some(event) = next(&mut nodes, "nodes") => {
+                    if let Some(event) = event { self.state.see_node(event); }
                 }
-            };
-            self.schedule(concerns).await;
-        }
-    }
-
-    fn see_node(&mut self, event: Result<Event<Node>, watcher::Error>) -> Concerns {
-        match event {
-            Ok(event) => {
-                let relisting = matches!(event, Event::Init | Event::InitApply(_));
-                self.cluster.apply_node(event);
-                if relisting { Concerns::Nobody } else { Concerns::AllWaiting }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot watch nodes");
-                Concerns::Nobody
-            }
-        }
-    }
-
-    fn see_pod(&mut self, event: Result<Event<Pod>, watcher::Error>) -> Concerns {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(%error, "cannot watch pods");
-                return Concerns::Nobody;
-            }
-        };
-        let concerns = match &event {
-            Event::Init | Event::InitApply(_) => Concerns::Nobody,
-            Event::InitDone | Event::Delete(_) => Concerns::AllWaiting,
-            Event::Apply(pod) => {
-                let pod_key = key(pod);
-                // What it waited for before is what it waits for now: the scheduler's own note need not be answered.
-                let unchanged = self.cluster.pod(&pod_key).is_some_and(|known| known.spec == pod.spec);
-                match (is_waiting(pod, SCHEDULER_NAME), unchanged) {
-                    (true, true) => Concerns::Nobody,
-                    (true, false) => Concerns::One(pod_key),
-                    (false, _) => self.frees_room(pod),
+                Some(event) = next(&mut namespaces, "namespaces") => {
+                    if let Some(event) = event { self.state.see_namespace(event); }
                 }
-            }
-        };
-        self.cluster.apply_pod(event);
-        concerns
-    }
-
-    /// A bound Pod that has just ended makes room; any other change of it makes none.
-    fn frees_room(&self, pod: &Pod) -> Concerns {
-        let ended = |pod: &Pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            matches!(phase, Some("Succeeded" | "Failed"))
-        };
-        let had_ended = self.cluster.pod(&key(pod)).is_some_and(ended);
-        if ended(pod) && !had_ended { Concerns::AllWaiting } else { Concerns::Nobody }
-    }
-
-    async fn schedule(&mut self, concerns: Concerns) {
-        if !self.cluster.is_known() {
-            return;
-        }
-        let waiting = match concerns {
-            Concerns::Nobody => return,
-            Concerns::One(pod) => vec![pod],
-            Concerns::AllWaiting => self.cluster.waiting(SCHEDULER_NAME),
-        };
-        for pod in waiting {
-            if let Err(error) = self.schedule_one(&pod).await {
-                let (namespace, name) = &pod;
-                tracing::warn!(%error, namespace, name, "cannot write a scheduling decision");
-                // Gone or changed meanwhile: the watch will tell. Anything else is worth another try.
-                if !matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409)) {
-                    self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_AFTER);
+                Some(event) = next(&mut pods, "pods") => {
+                    if let Some(event) = event { self.state.see_pod(event); }
                 }
+                Some(done) = self.writes.next(), if !self.writes.is_empty() => self.see_written(done),
+                () = std::future::ready(()), if self.can_decide() => self.decide(),
+                () = timer => {}
+            }
+            for pod in std::mem::take(&mut self.state.gated) {
+                self.writes.push(Box::pin(writes::mark_gated(self.client.clone(), pod)));
             }
         }
     }
 
-    async fn schedule_one(&mut self, pod_key: &PodKey) -> Result<(), kube::Error> {
-        let Some(pod) = self.cluster.pod(pod_key).cloned() else { return Ok(()) };
-        let Some(spec) = &pod.spec else { return Ok(()) };
-        match place(spec, self.cluster.nodes()) {
+    fn can_decide(&self) -> bool {
+        let has_turn = self.state.queue.has_ready(Instant::now());
+        self.state.is_known() && self.writes.len() < MOST_WRITES && has_turn
+    }
+
+    /// Decides about the Pod whose turn it is.
+    fn decide(&mut self) {
+        let Some(key) = self.state.queue.pop(Instant::now()) else { return };
+        let Some(waiting) = self.state.queue.get(&key) else { return };
+        let (pod, facts) = (Arc::clone(&waiting.pod), Arc::clone(&waiting.facts));
+        let State { cluster, start, .. } = &mut self.state;
+        match place(cluster, &facts, start) {
             Placement::On(node) => {
-                report::bind(&self.client, &pod, &node).await?;
-                self.cluster.assume(pod_key, &node);
-                let (namespace, name) = pod_key;
-                let message = format!("Successfully assigned {namespace}/{name} to {node}");
-                report::record(&self.client, SCHEDULER_NAME, &pod, Outcome::Scheduled, &message);
+                self.state.assume(&facts, &node);
+                let bind = writes::bind(self.client.clone(), SCHEDULER_NAME, pod, node);
+                self.writes.push(Box::pin(bind));
             }
-            Placement::Nowhere(message) => {
-                if let Some(marked) = report::mark_unschedulable(&self.client, &pod, &message).await? {
-                    self.cluster.remember(marked);
-                    report::record(&self.client, SCHEDULER_NAME, &pod, Outcome::FailedScheduling, &message);
-                }
+            Placement::Nowhere(nowhere) => {
+                let unplaced = self.unplaced(pod, &facts, &nowhere);
+                let mark = writes::mark(self.client.clone(), SCHEDULER_NAME, unplaced);
+                self.writes.push(Box::pin(mark));
             }
         }
-        Ok(())
+    }
+
+    /// What is to be said and done about a Pod that no node will take.
+    fn unplaced(&mut self, pod: Arc<Pod>, facts: &Arc<PodFacts>, nowhere: &Nowhere) -> Unplaced {
+        let cluster = &self.state.cluster;
+        let words = |preemption: Option<&str>| shortfall(cluster, facts, nowhere, preemption);
+        let preemption = preempt(cluster, facts, nowhere, self.state.start);
+        let (message, nomination) = match &preemption {
+            Preemption::Node { node, .. } => (words(None), Nomination::Set(node.to_string())),
+            Preemption::Waits(why) => (words(Some(why)), Nomination::Keep),
+            Preemption::Helpless(why) => (words(Some(why)), Nomination::Clear),
+        };
+        let (mut displaced, mut going, mut room) = (Vec::new(), Vec::new(), None);
+        match preemption {
+            Preemption::Node { node, victims } => {
+                displaced = self.state.nominate(facts, &node);
+                self.state.mark_victims(&victims, true);
+                (going, room) = (victims, Some(node));
+            }
+            Preemption::Waits(_) => {}
+            Preemption::Helpless(_) => self.state.withdraw(&facts.key),
+        }
+        Unplaced { pod, message, nomination, node: room, victims: going, displaced }
+    }
+
+    fn see_written(&mut self, done: Done) {
+        let Done { key, result, victims } = done;
+        let now = Instant::now();
+        match result {
+            Ok(Written::Bound) => self.state.queue.remove(&key),
+            Ok(Written::Marked(marked)) => {
+                if let Some(pod) = marked {
+                    self.state.queue.remember(*pod);
+                }
+                self.park(&key, now, false);
+            }
+            Err(error) => {
+                if writes::is_gone(&error) {
+                    tracing::debug!(%error, pod = %key, "a scheduling decision came too late");
+                } else {
+                    tracing::warn!(%error, pod = %key, "cannot write a scheduling decision");
+                }
+                self.state.mark_victims(&victims, false);
+                self.state.unassume(&key, now);
+                // Where it changed or went meanwhile the watch tells. Anything else is worth another try.
+                self.park(&key, now, true);
+            }
+        }
+    }
+
+    fn park(&mut self, key: &PodKey, now: Instant, retry: bool) {
+        self.state.queue.park(key, now, retry, self.state.cluster.node_count() == 0);
+    }
+}
+
+/// The next event of a watch; a failure is logged, and the watch goes on by itself.
+async fn next<K: Send>(
+    watch: &mut (impl Stream<Item = Result<Event<K>, watcher::Error>> + Unpin),
+    what: &str,
+) -> Option<Option<Event<K>>> {
+    match watch.next().await? {
+        Ok(event) => Some(Some(event)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot watch {what}");
+            Some(None)
+        }
     }
 }

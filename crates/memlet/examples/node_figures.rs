@@ -42,6 +42,7 @@ async fn main() -> Result<()> {
     idle("idle daemon", &node, "<= 30 MiB, <= 0.3 %").await?;
     bench.pods(&client, runs).await?;
     bench.kills(&client, runs).await?;
+    bench.placements(&client, runs).await?;
     bench.many(&client, &node).await?;
     bench.creations().await?;
     drop(node);
@@ -146,6 +147,47 @@ impl Bench {
         Ok(())
     }
 
+    /// From a Pod's creation to its binding, and from a place that comes free to that of a Pod that waits for it.
+    async fn placements(&self, client: &kube::Client, runs: usize) -> Result<()> {
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
+        let node = nodes.list(&ListParams::default()).await?.items.pop().context("there is no node")?;
+        let allocatable = node.status.and_then(|status| status.allocatable?.remove("memory"));
+        let allocatable = allocatable.context("the node tells no memory")?;
+        let (mut created, mut freed) = (Vec::new(), Vec::new());
+        for number in 0..runs {
+            let name = format!("all-{number}");
+            let mut all = pod(&name, "8 0 --hold");
+            request(&mut all, &allocatable);
+            let mut waits = pod(&format!("waits-{number}"), "8 0 --hold");
+            request(&mut waits, &allocatable);
+            let began = Instant::now();
+            create_and_wait(client, &[all], is_bound).await?;
+            created.push(began.elapsed());
+            create_and_wait(client, std::slice::from_ref(&waits), is_unschedulable).await?;
+            let api: Api<Pod> = Api::default_namespaced(client.clone());
+            let revision = api.list(&ListParams::default().limit(1)).await?.metadata.resource_version;
+            let mut changes =
+                api.watch(&WatchParams::default(), &revision.unwrap_or_default()).await?.boxed();
+            let began = Instant::now();
+            api.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+            loop {
+                match changes.try_next().await?.context("the watch ended")? {
+                    WatchEvent::Modified(pod)
+                        if pod.metadata.name == waits.metadata.name && is_bound(&pod) =>
+                    {
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+            freed.push(began.elapsed());
+            delete_all(client).await?;
+        }
+        report("a Pod created to bound", created, "median <= 5 ms");
+        report("a place freed to the waiting Pod bound", freed, "<= 10 ms");
+        Ok(())
+    }
+
     async fn many(&self, client: &kube::Client, node: &Node<'_>) -> Result<()> {
         let all: Vec<Pod> = (0..MANY).map(|number| pod(&format!("many-{number}"), "1 0 --hold")).collect();
         let began = Instant::now();
@@ -212,6 +254,24 @@ fn pod(name: &str, arguments: &str) -> Pod {
         },
     });
     serde_json::from_value(pod).unwrap_or_default()
+}
+
+/// Requests so much memory, and has no limit.
+fn request(pod: &mut Pod, memory: &k8s_openapi::apimachinery::pkg::api::resource::Quantity) {
+    for container in &mut pod.spec.get_or_insert_default().containers {
+        let resources = container.resources.get_or_insert_default();
+        resources.limits = None;
+        resources.requests = Some([("memory".to_owned(), memory.clone())].into());
+    }
+}
+
+fn is_bound(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
+fn is_unschedulable(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.reason.as_deref() == Some("Unschedulable"))
 }
 
 fn is_running(pod: &Pod) -> bool {

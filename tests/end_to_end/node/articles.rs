@@ -15,6 +15,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("node: article 1, no limit", &["kubectl"], no_limit),
         test_with("node: article 2, what a node has and what is requested of it", &["kubectl"], requested),
         test_with("node: article 2, Pending", &["kubectl"], pending),
+        test_with("node: article 2, a pool of nodes that is scaled", &["kubectl"], scaled_pool),
         test_with("node: article 3, from a Pod to its cgroup and its scores", &["kubectl"], cgroups),
     ]
 }
@@ -132,8 +133,52 @@ fn pending() -> Result<(), Failed> {
     node.kubectl(&["get", "pod", "greedy"])?.exits(0).says("0/1     Pending");
     let described = node.kubectl(&["describe", "pod", "greedy"])?;
     described.exits(0).says("FailedScheduling").says("0/1 nodes are available: 1 Insufficient memory.");
-    node.memlet(&["explain", "pod/greedy"])?.exits(1).says("Pending").says("Insufficient memory");
+    node.memlet(&["explain", "pod/greedy"])?
+        .exits(0)
+        .says("Pending")
+        .says("Insufficient memory")
+        .says("add a node of at least 1024100Mi");
     node.kubectl(&["delete", "pod", "greedy"])?.exits(0);
+    node.end()
+}
+
+/// The example, as its README has it.
+fn scaled_pool() -> Result<(), Failed> {
+    let file =
+        |name: &str| checkout().join("examples/2-pending-evicted-oomkilled").join(name).display().to_string();
+    let node = Node::start_with(&["--config", &file("pool.yaml")])?;
+    node.kubectl(&["create", "-f", &file("tenants.yaml")])?.exits(0);
+    for tenant in ["pod/tenant-1", "pod/tenant-2", "pod/tenant-3"] {
+        node.wait_for(tenant, is_running)?;
+    }
+    node.kubectl(&["create", "-f", &file("pending.yaml")])?.exits(0);
+    let waits = |pod: &serde_json::Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
+    node.wait_for("pod/pending", waits)?;
+    node.kubectl(&["describe", "pod", "pending"])?.exits(0).says(
+        "0/3 nodes are available: 3 Insufficient memory. no new claims to deallocate, preemption: 0/3 nodes are available: 3 No \
+         preemption victims found for incoming pod.",
+    );
+    node.kubectl(&["describe", "node", "small-1"])?.exits(0).says("memory             600Mi (64%)");
+    let told = node.memlet(&["explain", "pod/pending"])?;
+    told.exits(0)
+        .says("small-1   memory     512Mi    924Mi         600Mi       324Mi   188Mi")
+        .says("lower requests.memory of main from 512Mi to 324Mi")
+        .says("memlet node add NAME --memory 612Mi");
+    let told = node.memlet(&["explain", "pod/pending", "-o", "json"])?.json()?;
+    let row = &told["pending"]["nodes"][0]["resources"];
+    let memory = row.as_array().into_iter().flatten().find(|row| row["resource"] == "memory");
+    assert_eq!(memory.expect("it is there")["missing"], 188 << 20);
+    // The numbers that it names are the right ones.
+    node.kubectl(&["create", "-f", &file("small-enough.yaml")])?.exits(0);
+    node.wait_for("pod/small-enough", is_running)?;
+    node.memlet(&["node", "add", "large", "--memory", "612Mi"])?.exits(0);
+    assert_eq!(node.wait_for("pod/pending", is_running)?["spec"]["nodeName"], "large");
+    node.kubectl(&["create", "-f", &file("important.yaml")])?.exits(0);
+    node.wait_for("pod/important", is_running)?;
+    let left = node.kubectl(&["get", "pods", "-o", "name"])?;
+    left.exits(0).says("pod/important");
+    assert_eq!(left.stdout.lines().count(), 5, "one of the others had to go: {}", left.stdout);
+    node.kubectl(&["get", "events"])?.exits(0).says("Preempted");
     node.end()
 }
 

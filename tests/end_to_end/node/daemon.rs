@@ -32,10 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 fn starts_and_ends() -> Result<(), Failed> {
     let node = Node::start()?;
-    node.memlet(&["status"])?
-        .exits(0)
-        .says("node         memlet (process")
-        .says("Pods         0 (0 running)");
+    node.memlet(&["status"])?.exits(0).says("node         memlet: ").says("Pods         0 (0 running)");
     node.end()
 }
 
@@ -128,7 +125,7 @@ fn taken_up_again() -> Result<(), Failed> {
     let ended = node.memlet(&["stop"])?;
     ended.exits(0);
     node.child.take().expect("it ran").wait()?;
-    node.memlet(&["status"])?.exits(1).says("its Pods run on");
+    node.memlet(&["status"])?.exits(1).says("the Pods run on");
     node.start_again(&[])?;
     let after = node.wait_for("pod/a", is_running)?;
     assert_eq!(
@@ -178,7 +175,7 @@ fn killed() -> Result<(), Failed> {
     let before = node.wait_for("pod/stays", is_running)?;
     node.wait_for("pod/grows", is_running)?;
     node.kill()?;
-    node.memlet(&["status"])?.exits(1).says("its Pods run on");
+    node.memlet(&["status"])?.exits(1).says("the Pods run on");
     std::thread::sleep(patience(Duration::from_secs(6)));
     node.start_again(&[])?;
     let killed = node.wait_for("pod/grows", |pod| pod["status"]["phase"] == "Failed")?;

@@ -3,6 +3,7 @@
 mod articles; // what the four articles type
 mod daemon; // starting, finding, stopping, dying
 mod kubectl; // kubectl's commands, one after another
+mod pool; // several nodes in one program
 mod views; // ps, inspect, explain
 
 use std::io::{BufRead, BufReader};
@@ -16,7 +17,10 @@ use crate::Test;
 use crate::house::{House, MEMLET, Ran, driver_arguments, finish, patience};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [daemon::tests(), kubectl::tests(), views::tests(), articles::tests()].into_iter().flatten().collect()
+    [daemon::tests(), pool::tests(), kubectl::tests(), views::tests(), articles::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// How long something may take that a node does by itself.

@@ -222,6 +222,7 @@ pub(crate) const ALL: &[Scenario] = &[
                 "figures:",
                 "node: killed",
                 "node: article 3",
+                "pool: killed",
                 "kubectl: run",
             ],
         )],

@@ -42,7 +42,7 @@ impl Place {
             pod_logs: self.folder.join("logs"),
             state: self.folder.join("node"),
             hierarchy: hierarchy.clone(),
-            records: Some(self.records()),
+            records: memlet_node::Records::in_memory(),
             kernel_log: true,
             most_restarts: None,
             reservations: memlet_node::Reservations::default(),
@@ -79,7 +79,9 @@ async fn run(place: &Place) {
     runtime.adopt().await.unwrap();
     let channel = runtime.channel().await.unwrap();
     let client = kube::Client::try_from(kube::Config::new(place.api.parse().unwrap())).unwrap();
-    let agent = NodeAgent::start(place.agent(&hierarchy), client, channel).await.unwrap();
+    let records = memlet_node::Records::on_disk(&place.records()).unwrap();
+    let config = NodeConfig { records, ..place.agent(&hierarchy) };
+    let agent = NodeAgent::start(config, client, channel).await.unwrap();
     write(&place.ready());
     tokio::select! {
         _ = detach.recv() => agent.detach().await,

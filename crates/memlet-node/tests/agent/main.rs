@@ -21,7 +21,7 @@ use memlet_apiserver::ApiServer;
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 use memlet_diagnosis::evidence::{Level, Victim};
-use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Registration, Reservations, sweep_leftovers};
+use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Records, Registration, Reservations, sweep_leftovers};
 use runtime::Runtime;
 use serde_json::{Value, json};
 
@@ -133,7 +133,7 @@ impl Bench {
             pod_logs: folder.path().join("logs"),
             state: folder.path().join("state"),
             hierarchy: hierarchy.clone(),
-            records: None,
+            records: Records::in_memory(),
             kernel_log,
             most_restarts: None,
             reservations: Reservations::default(),

@@ -11,7 +11,7 @@ use libtest_mimic::Failed;
 use memlet_apiserver::{ApiServer, NodeService};
 use memlet_bytes::Bytes;
 use memlet_cgroup::Hierarchy;
-use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Registration, Reservations, sweep_leftovers};
+use memlet_node::{MemoryRules, NodeAgent, NodeConfig, Records, Registration, Reservations, sweep_leftovers};
 use memlet_policy::cgroup_names::Driver;
 use memlet_runtime::service::{Rotation, Runtime, Settings, sweep};
 use tokio::net::TcpListener;
@@ -69,7 +69,7 @@ fn prepare() -> Result<(Bench, std::net::TcpListener), Failed> {
         pod_logs: folder.path().join("logs"),
         state: folder.path().join("state"),
         hierarchy,
-        records: None,
+        records: Records::in_memory(),
         kernel_log: false,
         most_restarts: None,
         reservations: Reservations::default(),

@@ -69,6 +69,11 @@ impl Quantity {
         Self { digits: value.into(), scale: 0, format, text: None }
     }
 
+    /// So many thousandths.
+    pub fn from_milli(thousandths: i64) -> Self {
+        Self { digits: thousandths.into(), scale: MILLI, format: Format::DecimalSi, text: None }
+    }
+
     /// A count of bytes, printed with binary suffixes as kubelet prints memory (`16374148Ki`).
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self { digits: bytes.get().into(), scale: 0, format: Format::BinarySi, text: None }

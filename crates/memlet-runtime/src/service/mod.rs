@@ -68,7 +68,7 @@ pub struct Runtime(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    program: OnceCell<Program>,
+    program: Arc<OnceCell<Program>>,
     images: OnceCell<ImageStore>,
     tables: Tables,
     events: broadcast::Sender<ContainerEventResponse>,
@@ -83,11 +83,23 @@ impl Runtime {
     /// # Errors
     /// The state folder cannot be made.
     pub fn new(settings: Settings) -> io::Result<Self> {
+        Self::with_program(settings, Arc::default())
+    }
+
+    /// Another one of this program, with a state of its own: the copy of the program is the same.
+    ///
+    /// # Errors
+    /// The state folder cannot be made.
+    pub fn beside(&self, settings: Settings) -> io::Result<Self> {
+        Self::with_program(settings, self.0.program.clone())
+    }
+
+    fn with_program(settings: Settings, program: Arc<OnceCell<Program>>) -> io::Result<Self> {
         crate::state::make_private_folder(&settings.state.join("sandboxes"))?;
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let inner = Inner {
             settings,
-            program: OnceCell::new(),
+            program,
             images: OnceCell::new(),
             tables: Tables::default(),
             events,

@@ -15,8 +15,8 @@ use memlet_policy::memory_qos::{MemoryQos, ReservationPolicy, ThrottlingFactor};
 use serde::Deserialize;
 
 pub(crate) use node::{
-    InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings, PsArguments,
-    StatusArguments, StopArguments,
+    AddArguments, InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings,
+    PoolChange, PsArguments, RmArguments, StatusArguments, StopArguments, size_of_text,
 };
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Run Pods to their end and say what happened
     Run(RunArguments),
     /// Be a node: serve the Kubernetes API and run the Pods that it is given, for kubectl to use
-    Node(NodeArguments),
+    Node(Box<NodeArguments>),
     /// Say whether the node runs, and how it is
     Status(StatusArguments),
     /// End the node; its Pods run on unless they are to end too

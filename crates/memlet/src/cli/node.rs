@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, Subcommand, ValueHint};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_node::Amounts;
@@ -13,14 +13,18 @@ use memlet_policy::memory_qos::ThrottlingFactor;
 use memlet_policy::quantity::Quantity;
 use serde::{Deserialize, Deserializer};
 
+use crate::node::pool::{NodeTaint, Nodes};
+
 use super::{DriverChoice, Format, PlaceArguments, ReservationChoice, SwapChoice, cgroup, size};
 
 /// `memlet node`
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
   memlet node                                    # until Ctrl-C; then, elsewhere: memlet kubectl get nodes
   memlet node --node-memory 2Gi --detach         # in the background, as a node of that size
+  memlet node --nodes 3 --node-memory 1Gi        # a pool of three nodes on this machine
   memlet node --config node.yaml                 # what the flags say, from a file
   memlet node --print-unit | sudo tee /etc/systemd/system/memlet.service
 
@@ -28,6 +32,9 @@ A configuration file has the long flags' names without their dashes, in camel ca
   nodeMemory: 2Gi
   kubeReserved: { memory: 100Mi }
   addresses: [127.0.0.1:6443]
+  nodes:
+  - { name: small, memory: 1Gi, labels: { disk: ssd } }
+  - { name: large, memory: 4Gi, taints: [\"gpu=yes:NoSchedule\"] }
 A flag wins over the file.
 
 Ctrl-C and SIGTERM end the program, not its Pods: those run on, and the next `memlet node` takes them up again. `memlet
@@ -50,6 +57,66 @@ pub(crate) struct NodeArguments {
 
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
+
+    #[command(subcommand)]
+    pub(crate) change: Option<PoolChange>,
+}
+
+/// `memlet node add` and `memlet node rm`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum PoolChange {
+    /// Add a node to the program that runs; it is there at its next start too
+    #[command(after_help = "\
+Examples:
+  memlet node add large --memory 4Gi
+  memlet node add gpu --memory 1Gi --label disk=ssd --taint gpu=yes:NoSchedule")]
+    Add(AddArguments),
+    /// Remove a node from the program that runs
+    #[command(after_help = "\
+A node with Pods is not removed, unless --pods ends them: `kubectl drain NAME` moves away those that somebody makes anew.
+A node that flags or the file name is there again at the next start.")]
+    Rm(RmArguments),
+}
+
+/// `memlet node add`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AddArguments {
+    /// The node's name
+    pub(crate) name: String,
+
+    /// Memory that it pretends to have [default: as --node-memory, else the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<Bytes>,
+
+    /// A label of the Node; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) labels: Vec<(String, String)>,
+
+    /// A taint of the Node; may be given several times
+    #[arg(long = "taint", value_name = "KEY=VALUE:EFFECT")]
+    pub(crate) taints: Vec<NodeTaint>,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// `memlet node rm`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RmArguments {
+    /// The node's name
+    pub(crate) name: String,
+
+    /// End its Pods, each with its own grace period, and delete them
+    #[arg(long)]
+    pub(crate) pods: bool,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("say KEY=VALUE, as in disk=ssd")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// What a node is told, by flags or by a file. `None` where it is not said.
@@ -68,6 +135,10 @@ pub(crate) struct NodeSettings {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     #[serde(deserialize_with = "size_of_text")]
     pub(crate) node_memory: Option<Bytes>,
+
+    /// Run so many nodes alike, each with its own cgroup and limit, named NAME-1, NAME-2, …; a file may list them one by one
+    #[arg(long, value_name = "NUMBER", value_parser = alike)]
+    pub(crate) nodes: Option<Nodes>,
 
     /// Set aside for memlet itself, as kubelet's kubeReserved: memory=100Mi
     #[arg(long, value_name = "memory=SIZE,…", value_parser = reservation)]
@@ -124,6 +195,11 @@ pub(crate) struct NodeSettings {
     pub(crate) no_kernel_log: Option<bool>,
 }
 
+fn alike(text: &str) -> Result<Nodes, String> {
+    let count: u16 = text.parse().map_err(|_| "say a number of nodes, as in 3".to_owned())?;
+    if count == 0 { Err("a pool needs at least one node".to_owned()) } else { Ok(Nodes::Alike(count)) }
+}
+
 /// What is set aside of a node, by resource.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(try_from = "BTreeMap<String, Scalar>")]
@@ -176,7 +252,7 @@ fn reservation(text: &str) -> Result<Reservation, String> {
     Ok(reservation)
 }
 
-fn size_of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+pub(crate) fn size_of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Amount {

@@ -12,6 +12,7 @@ use memlet_cgroup::Hierarchy;
 use crate::cli::{Format, InspectArguments};
 use crate::exit::Exit;
 use crate::node::folder::DataFolder;
+use crate::node::record::{MemberRecord, NodeRecord};
 use crate::node::{client, running};
 use crate::view::gather::{self, PodView};
 use crate::view::inspect;
@@ -21,11 +22,12 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit> {
     let data = DataFolder::new(&arguments.place.data);
     let node = running::require(&data)?;
     let pods = client::block_on(&data, async |client| {
-        let on_node = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
-        Ok(Api::<Pod>::all(client).list(&on_node).await?.items)
+        let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?.items;
+        Ok(pods.into_iter().filter(|pod| member_of(&node, pod).is_some()).collect::<Vec<_>>())
     })?;
     let pod = find(&pods, arguments)?;
-    let view = gather::pod(pod, &node.cgroups.names(), &Hierarchy::detect()?)?;
+    let member = member_of(&node, pod).context("the Pod is on no node of this program")?;
+    let view = gather::pod(pod, &member.cgroups.names(), &Hierarchy::detect()?)?;
     let text = match arguments.output {
         Format::Text => inspect::text(&view),
         Format::Json => serde_json::to_string_pretty::<PodView>(&view)? + "\n",
@@ -37,6 +39,11 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit> {
         }
         _ => Ok(Exit::DONE),
     }
+}
+
+/// The node on which the Pod is.
+fn member_of<'a>(program: &'a NodeRecord, pod: &Pod) -> Option<&'a MemberRecord> {
+    program.member(pod.spec.as_ref()?.node_name.as_deref()?)
 }
 
 /// By name, or by a container's id or its beginning. `pod/NAME` is taken too, as kubectl writes it.

@@ -19,18 +19,21 @@ use crate::view::{gather, table};
 pub(crate) fn run(arguments: &PsArguments) -> Result<Exit> {
     let data = DataFolder::new(&arguments.place.data);
     let node = running::require(&data)?;
-    let (names, hierarchy) = (node.cgroups.names(), Hierarchy::detect()?);
+    let hierarchy = Hierarchy::detect()?;
     let pods = client::block_on(&data, async |client| {
         let pods: Api<Pod> = match &arguments.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let on_node = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
-        Ok(pods.list(&on_node).await?.items)
+        Ok(pods.list(&ListParams::default()).await?.items)
     })?;
-    let views: Vec<_> = pods.iter().map(|pod| gather::pod(pod, &names, &hierarchy)).collect::<Result<_>>()?;
+    let on_a_node = pods.iter().filter_map(|pod| {
+        let member = node.member(pod.spec.as_ref()?.node_name.as_deref()?)?;
+        Some(gather::pod(pod, &member.cgroups.names(), &hierarchy))
+    });
+    let views: Vec<_> = on_a_node.collect::<Result<_>>()?;
     let text = match arguments.output {
-        Format::Text => table::text(&views, arguments.all),
+        Format::Text => table::text(&views, arguments.all, node.members.len() > 1),
         Format::Json => serde_json::to_string_pretty(&json!({"pods": views}))? + "\n",
         Format::Yaml => serde_saphyr::to_string(&json!({"pods": views}))?,
     };

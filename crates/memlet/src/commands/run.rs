@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use memlet_apiserver::ApiServer;
-use memlet_node::Reservations;
+use memlet_node::{Registration, Reservations};
 use memlet_policy::node_memory::NodeMemory;
 
 use crate::cli::RunArguments;
-use crate::embedded::{CgroupPlace, Embedded, EmbeddedSettings};
+use crate::embedded::{CgroupPlace, Embedded, MemberSettings, Surroundings};
 use crate::exit::Exit;
 use crate::manifest::{self, Document};
 use crate::node::folder::DataFolder;
@@ -37,7 +37,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
 
 async fn session(arguments: &RunArguments, documents: &[Document]) -> Result<Exit> {
     let mut signals = Signals::new()?;
-    let node = Embedded::start(&settings(arguments)?, &ApiServer::in_memory()).await?;
+    let (member, around) = settings(arguments)?;
+    let root = member.cgroups.clone();
+    let node = Embedded::start(&[member], &root, around, &ApiServer::in_memory()).await?;
     let outcome = play(arguments, documents, &node, &mut signals).await;
     // Whatever happened: nothing is left behind.
     let stopped = node.stop(LAST_GRACE).await;
@@ -77,21 +79,25 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
     std::path::absolute(folder).with_context(|| format!("{} cannot be found", folder.display()))
 }
 
-fn settings(arguments: &RunArguments) -> Result<EmbeddedSettings> {
-    Ok(EmbeddedSettings {
+fn settings(arguments: &RunArguments) -> Result<(MemberSettings, Surroundings)> {
+    let member = MemberSettings {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
-        memory_rules: arguments.memory_rules(),
         reservations: Reservations::default(),
+        registration: Registration::default(),
         static_pods: None,
-        api_server: None,
         cgroups: CgroupPlace { root: arguments.cgroup_root.clone(), driver: arguments.cgroup_driver.into() },
+    };
+    let around = Surroundings {
+        memory_rules: arguments.memory_rules(),
+        api_server: None,
         run_folder: absolute(&arguments.run_folder)?,
         data: DataFolder::new(&absolute(&arguments.place.data)?),
         keeps_pods: false,
         kernel_log: !arguments.no_kernel_log,
         most_restarts: (!arguments.keep_running).then_some(arguments.restarts),
-    })
+    };
+    Ok((member, around))
 }
 
 async fn play(
@@ -102,7 +108,7 @@ async fn play(
 ) -> Result<Exit> {
     let mut run = Run::new(arguments, node).await?;
     // Listening comes before the Pods do, so that nothing is missed.
-    let mut kills = node.agent.kills();
+    let mut kills = node.first().agent.kills();
     let mut news = pin!(listen(&node.client));
     for document in documents {
         let pod = create(&node.client, document).await?;

@@ -50,11 +50,12 @@ fn text(data: &DataFolder, found: &Found, answers: Option<&Result<Pods>>) -> Str
         Found::Stopped(None) => format!("no node has run in {}\n", data.path().display()),
         Found::Stopped(Some(node)) => {
             let pods = if crate::embedded::keeps_pods(node) {
-                "; its Pods run on: `memlet node` takes them up again, `memlet stop --pods` ends them"
+                "; the Pods run on: `memlet node` takes them up again, `memlet stop --pods` ends them"
             } else {
                 ""
             };
-            format!("the node {} does not run{pods}\n", node.name)
+            let do_not = if node.members.len() > 1 { "do not run" } else { "does not run" };
+            format!("the {} {do_not}{pods}\n", node.title())
         }
         Found::Busy => "the node is starting or ending\n".to_owned(),
         Found::Running(node) => running_text(data, node, answers),
@@ -68,21 +69,22 @@ fn running_text(data: &DataFolder, node: &NodeRecord, answers: Option<&Result<Po
         None => "unknown".to_owned(),
     };
     let addresses: Vec<_> = node.addresses.iter().map(|address| format!("https://{address}")).collect();
-    format!(
-        "node         {} (process {}, since {})\n\
-         API          {}\n\
-         memory       {}, {} of it for requests\n\
-         Pods         {pods}\n\
-         cgroups      {}\n\
-         data folder  {}\n\
-         run folder   {}\n",
-        node.name,
+    let mut text = format!(
+        "process      {}, since {}\nAPI          {}\n",
         node.pid,
         node.started_at.strftime("%Y-%m-%d %H:%M:%SZ"),
         addresses.join(", "),
-        node.capacity,
-        node.allocatable,
-        node.cgroups.kubepods().map_or_else(|_| node.cgroups.root.to_string(), |path| path.to_string()),
+    );
+    for member in &node.members {
+        let cgroup = member.cgroups.kubepods();
+        let cgroup = cgroup.map_or_else(|_| member.cgroups.root.to_string(), |path| path.to_string());
+        text.push_str(&format!(
+            "node         {}: {} of memory, {} of it for requests, cgroup {cgroup}\n",
+            member.name, member.capacity, member.allocatable
+        ));
+    }
+    text + &format!(
+        "Pods         {pods}\ndata folder  {}\nrun folder   {}\n",
         data.path().display(),
         node.run_folder.display(),
     )
@@ -101,7 +103,7 @@ fn document(data: &DataFolder, found: &Found, answers: Option<&Result<Pods>>) ->
         "time": Timestamp::now(),
     });
     if let Some(node) = node {
-        document["node"] = json!(node);
+        document["program"] = json!(node);
         document["keepsPods"] = json!(crate::embedded::keeps_pods(node));
     }
     if let Some(Ok(pods)) = answers {

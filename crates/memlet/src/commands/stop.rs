@@ -25,12 +25,13 @@ pub(crate) fn run(arguments: &StopArguments) -> Result<Exit> {
     match running::find(&data)? {
         Found::Running(node) => {
             running::stop(&data, &node, how, patience)?;
-            say::note(&format!("the node {} has ended (process {})\n", node.name, node.pid));
+            let have = if node.members.len() > 1 { "have" } else { "has" };
+            say::note(&format!("the {} {have} ended (process {})\n", node.title(), node.pid));
         }
         Found::Busy => bail!("the node is starting or ending; try again in a moment"),
         Found::Stopped(Some(node)) if arguments.pods => {
             if embedded::end_leftovers(&data, &node)? {
-                say::note(&format!("the Pods of the node {}, which did not run, have ended\n", node.name));
+                say::note(&format!("the Pods of the {}, which did not run, have ended\n", node.title()));
             } else {
                 say::note(&format!("no node runs in {}, and none of its Pods\n", data.path().display()));
             }

@@ -1,214 +1,244 @@
-//! A whole node in this process: API server, scheduler, node agent and container runtime, wired together.
+//! Nodes in this process: API server, scheduler, and for each node its agent and container runtime, wired together.
 //!
 //! The wiring is the two seams of the design: everything above the API server holds a `kube::Client`, and
-//! the node agent reaches the runtime through CRI on an in-memory connection.
+//! a node agent reaches its runtime through CRI on an in-memory connection.
 
 pub(crate) mod lock;
+mod member; // one node
 mod place;
 pub(crate) mod private;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::ListParams;
-use memlet_apiserver::{ApiServer, NodeService};
-use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, Hierarchy, Version};
-use memlet_node::{ApiAddress, MemoryRules, NodeAgent, NodeConfig, Registration, Reservations};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use memlet_apiserver::ApiServer;
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Version};
+use memlet_node::Records;
 use memlet_policy::cgroup_names::Driver;
-use memlet_runtime::service::{Rotation, Runtime, Settings, sweep};
 use memlet_scheduler::Scheduler;
+use serde_json::json;
 use tokio::sync::oneshot;
 
+pub(crate) use member::{Member, MemberSettings, Surroundings, images_folder};
 pub(crate) use place::CgroupPlace;
 use place::{Claim, Owner, Place};
 
 use crate::node::folder::DataFolder;
 use crate::node::record::NodeRecord;
 
-/// What the node is to be.
-#[derive(Clone, Debug)]
-pub(crate) struct EmbeddedSettings {
-    /// Its name.
-    pub(crate) name: String,
-    /// The memory it pretends to have.
-    pub(crate) memory: Option<Bytes>,
-    /// What it does about memory beyond limits.
-    pub(crate) memory_rules: MemoryRules,
-    /// What of it is not for Pods.
-    pub(crate) reservations: Reservations,
-    /// A folder of manifests whose Pods it runs by itself.
-    pub(crate) static_pods: Option<PathBuf>,
-    /// Where its API is reached from this machine, if it is.
-    pub(crate) api_server: Option<ApiAddress>,
-    /// The cgroup below which kubepods is made, and who makes it.
-    pub(crate) cgroups: CgroupPlace,
-    /// The folder of what lives as long as the Pods do.
-    pub(crate) run_folder: PathBuf,
-    /// The folder of what survives.
-    pub(crate) data: DataFolder,
-    /// Whether its Pods outlive it.
-    pub(crate) keeps_pods: bool,
-    /// Whether to read the kernel's log.
-    pub(crate) kernel_log: bool,
-    /// How often a container is restarted at most.
-    pub(crate) most_restarts: Option<u32>,
-}
-
-/// A node that runs in this process.
+/// The nodes that run in this process, with what is above them.
 pub(crate) struct Embedded {
-    /// A client of its API server.
+    /// A client of the API server.
     pub(crate) client: kube::Client,
-    /// Its agent.
-    pub(crate) agent: NodeAgent,
     /// The machine's memory controller.
     pub(crate) hierarchy: Hierarchy,
-    /// The folder of container logs.
-    pub(crate) pod_logs: PathBuf,
-    place: Place,
+    server: ApiServer,
+    around: Surroundings,
+    records: Records,
+    members: Vec<Member>,
+    /// Groups above the nodes' that are made with them.
+    made_above: Vec<CgroupPath>,
     stop_scheduler: oneshot::Sender<()>,
 }
 
 impl Embedded {
-    /// Starts the node with this API server, after sweeping what dead ones left.
-    pub(crate) async fn start(settings: &EmbeddedSettings, server: &ApiServer) -> Result<Self> {
+    /// Starts the nodes with this API server, after sweeping what dead ones left. `root` is where all their cgroups are.
+    pub(crate) async fn start(
+        members: &[MemberSettings],
+        root: &CgroupPlace,
+        around: Surroundings,
+        server: &ApiServer,
+    ) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!("running Pods needs root, for cgroups, namespaces and mounts: run it with sudo");
         }
         survive_the_oom_killer();
         let hierarchy = Hierarchy::detect()?;
-        leave_for_pods(&hierarchy, settings)?;
-        let images = images_folder(settings.data.path());
-        let claim = if settings.keeps_pods { Claim::Node(settings.data.path()) } else { Claim::Anew };
-        let place =
-            Place::claim(&settings.run_folder, &settings.cgroups, claim, &hierarchy, |folder, owner| {
-                sweep_place(folder, owner, &images, &hierarchy)
-            })?;
-        match wire(settings, server, &place, &images, &hierarchy).await {
-            Ok(Wired { client, agent, stop_scheduler }) => {
-                let pod_logs = pod_logs(place.folder());
-                Ok(Self { client, agent, hierarchy, pod_logs, place, stop_scheduler })
-            }
-            Err(error) => {
-                // The first error is the one to tell.
-                let _ = place.release(&hierarchy);
-                Err(error)
-            }
-        }
-    }
-
-    /// Ends the node without its Pods, which run on for the next one. Where none runs, everything that was made goes too.
-    pub(crate) async fn leave(self, grace: Duration) -> Result<()> {
-        if !self.has_pods().await {
-            return self.stop(grace).await;
-        }
-        let _ = self.stop_scheduler.send(());
-        self.agent.detach().await;
-        self.place.leave();
-        Ok(())
-    }
-
-    /// Whether a Pod is on this node that has not ended; also where that cannot be learnt.
-    async fn has_pods(&self) -> bool {
-        let pods: Api<Pod> = Api::all(self.client.clone());
-        let over = |pod: &Pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            matches!(phase, Some("Succeeded" | "Failed"))
+        leave_for_pods(&hierarchy, root)?;
+        let is_pool = members.iter().any(|member| member.cgroups.root != root.root);
+        let made_above = place::missing_above(root, is_pool, &hierarchy);
+        let records = if around.keeps_pods {
+            let folder = around.data.kills();
+            Records::on_disk(&folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?
+        } else {
+            Records::in_memory()
         };
-        let placed = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        let list = pods.list(&ListParams::default()).await;
-        list.map_or(true, |list| list.items.iter().any(|pod| placed(pod) && !over(pod)))
+        let (stop_scheduler, stopped) = oneshot::channel();
+        let client = server.client();
+        let mut embedded = Self {
+            client,
+            hierarchy,
+            server: server.clone(),
+            around,
+            records,
+            members: Vec::new(),
+            made_above,
+            stop_scheduler,
+        };
+        for settings in members {
+            if let Err(error) = embedded.add(settings).await {
+                // The first error is the one to tell.
+                embedded.abandon().await;
+                return Err(error);
+            }
+        }
+        tokio::spawn(Scheduler::new(embedded.client.clone()).run(async move {
+            // Told to stop, or nobody is left to tell.
+            let _ = stopped.await;
+        }));
+        Ok(embedded)
+    }
+
+    /// Starts one more node.
+    pub(crate) async fn add(&mut self, settings: &MemberSettings) -> Result<&Member> {
+        let beside = self.members.first().map(Member::runtime);
+        let member = Member::start(
+            settings,
+            &self.around,
+            beside,
+            &self.made_above,
+            &self.records,
+            &self.server,
+            &self.hierarchy,
+        )
+        .await?;
+        self.members.push(member);
+        self.members.last().context("it was just added")
+    }
+
+    /// Ends one node with its Pods, each given at most `grace`; its Node object goes, and so do the Pods'.
+    pub(crate) async fn remove(&mut self, name: &str, grace: Duration) -> Result<()> {
+        let at = self.members.iter().position(|member| member.name == name);
+        let at = at.with_context(|| format!("there is no node {name}"))?;
+        // Nobody is to come while others go.
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
+        unless_gone(nodes.patch(name, &PatchParams::default(), &cordon).await.map(drop))?;
+        self.members.remove(at).stop(grace, &self.hierarchy).await?;
+        self.server.disconnect_node(name);
+        for pod in self.pods_of(name).await? {
+            let namespace = pod.metadata.namespace.unwrap_or_default();
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+            let now = DeleteParams::default().grace_period(0);
+            unless_gone(api.delete(&pod.metadata.name.unwrap_or_default(), &now).await.map(drop))?;
+        }
+        forget_node(&self.client, name).await
+    }
+
+    /// The Pods of a node, whatever became of them.
+    pub(crate) async fn pods_of(&self, node: &str) -> Result<Vec<Pod>> {
+        let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        Ok(Api::all(self.client.clone()).list(&on_node).await?.items)
+    }
+
+    /// All nodes, in the order in which they were started.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The first node, which is the only one of a run.
+    pub(crate) fn first(&self) -> &Member {
+        // `start` is called with at least one, and the last one is not removed.
+        &self.members[0]
+    }
+
+    /// Lets go of what was started before something failed.
+    async fn abandon(self) {
+        for member in self.members {
+            if self.around.keeps_pods {
+                member.leave().await;
+            } else {
+                let _ = member.stop(Duration::ZERO, &self.hierarchy).await;
+            }
+        }
+    }
+
+    /// Ends the program's nodes without their Pods, which run on for the next ones. Of a node where none runs, everything
+    /// that was made goes too.
+    pub(crate) async fn leave(self, grace: Duration) -> Result<()> {
+        let _ = self.stop_scheduler.send(());
+        let mut ended = Ok(());
+        for member in self.members {
+            if has_pods(&self.client, &member.name).await {
+                member.leave().await;
+            } else {
+                ended = ended.and(member.stop(grace, &self.hierarchy).await);
+            }
+        }
+        ended
     }
 
     /// Ends all Pods, each given at most `grace`, and removes everything that was made for them.
     pub(crate) async fn stop(self, grace: Duration) -> Result<()> {
         let _ = self.stop_scheduler.send(());
-        self.agent.shutdown(grace).await;
-        self.place.release(&self.hierarchy)
+        let (hierarchy, members) = (&self.hierarchy, self.members);
+        let stopped = members.into_iter().map(|member| member.stop(grace, hierarchy));
+        futures::future::join_all(stopped).await.into_iter().collect()
     }
 }
 
-/// Ends the Pods that a node which does not run left running, and removes what was made for them; false where there was
+/// Whether a Pod is on this node that has not ended; also where that cannot be learnt.
+async fn has_pods(client: &kube::Client, node: &str) -> bool {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let over = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    let list = pods.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await;
+    list.map_or(true, |list| list.items.iter().any(|pod| !over(pod)))
+}
+
+/// Deletes the object of a node that is no more; its lease goes with it.
+pub(crate) async fn forget_node(client: &kube::Client, name: &str) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    unless_gone(nodes.delete(name, &DeleteParams::default()).await.map(drop))
+}
+
+fn unless_gone(done: kube::Result<()>) -> Result<()> {
+    match done {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Ends the Pods that nodes which do not run left running, and removes what was made for them; false where there was
 /// nothing.
-pub(crate) fn end_leftovers(data: &DataFolder, node: &NodeRecord) -> Result<bool> {
+pub(crate) fn end_leftovers(data: &DataFolder, record: &NodeRecord) -> Result<bool> {
+    let mut found = false;
+    for member in &record.members {
+        found |= end_leftovers_of(data, &record.run_folder, &member.cgroups)?;
+    }
+    Ok(found)
+}
+
+/// The same for one node.
+pub(crate) fn end_leftovers_of(data: &DataFolder, run_folder: &Path, cgroups: &CgroupPlace) -> Result<bool> {
     let hierarchy = Hierarchy::detect()?;
     let images = images_folder(data.path());
-    if !Place::is_kept(&node.run_folder, &node.cgroups)? {
+    if !Place::is_kept(run_folder, cgroups)? {
         return Ok(false);
     }
-    let sweep = |folder: &Path, owner: &Owner| sweep_place(folder, owner, &images, &hierarchy);
-    let claim = Claim::Node(data.path());
-    let place = Place::claim(&node.run_folder, &node.cgroups, claim, &hierarchy, sweep)?;
+    let sweep = |folder: &Path, owner: &Owner| member::sweep_place(folder, owner, &images, &hierarchy);
+    let place = Place::claim(run_folder, cgroups, &[], Claim::Node(data.path()), &hierarchy, sweep)?;
     place.sweep_and_release(&hierarchy, sweep)?;
     Ok(true)
 }
 
-/// Whether a node that does not run left Pods running.
-pub(crate) fn keeps_pods(node: &NodeRecord) -> bool {
-    Place::is_kept(&node.run_folder, &node.cgroups).unwrap_or(false)
-}
-
-/// What runs in a place.
-struct Wired {
-    client: kube::Client,
-    agent: NodeAgent,
-    stop_scheduler: oneshot::Sender<()>,
-}
-
-/// Starts everything and joins it: runtime below, API server above, agent and scheduler between.
-async fn wire(
-    settings: &EmbeddedSettings,
-    server: &ApiServer,
-    place: &Place,
-    images: &Path,
-    hierarchy: &Hierarchy,
-) -> Result<Wired> {
-    let mut runtime = runtime_settings(place.folder(), images, hierarchy, settings.cgroups.driver);
-    if !settings.keeps_pods {
-        // A run shows all that was written, and keeps nothing of it.
-        runtime.log_rotation = Rotation::NEVER;
-    }
-    let runtime = Runtime::new(runtime).context("the container runtime cannot keep its state")?;
-    // The sealed copy of this program is made while the rest starts; the first sandbox waits for it.
-    tokio::spawn({
-        let runtime = runtime.clone();
-        async move { runtime.warm_up().await }
-    });
-    if settings.keeps_pods {
-        runtime.adopt().await.context("what runs of an earlier node cannot be taken up")?;
-    }
-    let channel = runtime.channel().await.context("the container runtime cannot be reached")?;
-    let client = server.client();
-    let node = NodeConfig {
-        name: settings.name.clone(),
-        memory: settings.memory,
-        memory_rules: settings.memory_rules,
-        reservations: settings.reservations.clone(),
-        static_pods: settings.static_pods.clone(),
-        api_server: settings.api_server.clone(),
-        records: settings.keeps_pods.then(|| settings.data.kills()),
-        kernel_log: settings.kernel_log,
-        most_restarts: settings.most_restarts,
-        ..node_config(place.folder(), &settings.cgroups, hierarchy)
-    };
-    let agent = NodeAgent::start(node, client.clone(), channel).await?;
-    server.connect_node(&settings.name, NodeService::new(agent.server()));
-    let (stop_scheduler, stopped) = oneshot::channel();
-    tokio::spawn(Scheduler::new(client.clone()).run(async move {
-        // Told to stop, or nobody is left to tell.
-        let _ = stopped.await;
-    }));
-    Ok(Wired { client, agent, stop_scheduler })
+/// Whether nodes that do not run left Pods running.
+pub(crate) fn keeps_pods(record: &NodeRecord) -> bool {
+    record.members.iter().any(|member| Place::is_kept(&record.run_folder, &member.cgroups).unwrap_or(false))
 }
 
 /// Where memlet itself is in the group below which Pods are to be made, as a service is that was given its own, or all of a
 /// container: on cgroup v2 only a group without processes hands its controllers down, so all that are there move to one
 /// below it. The machine's root alone does both.
-fn leave_for_pods(hierarchy: &Hierarchy, settings: &EmbeddedSettings) -> Result<()> {
-    let CgroupPlace { root, driver } = &settings.cgroups;
+fn leave_for_pods(hierarchy: &Hierarchy, cgroups: &CgroupPlace) -> Result<()> {
+    let CgroupPlace { root, driver } = cgroups;
     let is_of_machine = || root.is_root() && !hierarchy.dir(root).join("cgroup.type").exists();
     let is_own = hierarchy.own_path() == Some(root) && !is_of_machine();
     if is_own && *driver == Driver::Cgroupfs && hierarchy.version() == Version::V2 {
@@ -227,50 +257,4 @@ fn survive_the_oom_killer() {
             "oom_score_adj {OWN_OOM_SCORE_ADJ} is refused, so the OOM killer may choose memlet: {error}"
         );
     }
-}
-
-/// Where images are kept.
-pub(crate) fn images_folder(data: &Path) -> PathBuf {
-    data.join("images")
-}
-
-fn runtime_settings(folder: &Path, images: &Path, hierarchy: &Hierarchy, cgroup_driver: Driver) -> Settings {
-    Settings {
-        state: folder.join("runtime"),
-        images: images.to_owned(),
-        hierarchy: hierarchy.clone(),
-        cgroup_driver,
-        log_rotation: Rotation::default(),
-    }
-}
-
-fn pod_logs(folder: &Path) -> PathBuf {
-    folder.join("logs")
-}
-
-fn node_config(folder: &Path, cgroups: &CgroupPlace, hierarchy: &Hierarchy) -> NodeConfig {
-    NodeConfig {
-        name: String::new(),
-        memory: None,
-        memory_rules: MemoryRules::default(),
-        cgroup_root: cgroups.root.clone(),
-        cgroup_driver: cgroups.driver,
-        pod_logs: pod_logs(folder),
-        state: folder.join("node"),
-        hierarchy: hierarchy.clone(),
-        records: None,
-        kernel_log: true,
-        most_restarts: None,
-        reservations: Reservations::default(),
-        registration: Registration::default(),
-        static_pods: None,
-        api_server: None,
-    }
-}
-
-/// Removes what a run that was killed left in its place.
-fn sweep_place(folder: &Path, owner: &Owner, images: &Path, hierarchy: &Hierarchy) -> Result<()> {
-    sweep::sweep(&runtime_settings(folder, images, hierarchy, owner.cgroups.driver))?;
-    memlet_node::sweep_leftovers(&node_config(folder, &owner.cgroups, hierarchy))?;
-    Ok(())
 }

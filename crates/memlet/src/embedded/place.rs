@@ -34,6 +34,9 @@ pub(crate) struct Owner {
     pub(crate) cgroups: CgroupPlace,
     /// Whether that cgroup was made for this run, and goes with it.
     pub(crate) made_root: bool,
+    /// Groups above it that were made with it, the nearest first: they go with the last that is below them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) made_above: Vec<CgroupPath>,
     /// The data folder of the node whose Pods these are; `None` for those of a run, which end with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept_for: Option<PathBuf>,
@@ -107,6 +110,7 @@ impl Place {
     pub(crate) fn claim(
         run_folder: &Path,
         cgroups: &CgroupPlace,
+        made_above: &[CgroupPath],
         claim: Claim<'_>,
         hierarchy: &Hierarchy,
         sweep: impl Fn(&Path, &Owner) -> Result<()>,
@@ -124,7 +128,7 @@ impl Place {
         };
         sweep_others(run_folder, &lock_path, hierarchy, &sweep)?;
         let folder = run_folder.join(name);
-        match take(&folder, cgroups, claim, hierarchy, &sweep) {
+        match take(&folder, cgroups, made_above, claim, hierarchy, &sweep) {
             Ok(owner) => {
                 lock.sign()?;
                 Ok(Self { folder, lock, owner })
@@ -183,6 +187,7 @@ const OPTION: &str = "--run-folder";
 fn take(
     folder: &Path,
     cgroups: &CgroupPlace,
+    made_above: &[CgroupPath],
     claim: Claim<'_>,
     hierarchy: &Hierarchy,
     sweep: &impl Fn(&Path, &Owner) -> Result<()>,
@@ -201,7 +206,8 @@ fn take(
     }
     refuse_foreign(&cgroups.root, hierarchy)?;
     let made_root = !cgroups.root.is_root() && !hierarchy.dir(&cgroups.group()?).exists();
-    let owner = Owner { cgroups: cgroups.clone(), made_root, kept_for: claim.kept_for() };
+    let made_above = made_above.to_vec();
+    let owner = Owner { cgroups: cgroups.clone(), made_root, made_above, kept_for: claim.kept_for() };
     private::make(folder, OPTION)?;
     memlet_runtime::state::write_json(&folder.join(OWNER), &owner)
         .with_context(|| format!("cannot write to {}", folder.display()))
@@ -292,7 +298,30 @@ fn remove_root(owner: &Owner, hierarchy: &Hierarchy) -> Result<()> {
             memlet_systemd::Manager::connect()?.stop(group.name())?;
         }
     }
+    for above in &owner.made_above {
+        if has_groups(&hierarchy.dir(above)) {
+            break;
+        }
+        hierarchy.remove_everywhere(above)?;
+    }
     Ok(())
+}
+
+/// Whether there are groups in this one.
+fn has_groups(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+}
+
+/// The groups above those of a program's nodes that are not there yet, the nearest first. systemd removes its own by
+/// itself.
+pub(crate) fn missing_above(root: &CgroupPlace, is_pool: bool, hierarchy: &Hierarchy) -> Vec<CgroupPath> {
+    if root.driver == Driver::Systemd {
+        return Vec::new();
+    }
+    let first = if is_pool { Some(root.root.clone()) } else { root.root.parent() };
+    let above = std::iter::successors(first, CgroupPath::parent);
+    above.take_while(|path| !path.is_root() && !hierarchy.dir(path).exists()).collect()
 }
 
 /// A kubepods that is there now is somebody else's, most likely a kubelet's: whatever is inside stays

@@ -5,6 +5,7 @@ mod document; // JSON and YAML, written piece by piece
 mod encoding; // gzip, zstd, xz, UTF-16
 pub(crate) mod kernel; // this machine's own log
 mod pages; // text and Markdown
+mod pending; // a Pod that waits for a node
 pub(crate) mod pod; // a Pod of the node
 mod progress; // how far the reading is
 mod repeats; // the same report in several logs

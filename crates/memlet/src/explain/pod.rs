@@ -25,6 +25,8 @@ use crate::run::ending;
 use crate::run::result::{Ended, evidence};
 use crate::say;
 
+use super::pending::{self, Pending};
+
 /// A Pod by name, as kubectl writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
@@ -57,6 +59,8 @@ struct Story {
     /// Oldest first.
     verdicts: Vec<Verdict>,
     kills: Vec<KillRecord>,
+    /// Why it has no node, where it has none.
+    pending: Option<Pending>,
 }
 
 /// Prints the verdicts on a Pod's containers, and answers whether there were any.
@@ -75,7 +79,8 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
         }
         _ => {}
     }
-    Ok(if story.verdicts.is_empty() { Exit::NOT_FOUND } else { Exit::DONE })
+    let is_told = !story.verdicts.is_empty() || story.pending.is_some();
+    Ok(if is_told { Exit::DONE } else { Exit::NOT_FOUND })
 }
 
 fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
@@ -88,12 +93,10 @@ fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
         })
         .collect();
     let running = matches!(running::find(data)?, Found::Running(_));
-    let pod = if running {
-        client::block_on(data, async |client| {
-            Ok(Api::<Pod>::namespaced(client, &asked.namespace).get_opt(&asked.name).await?)
-        })?
+    let (pod, pending) = if running {
+        client::block_on(data, async |client| ask(&client, asked).await)?
     } else {
-        None
+        (None, None)
     };
     if records.is_empty() && pod.is_none() {
         let also = if running { "" } else { "; the node does not run, so it could not be asked" };
@@ -104,7 +107,19 @@ fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
             asked.namespace
         );
     }
-    Ok(judged(pod, &records))
+    Ok(Story { pending, ..judged(pod, &records) })
+}
+
+/// The Pod as it is, and why it has no node.
+async fn ask(client: &kube::Client, asked: &Asked) -> Result<(Option<Pod>, Option<Pending>)> {
+    let pod = Api::<Pod>::namespaced(client.clone(), &asked.namespace).get_opt(&asked.name).await?;
+    let pending = match &pod {
+        Some(pod) if pending::is_pending(pod) => {
+            Some(pending::judge(pod, &pending::Cluster::read(client).await?))
+        }
+        _ => None,
+    };
+    Ok((pod, pending))
 }
 
 /// Judges every end, and the kills in a container that has not ended. Pure.
@@ -134,7 +149,7 @@ fn judged(pod: Option<Pod>, records: &[Record]) -> Story {
         })
         .collect();
     verdicts.extend(pod.iter().flat_map(|pod| living(pod, &deaths, &kills)));
-    Story { pod, verdicts, kills }
+    Story { pod, verdicts, kills, pending: None }
 }
 
 /// Verdicts on containers that lost a process and have not ended.
@@ -166,6 +181,7 @@ const TOLD: usize = 1;
 
 fn text(asked: &Asked, story: &Story, all: bool) -> String {
     let mut text = state(asked, story.pod.as_ref());
+    text.extend(story.pending.as_ref().map(pending::text));
     let style = render::Style {
         colour: say::colour(&io::stdout()),
         width: io::stdout()
@@ -216,6 +232,7 @@ fn document(asked: &Asked, story: &Story) -> Value {
         "pod": story.pod,
         "verdicts": story.verdicts,
         "killRecords": story.kills,
+        "pending": story.pending,
     })
 }
 

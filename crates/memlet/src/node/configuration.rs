@@ -5,17 +5,15 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use memlet_bytes::Bytes;
+use anyhow::{Context, Result, bail};
 use memlet_cgroup::CgroupPath;
-use memlet_node::{Amounts, MemoryRules, Reservations};
+use memlet_node::{MemoryRules, Registration, Reservations};
 use memlet_policy::memory_qos::MemoryQos;
-use memlet_policy::node_memory::NodeMemory;
-use memlet_policy::quantity::Quantity;
 
 use super::folder::DataFolder;
+use super::pool::{self, Common};
 use crate::cli::{NodeArguments, NodeSettings};
-use crate::embedded::CgroupPlace;
+use crate::embedded::{CgroupPlace, MemberSettings};
 
 /// kube-apiserver's port.
 const PORT: u16 = 6443;
@@ -24,13 +22,12 @@ const PORT: u16 = 6443;
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) name: String,
-    pub(crate) memory: Option<Bytes>,
-    pub(crate) reservations: Reservations,
-    pub(crate) static_pods: Option<PathBuf>,
+    /// The nodes; one that is alone is at the cgroup root itself, those of a pool below it.
+    pub(crate) members: Vec<MemberSettings>,
+    /// What a node has that is added later.
+    pub(crate) common: Common,
     pub(crate) in_memory: bool,
     pub(crate) memory_rules: MemoryRules,
-    pub(crate) cgroups: CgroupPlace,
     pub(crate) run_folder: PathBuf,
     pub(crate) data: DataFolder,
     pub(crate) kernel_log: bool,
@@ -44,25 +41,48 @@ impl Configuration {
             Some(path) => read_file(path)?,
             None => NodeSettings::default(),
         };
-        let configuration = Self::new(arguments.settings.clone().or(of_file), &arguments.place.data)?;
-        configuration.check()?;
-        Ok(configuration)
+        Self::new(arguments.settings.clone().or(of_file), &arguments.place.data)
     }
 
     fn new(settings: NodeSettings, data: &Path) -> Result<Self> {
         let default_address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
         let addresses =
             if settings.addresses.is_empty() { vec![default_address] } else { settings.addresses };
-        Ok(Self {
-            addresses,
-            name: settings.node_name.unwrap_or_else(|| "memlet".to_owned()),
+        let name = settings.node_name.unwrap_or_else(|| "memlet".to_owned());
+        let common = Common {
             memory: settings.node_memory,
             reservations: Reservations {
                 kube: settings.kube_reserved.unwrap_or_default().0,
                 system: settings.system_reserved.unwrap_or_default().0,
                 ..Reservations::default()
             },
-            static_pods: settings.static_pods.as_deref().map(absolute).transpose()?,
+            cgroups: CgroupPlace {
+                root: settings.cgroup_root.unwrap_or_else(CgroupPath::root),
+                driver: settings
+                    .cgroup_driver
+                    .map_or(memlet_policy::cgroup_names::Driver::Cgroupfs, Into::into),
+            },
+        };
+        let mut members = match &settings.nodes {
+            Some(nodes) => common.members(&name, nodes)?,
+            None => vec![MemberSettings {
+                name,
+                memory: common.memory,
+                reservations: common.reservations.clone(),
+                registration: Registration::default(),
+                static_pods: None,
+                cgroups: common.cgroups.clone(),
+            }],
+        };
+        // A folder is for one node alone.
+        if let Some(first) = members.first_mut() {
+            first.static_pods = settings.static_pods.as_deref().map(absolute).transpose()?;
+        }
+        members.iter().try_for_each(pool::check_memory)?;
+        Ok(Self {
+            addresses,
+            members,
+            common,
             in_memory: settings.in_memory.unwrap_or(false),
             memory_rules: MemoryRules {
                 swap: settings.swap_behavior.map_or_else(Default::default, Into::into),
@@ -74,35 +94,10 @@ impl Configuration {
                 }),
                 single_process_oom_kill: settings.single_process_oom_kill,
             },
-            cgroups: CgroupPlace {
-                root: settings.cgroup_root.unwrap_or_else(CgroupPath::root),
-                driver: settings
-                    .cgroup_driver
-                    .map_or(memlet_policy::cgroup_names::Driver::Cgroupfs, Into::into),
-            },
             run_folder: absolute(settings.run_folder.as_deref().unwrap_or(Path::new("/run/memlet")))?,
             data: DataFolder::new(&absolute(data)?),
             kernel_log: !settings.no_kernel_log.unwrap_or(false),
         })
-    }
-
-    fn check(&self) -> Result<()> {
-        if let Some(memory) = self.memory {
-            let aside = |amounts: &Amounts| amounts.get("memory").map_or(Bytes::ZERO, Quantity::bytes);
-            let node = NodeMemory {
-                kube_reserved: aside(&self.reservations.kube),
-                system_reserved: aside(&self.reservations.system),
-                ..NodeMemory::new(memory)
-            };
-            ensure!(
-                node.check().is_ok() && node.allocatable() > Bytes::ZERO,
-                "a node of {memory} leaves nothing for Pods: {} is set aside, and every node keeps {} of its memory free; \
-                 give it more than that",
-                node.kube_reserved + node.system_reserved,
-                node.eviction_bytes()
-            );
-        }
-        Ok(())
     }
 }
 
@@ -131,6 +126,7 @@ impl NodeSettings {
             addresses: if self.addresses.is_empty() { other.addresses } else { self.addresses },
             node_name: self.node_name.or(other.node_name),
             node_memory: self.node_memory.or(other.node_memory),
+            nodes: self.nodes.or(other.nodes),
             kube_reserved: self.kube_reserved.or(other.kube_reserved),
             system_reserved: self.system_reserved.or(other.system_reserved),
             static_pods: self.static_pods.or(other.static_pods),
@@ -154,17 +150,24 @@ mod tests {
 
     fn configuration(flags: &str, file: &str) -> Result<Configuration> {
         let read = |text: &str| serde_saphyr::from_str::<NodeSettings>(text).unwrap();
-        let configuration = Configuration::new(read(flags).or(read(file)), Path::new("/data"))?;
-        configuration.check()?;
-        Ok(configuration)
+        Configuration::new(read(flags).or(read(file)), Path::new("/data"))
     }
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let node = configuration("nodeName: flag", "{nodeName: file, nodeMemory: 1Gi}").unwrap();
-        assert_eq!((node.name.as_str(), node.memory), ("flag", Some(Bytes::from_gib(1))));
+        let member = &node.members[0];
+        assert_eq!((member.name.as_str(), member.memory), ("flag", Some(memlet_bytes::Bytes::from_gib(1))));
         assert_eq!(node.addresses, ["127.0.0.1:6443".parse().unwrap()]);
-        assert!(node.cgroups.root.is_root() && !node.in_memory && node.kernel_log);
+        assert!(member.cgroups.root.is_root() && !node.in_memory && node.kernel_log);
+    }
+
+    #[test]
+    fn a_pool_is_below_the_root() {
+        let pool =
+            configuration("nodes: 2", "{cgroupRoot: /x, nodeMemory: 1Gi, nodes: [{name: a}]}").unwrap();
+        let roots: Vec<_> = pool.members.iter().map(|member| member.cgroups.root.as_str()).collect();
+        assert_eq!(roots, ["/x/memlet-1", "/x/memlet-2"]);
     }
 
     #[test]

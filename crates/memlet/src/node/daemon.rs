@@ -4,6 +4,7 @@
 //! its record, by which the other commands find it, and last the word that it is ready.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,13 +17,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::configuration::Configuration;
+use super::control::{self, Answer, Request};
 use super::detach;
 use super::folder::DataFolder;
 use super::listening;
-use super::record::NodeRecord;
+use super::pool::{self, NodeSpec};
+use super::record::{MemberRecord, NodeRecord};
 use super::signals::{Asked, NodeSignals};
 use crate::embedded::lock::{self, Lock};
-use crate::embedded::{Embedded, EmbeddedSettings, private};
+use crate::embedded::{self, Embedded, MemberSettings, Surroundings, private};
 use crate::exit::Exit;
 use crate::say;
 
@@ -42,7 +45,15 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     write_kubeconfig(data, &keys, &addresses)?;
     let server = open_server(configuration)?;
     server.keep_accounts(&keys, PodTokens::Mounted)?;
-    let node = Embedded::start(&settings(configuration, &addresses), &server).await?;
+    let mut added = if configuration.in_memory { Vec::new() } else { pool::added(data)? };
+    added.retain(|spec| configuration.members.iter().all(|member| member.name != spec.name));
+    let before = NodeRecord::read(data);
+    let members = members(configuration, &added)?;
+    let around = surroundings(configuration, &addresses);
+    let mut node = Embedded::start(&members, &configuration.common.cgroups, around, &server).await?;
+    if let Some(before) = before.filter(|_| !configuration.in_memory) {
+        end_former(data, &before, &node).await?;
+    }
     let (stop_serving, stopped) = oneshot::channel::<()>();
     let api = server.clone();
     let serving = tokio::spawn(async move {
@@ -52,13 +63,26 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
         };
         listener.serve(api, &keys, stop).await
     });
-    let record = record(configuration, addresses, &node);
+    let mut requests = control::listen(data)?;
+    let mut record = record(configuration, addresses, &node);
     record.write(data)?;
     greet(&record, data, began.elapsed());
-    let asked = tokio::select! {
-        asked = signals.next() => asked,
-        reason = until_failed(serving) => return Err(reason),
+    let mut failed = pin!(until_failed(serving));
+    let asked = loop {
+        tokio::select! {
+            asked = signals.next() => break asked,
+            reason = &mut failed => return Err(reason),
+            Some((request, answer)) = requests.recv() => {
+                let done = change(configuration, &mut node, &mut added, request).await;
+                record.members = node.members().iter().map(MemberRecord::of).collect();
+                let done = done.and_then(|said| record.write(data).map(|()| said));
+                let said = done.map_or_else(|error| Answer::Failed(in_one_line(&error)), Answer::Done);
+                // Whoever asked may be gone; it is done all the same.
+                let _ = answer.send(said);
+            }
+        }
     };
+    let _ = std::fs::remove_file(data.control());
     let ended = end(configuration, node, asked).await;
     drop(stop_serving);
     server.close();
@@ -92,7 +116,8 @@ fn listen(addresses: &[SocketAddr]) -> Result<Listener> {
 /// By which names and addresses the server may be called.
 fn names(configuration: &Configuration, addresses: &[SocketAddr]) -> ServerNames {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    ServerNames::new([host, configuration.name.clone()], addresses.iter().map(SocketAddr::ip))
+    let nodes = configuration.members.iter().map(|member| member.name.clone());
+    ServerNames::new(std::iter::once(host).chain(nodes), addresses.iter().map(SocketAddr::ip))
 }
 
 /// How the administrator reaches the server: by its first address, or on this machine where that is any.
@@ -148,17 +173,81 @@ fn claim(data: &DataFolder) -> Result<Lock> {
     Ok(lock)
 }
 
-fn settings(configuration: &Configuration, addresses: &[SocketAddr]) -> EmbeddedSettings {
+/// The nodes of the configuration, and those that were added.
+fn members(configuration: &Configuration, added: &[NodeSpec]) -> Result<Vec<MemberSettings>> {
+    let added = added.iter().map(|spec| configuration.common.member(spec));
+    configuration.members.iter().cloned().map(Ok).chain(added).collect()
+}
+
+/// Nodes that the last program had and this one has not: their Pods end, and they are forgotten.
+async fn end_former(data: &DataFolder, before: &NodeRecord, node: &Embedded) -> Result<()> {
+    let is_former = |former: &&MemberRecord| node.members().iter().all(|member| member.name != former.name);
+    for former in before.members.iter().filter(is_former) {
+        // Another node may have its cgroups now.
+        let is_free = node.members().iter().all(|member| member.cgroups.root != former.cgroups.root);
+        if is_free && embedded::end_leftovers_of(data, &before.run_folder, &former.cgroups)? {
+            say::warning(&format!("the node {} is no more, and its Pods have ended", former.name));
+        }
+        embedded::forget_node(&node.client, &former.name).await?;
+    }
+    Ok(())
+}
+
+/// Adds a node or removes one.
+async fn change(
+    configuration: &Configuration,
+    node: &mut Embedded,
+    added: &mut Vec<NodeSpec>,
+    request: Request,
+) -> Result<String> {
+    let said = match request {
+        Request::Add(spec) => {
+            let settings = configuration.common.member(&spec)?;
+            if node.members().iter().any(|member| member.name == spec.name) {
+                bail!("there is a node {} already; see `kubectl get nodes`", spec.name);
+            }
+            let member = node.add(&settings).await?;
+            let (capacity, allocatable) = (member.agent.capacity(), member.agent.allocatable());
+            added.push(spec);
+            format!("node {}: {capacity} of memory, {allocatable} of it for requests", settings.name)
+        }
+        Request::Remove { name, pods } => {
+            let members: Vec<_> = node.members().iter().map(|member| member.name.clone()).collect();
+            if !members.contains(&name) {
+                bail!("there is no node {name:?} here; there are {}", members.join(", "));
+            }
+            if members.len() == 1 {
+                bail!("{name} is the only node; `memlet stop --pods` ends the program with it");
+            }
+            let count = node.pods_of(&name).await?.len();
+            if count > 0 && !pods {
+                let pods = if count == 1 { "a Pod".to_owned() } else { format!("{count} Pods") };
+                bail!(
+                    "the node {name} has {pods}: move away what somebody makes anew (kubectl drain {name}), or have all ended and deleted with \
+                     --pods"
+                );
+            }
+            node.remove(&name, LONGEST_GRACE).await?;
+            added.retain(|spec| spec.name != name);
+            format!("node {name} is no more")
+        }
+    };
+    if !configuration.in_memory {
+        pool::write_added(&configuration.data, added)?;
+    }
+    Ok(said)
+}
+
+fn in_one_line(error: &anyhow::Error) -> String {
+    say::error_text(error).trim_start_matches("error: ").trim_end().replace("\n  because: ", ": ")
+}
+
+fn surroundings(configuration: &Configuration, addresses: &[SocketAddr]) -> Surroundings {
     let reached = addresses.first().map(|address| reachable(*address));
-    EmbeddedSettings {
-        name: configuration.name.clone(),
-        memory: configuration.memory,
+    Surroundings {
         memory_rules: configuration.memory_rules,
-        reservations: configuration.reservations.clone(),
-        static_pods: configuration.static_pods.clone(),
         api_server: reached
             .map(|address| ApiAddress { host: address.ip().to_string(), port: address.port() }),
-        cgroups: configuration.cgroups.clone(),
         run_folder: configuration.run_folder.clone(),
         data: configuration.data.clone(),
         keeps_pods: !configuration.in_memory,
@@ -171,23 +260,24 @@ fn record(configuration: &Configuration, addresses: Vec<SocketAddr>, node: &Embe
     NodeRecord {
         pid: std::process::id().cast_signed(),
         started_at: Timestamp::now(),
-        name: configuration.name.clone(),
         addresses,
-        cgroups: configuration.cgroups.clone(),
         run_folder: configuration.run_folder.clone(),
-        capacity: node.agent.capacity(),
-        allocatable: node.agent.allocatable(),
+        members: node.members().iter().map(MemberRecord::of).collect(),
     }
 }
 
 /// What the node is, and what to type next.
 fn greet(record: &NodeRecord, data: &DataFolder, took: Duration) {
     let addresses: Vec<_> = record.addresses.iter().map(|address| format!("https://{address}")).collect();
+    let node = |member: &MemberRecord| {
+        format!(
+            "node {}: {} of memory, {} of it for requests\n",
+            member.name, member.capacity, member.allocatable
+        )
+    };
     say::note(&format!(
-        "node {}: {} of memory, {} of it for requests\n  API    {}\n  data   {}\nready after {} ms\n\n",
-        record.name,
-        record.capacity,
-        record.allocatable,
+        "{}  API    {}\n  data   {}\nready after {} ms\n\n",
+        record.members.iter().map(node).collect::<String>(),
         addresses.join(", "),
         data.path().display(),
         took.as_millis()

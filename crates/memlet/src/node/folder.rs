@@ -7,6 +7,8 @@
 //!             objects/      the API's objects
 //!             keys/         certificates and keys
 //!             kills/        what the OOM killer did
+//!             pool.json     nodes that were added while it ran
+//!             control.sock  where it is asked for nodes more or less
 //!             admin.kubeconfig
 //!             node.log      what a node in the background says
 //! ```
@@ -63,6 +65,16 @@ impl DataFolder {
     /// How kubectl reaches the node as its administrator.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.node().join("admin.kubeconfig")
+    }
+
+    /// The nodes that were added while the program ran.
+    pub(crate) fn pool(&self) -> PathBuf {
+        self.node().join("pool.json")
+    }
+
+    /// Where the program is asked for nodes more or less.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.node().join("control.sock")
     }
 
     /// What a node in the background says.

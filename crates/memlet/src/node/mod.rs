@@ -3,11 +3,13 @@
 
 pub(crate) mod client;
 pub(crate) mod configuration;
+pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod detach;
 pub(crate) mod folder;
 pub(crate) mod kubeconfig;
 pub(crate) mod listening;
+pub(crate) mod pool;
 pub(crate) mod record;
 pub(crate) mod running;
 pub(crate) mod signals;

@@ -9,9 +9,9 @@ use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::folder::DataFolder;
-use crate::embedded::{CgroupPlace, private};
+use crate::embedded::{CgroupPlace, Member, private};
 
-/// A running node.
+/// A running program, with its nodes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NodeRecord {
@@ -19,22 +19,62 @@ pub(crate) struct NodeRecord {
     pub(crate) pid: i32,
     /// When it began.
     pub(crate) started_at: Timestamp,
-    /// The Node's name.
-    pub(crate) name: String,
     /// Where its API is.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// The folder of what lives as long as its Pods.
+    pub(crate) run_folder: PathBuf,
+    /// Its nodes.
+    #[serde(rename = "nodes")]
+    pub(crate) members: Vec<MemberRecord>,
+}
+
+/// One of its nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberRecord {
+    /// The Node's name.
+    pub(crate) name: String,
     /// Where its Pods' cgroups are.
     #[serde(flatten)]
     pub(crate) cgroups: CgroupPlace,
-    /// The folder of what lives as long as its Pods.
-    pub(crate) run_folder: PathBuf,
     /// The memory that it has.
     pub(crate) capacity: Bytes,
     /// What Pods may request of that.
     pub(crate) allocatable: Bytes,
 }
 
+impl MemberRecord {
+    /// What a node that runs says of itself.
+    pub(crate) fn of(member: &Member) -> Self {
+        Self {
+            name: member.name.clone(),
+            cgroups: member.cgroups.clone(),
+            capacity: member.agent.capacity(),
+            allocatable: member.agent.allocatable(),
+        }
+    }
+}
+
+/// More are only counted.
+const MOST_NAMES: usize = 5;
+
 impl NodeRecord {
+    /// `node memlet`, `nodes a, b and c`; of many only how many.
+    pub(crate) fn title(&self) -> String {
+        let names: Vec<_> = self.members.iter().map(|member| member.name.as_str()).collect();
+        match names[..] {
+            [] => "node".to_owned(),
+            [name] => format!("node {name}"),
+            _ if names.len() > MOST_NAMES => format!("{} nodes", names.len()),
+            [ref before @ .., last] => format!("nodes {} and {last}", before.join(", ")),
+        }
+    }
+
+    /// The node of this name.
+    pub(crate) fn member(&self, name: &str) -> Option<&MemberRecord> {
+        self.members.iter().find(|member| member.name == name)
+    }
+
     /// Writes it down; commands find the node by it.
     pub(crate) fn write(&self, data: &DataFolder) -> Result<()> {
         let path = data.record();

@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
                 } else {
                     self.telling.alarm(text);
                 }
-                let end = self.node.agent.container_end(&id);
+                let end = self.node.first().agent.container_end(&id);
                 let number = self.ends.len();
                 self.ends.insert(instance, Ended { state, end, number });
             }
@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
             limit.map_or_else(|| "no memory limit".to_owned(), |limit| format!("memory limit {limit}"));
         self.telling.note(format!("{name} started{again}, {within}"));
         let path = logs::container_log_path(
-            &self.node.pod_logs,
+            &self.node.first().pod_logs,
             pod.metadata.namespace.as_deref().unwrap_or_default(),
             pod.metadata.name.as_deref().unwrap_or_default(),
             &instance.pod,
@@ -267,7 +267,7 @@ impl<'a> Run<'a> {
         urgency: Urgency,
     ) -> Result<Exit> {
         self.telling.logs_so_far();
-        let kills = self.node.agent.kill_records();
+        let kills = self.node.first().agent.kill_records();
         let pods: Vec<Pod> = self.order.iter().filter_map(|uid| self.pods.get(uid).cloned()).collect();
         let verdicts = result::verdicts(&pods, &self.ends, &kills, self.node_memory);
         if format == Format::Text {

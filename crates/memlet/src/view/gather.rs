@@ -19,6 +19,7 @@ pub(crate) struct PodView {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
+    pub(crate) node: String,
     pub(crate) qos_class: String,
     pub(crate) phase: String,
     /// `None` where the Pod has none, because it has ended or not begun.
@@ -114,6 +115,7 @@ pub(crate) fn pod(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy) -> Resu
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
         uid,
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
         qos_class: qos.as_str().to_owned(),
         phase: status.phase.unwrap_or_default(),
         sandbox: sandbox(&path, &containers, hierarchy),

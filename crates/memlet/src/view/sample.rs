@@ -47,6 +47,7 @@ pub(crate) fn eater() -> PodView {
         namespace: "default".to_owned(),
         name: "memory-eater-128".to_owned(),
         uid: "u".to_owned(),
+        node: "memlet".to_owned(),
         qos_class: "Burstable".to_owned(),
         phase: "Running".to_owned(),
         cgroup: Some(cgroup(None)),

@@ -2,10 +2,20 @@
 
 use super::gather::{CgroupView, ContainerView, PodView};
 
-/// The lines of the table, its head first.
-pub(crate) fn text(pods: &[PodView], all: bool) -> String {
-    let head =
-        ["CONTAINER ID", "NAMESPACE", "POD", "NAME", "PID", "STATE", "RESTARTS", "WORKING SET", "LIMIT"];
+/// The lines of the table, its head first; with the nodes' names where there is more than one.
+pub(crate) fn text(pods: &[PodView], all: bool, with_nodes: bool) -> String {
+    let head = [
+        "CONTAINER ID",
+        "NAMESPACE",
+        "POD",
+        "NAME",
+        "PID",
+        "STATE",
+        "RESTARTS",
+        "WORKING SET",
+        "LIMIT",
+        "NODE",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     for pod in pods {
         if let Some(sandbox) = pod.sandbox.as_ref().filter(|_| all) {
@@ -19,7 +29,10 @@ pub(crate) fn text(pods: &[PodView], all: bool) -> String {
             rows.push(row(pod, id, &container.name, pid, &container.state, restarts, cgroup));
         }
     }
-    aligned(&rows)
+    if !with_nodes {
+        return aligned(&rows.iter().map(|row| &row[..row.len() - 1]).collect::<Vec<_>>());
+    }
+    aligned(&rows.iter().map(|row| &row[..]).collect::<Vec<_>>())
 }
 
 /// The process that is number one inside, or the first.
@@ -36,7 +49,7 @@ fn row(
     state: &str,
     restarts: i32,
     cgroup: Option<&CgroupView>,
-) -> [String; 9] {
+) -> [String; 10] {
     let short: String = id.chars().take(13).collect();
     let missing = || "-".to_owned();
     [
@@ -51,14 +64,16 @@ fn row(
         cgroup.map_or_else(missing, |cgroup| {
             cgroup.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string())
         }),
+        pod.node.clone(),
     ]
 }
 
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let widths: [usize; N] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; N]| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+fn aligned(rows: &[&[String]]) -> String {
+    let columns = rows.first().map_or(0, |row| row.len());
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &&[String]| {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
         format!("{}\n", cells.join("   ").trim_end())
     };
     rows.iter().map(line).collect()
@@ -71,7 +86,7 @@ mod tests {
 
     #[test]
     fn running_containers_alone() {
-        insta::assert_snapshot!(text(&[eater()], false), @r"
+        insta::assert_snapshot!(text(&[eater()], false, false), @r"
         CONTAINER ID    NAMESPACE   POD                NAME   PID     STATE     RESTARTS   WORKING SET   LIMIT
         64ae20d221399   default     memory-eater-128   main   32308   Running   2          12Mi          128Mi
         ");
@@ -79,7 +94,7 @@ mod tests {
 
     #[test]
     fn all_of_them() {
-        insta::assert_snapshot!(text(&[eater()], true), @r"
+        insta::assert_snapshot!(text(&[eater()], true, false), @r"
         CONTAINER ID    NAMESPACE   POD                NAME        PID     STATE           RESTARTS   WORKING SET   LIMIT
         a398d3c012bb3   default     memory-eater-128   (sandbox)   32300   Running         0          12Mi          none
         64ae20d221399   default     memory-eater-128   main        32308   Running         2          12Mi          128Mi
@@ -88,7 +103,16 @@ mod tests {
     }
 
     #[test]
+    fn of_more_nodes_than_one() {
+        let table = text(&[eater()], false, true);
+        assert!(
+            table.lines().all(|line| line.ends_with("   NODE") || line.ends_with("   memlet")),
+            "{table}"
+        );
+    }
+
+    #[test]
     fn nothing_is_a_head() {
-        assert_eq!(text(&[], true).lines().count(), 1);
+        assert_eq!(text(&[], true, true).lines().count(), 1);
     }
 }

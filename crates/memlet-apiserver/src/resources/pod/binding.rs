@@ -46,6 +46,8 @@ pub(super) fn bind(core: &Core, request: &ResourceRequest) -> Result<Reply, ApiE
         for (key, value) in binding.metadata.annotations.iter().flatten() {
             new.metadata.annotations.get_or_insert_default().insert(key.clone(), value.clone());
         }
+        // It has the place that was kept for it.
+        new.status.get_or_insert_default().nominated_node_name = None;
         mark_scheduled(&mut new);
         Ok(new)
     })?;
