@@ -124,6 +124,11 @@ pub(crate) trait ServedKind:
     /// The rules for an object by itself, metadata apart.
     fn validate(&self, _errors: &mut FieldErrors) {}
 
+    /// Validating admission at creation, before quotas are asked.
+    fn check_admission(&self, _core: &Core) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// What is odd but legal; sent as Warning headers.
     fn warnings(&self) -> Vec<String> {
         Vec::new()

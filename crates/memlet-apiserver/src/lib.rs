@@ -58,6 +58,7 @@ mod nodes;
 mod openapi;
 mod ownership;
 mod patch;
+mod quota;
 mod reply;
 mod request;
 mod resources;

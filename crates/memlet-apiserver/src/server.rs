@@ -80,8 +80,9 @@ impl ApiServer {
     fn over(storage: Storage, settings: Settings) -> Self {
         let storage = Arc::new(storage);
         let metrics = Metrics::new(Arc::clone(&storage));
-        let server =
-            Self { core: Core { storage, nodes: Nodes::default(), accounts: Arc::default() }, metrics };
+        let core =
+            Core { storage, nodes: Nodes::default(), accounts: Arc::default(), ledger: Arc::default() };
+        let server = Self { core, metrics };
         for name in resources::INITIAL_NAMESPACES {
             server.create_initial::<Namespace>(name, &json!({ "metadata": { "name": name } }));
         }

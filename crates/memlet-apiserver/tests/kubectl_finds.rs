@@ -105,7 +105,9 @@ fn discovery(server: &Server) -> Result<(), Failed> {
         let resources = server.kubectl(&["api-resources", "--no-headers"])?;
         for expected in [
             vec!["configmaps", "cm", "v1", "true", "ConfigMap"],
+            vec!["limitranges", "limits", "v1", "true", "LimitRange"],
             vec!["pods", "po", "v1", "true", "Pod"],
+            vec!["resourcequotas", "quota", "v1", "true", "ResourceQuota"],
             vec!["namespaces", "ns", "v1", "false", "Namespace"],
             vec!["events", "ev", "events.k8s.io/v1", "true", "Event"],
             vec!["priorityclasses", "pc", "scheduling.k8s.io/v1", "false", "PriorityClass"],

@@ -15,10 +15,11 @@ const EATER: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: eater\n  labe
 /// A test's name and what it does.
 type Case = (&'static str, fn(&Kubectl));
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 4] = [
     ("labels_patches_and_replacements", labels_patches_and_replacements),
     ("server_side_apply_and_the_way_to_it", server_side_apply_and_the_way_to_it),
     ("the_create_subcommands", the_create_subcommands),
+    ("what_a_namespace_permits", what_a_namespace_permits),
 ];
 
 fn main() {
@@ -195,4 +196,62 @@ fn the_create_subcommands(kubectl: &Kubectl) {
             "The Secret \"s\" is invalid: type: Invalid value: \"x\": field is immutable",
         ),
     ]);
+}
+
+/// Limit ranges and quotas, which kubectl also creates in protobuf.
+fn what_a_namespace_permits(kubectl: &Kubectl) {
+    const LIMITS: &str = "apiVersion: v1\nkind: LimitRange\nmetadata: {name: mem}\nspec:\n  limits:\n  - type: Container\n    max: {memory: 1Gi}\n    default: {memory: 512Mi}\n    defaultRequest: {memory: 256Mi}\n";
+    kubectl.file("limits.yaml", LIMITS);
+    kubectl.file("bare.yaml", &EATER.replace("    resources: {limits: {memory: 64Mi}}\n", ""));
+    kubectl.file("second.yaml", &EATER.replace("name: eater\n", "name: second\n"));
+    kubectl.file("large.yaml", &EATER.replace("64Mi", "2Gi"));
+    kubectl.all_say(&[
+        ("apply -f limits.yaml", "limitrange/mem created"),
+        ("apply -f limits.yaml", "limitrange/mem unchanged"),
+        ("create quota q --hard=memory=300Mi,pods=2,limits.memory=1Gi", "resourcequota/q created"),
+        ("create quota p --hard=pods=1 --scopes=BestEffort", "resourcequota/p created"),
+        ("apply -f bare.yaml", "pod/eater created"),
+    ]);
+    let refused = kubectl.says("apply -f second.yaml");
+    assert!(
+        refused.ends_with(r#"pods "second" is forbidden: exceeded quota: q, requested: memory=64Mi, used: memory=256Mi, limited: memory=300Mi"#),
+        "{refused}"
+    );
+    let refused = kubectl.says("create -f large.yaml");
+    assert!(
+        refused.ends_with(
+            "pods \"eater\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi"
+        ),
+        "{refused}"
+    );
+    let ranges = kubectl.says("get limits");
+    assert!(ranges.starts_with("NAME   CREATED AT\nmem    2"), "{ranges}");
+    let quotas = kubectl.says("get quota q");
+    let row = "q      memory: 256Mi/300Mi, pods: 1/2   limits.memory: 512Mi/1Gi   ";
+    assert!(
+        quotas.starts_with("NAME   REQUEST                          LIMIT                      AGE\n"),
+        "{quotas}"
+    );
+    assert!(quotas.contains(row), "{quotas}");
+    assert_eq!(
+        kubectl.says("describe quota q"),
+        "Name:          q\nNamespace:     default\nResource       Used   Hard\n--------       ----   ----\n\
+         limits.memory  512Mi  1Gi\nmemory         256Mi  300Mi\npods           1      2"
+    );
+    let namespace = kubectl.says("describe namespace default");
+    assert!(namespace.contains("Resource Quotas\n  Name:    p\n  Scopes:  BestEffort\n"), "{namespace}");
+    assert!(namespace.contains("Resource Limits\n Type"), "{namespace}");
+    assert!(namespace.contains("Container  memory    -    1Gi  256Mi"), "{namespace}");
+    kubectl.all_say(&[
+        (r#"patch quota q -p {"spec":{"hard":{"memory":"400Mi"}}}"#, "resourcequota/q patched"),
+        ("apply -f second.yaml", "pod/second created"),
+    ]);
+    for (line, expected) in [
+        ("delete quota q", "resourcequota \"q\" deleted"),
+        ("delete limits mem", "limitrange \"mem\" deleted"),
+    ] {
+        // Later versions say from which namespace.
+        let told = kubectl.says(line);
+        assert!(told.starts_with(expected), "{told}");
+    }
 }

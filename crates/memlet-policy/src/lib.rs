@@ -9,6 +9,7 @@
 //! - [`cgroup_names`]: what its cgroups are called, and back from a kernel report's path to the Pod
 //! - [`cgroup_limits`]: which cgroup gets which limit; [`memory_qos`]: what it keeps when memory is reclaimed
 //! - [`oom_kill_mode`]: what an OOM kill takes with it; [`node_memory`]: what a node has for Pods
+//! - [`limit_range`], [`quota`]: what its namespace permits
 //! - [`fit`]: whether it fits a node; [`node_affinity`], [`taints`], [`host_ports`]: whether the node will do otherwise;
 //!   [`labels`]: selectors; [`scores`]: how well it would sit there
 //! - [`restart`], [`backoff`], [`phase`]: what becomes of it when a container ends
@@ -47,6 +48,7 @@ pub mod cgroup_names;
 pub mod fit;
 pub mod host_ports;
 pub mod labels;
+pub mod limit_range;
 pub mod logs;
 pub mod memory_qos;
 pub mod node_affinity;
@@ -56,6 +58,7 @@ pub mod oom_score_adj;
 pub mod phase;
 pub mod qos;
 pub mod quantity;
+pub mod quota;
 pub mod resize;
 pub mod resources;
 pub mod restart;

@@ -175,7 +175,8 @@ pub fn pod_memory_limit_sum(spec: &PodSpec) -> Option<Bytes> {
     pod_limits(spec).get(MEMORY).map(Quantity::bytes).filter(|limit| *limit > Bytes::ZERO)
 }
 
-pub(crate) fn read_amounts(amounts: Option<&ApiAmounts>) -> Amounts {
+/// The amounts of a table; what is not a quantity is left out.
+pub fn read_amounts(amounts: Option<&ApiAmounts>) -> Amounts {
     let read = |(name, api): (&String, &ApiQuantity)| Some((name.clone(), Quantity::try_from(api).ok()?));
     amounts.into_iter().flatten().filter_map(read).collect()
 }
@@ -279,16 +280,17 @@ pub fn default_resources(spec: &mut PodSpec) {
     if let Some(resources) = resources {
         round_table(resources);
     }
-    round_all(overhead.as_mut());
+    round_amounts(overhead.as_mut());
     default_pod_level(spec);
 }
 
 fn round_table(resources: &mut ResourceRequirements) {
-    round_all(resources.limits.as_mut());
-    round_all(resources.requests.as_mut());
+    round_amounts(resources.limits.as_mut());
+    round_amounts(resources.requests.as_mut());
 }
 
-fn round_all(amounts: Option<&mut ApiAmounts>) {
+/// Rounds amounts up to thousandths, as API defaulting does wherever amounts of resources stand.
+pub fn round_amounts(amounts: Option<&mut ApiAmounts>) {
     for api in amounts.into_iter().flat_map(BTreeMap::values_mut) {
         if let Ok(quantity) = Quantity::try_from(&*api) {
             *api = quantity.round_up_to_milli().into();

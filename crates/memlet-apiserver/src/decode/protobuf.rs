@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use Form::{
-    BlobMap, Flag, Integer, ListMap, Message, Messages, OptionalInteger, Raw, Text, TextMap, Texts, Time,
+    AmountMap, BlobMap, Flag, Integer, ListMap, Message, Messages, OptionalInteger, Raw, Text, TextMap,
+    Texts, Time,
 };
 
 /// What every body begins with.
@@ -52,6 +53,8 @@ enum Form {
     TextMap,
     /// A map to bytes, which JSON writes in base64.
     BlobMap,
+    /// A map to quantities, each of which is a message with its text.
+    AmountMap,
     /// A map to lists of text.
     ListMap,
     /// JSON in a message of its own (`FieldsV1`).
@@ -127,6 +130,30 @@ static PRIORITY_CLASS: &[Field] = &[
     Field(4, "description", Text),
     Field(5, "preemptionPolicy", Text),
 ];
+static RESOURCE_QUOTA: &[Field] = &[
+    METADATA,
+    Field(
+        2,
+        "spec",
+        Message(&[
+            Field(1, "hard", AmountMap),
+            Field(2, "scopes", Texts),
+            Field(3, "scopeSelector", Message(&[Field(1, "matchExpressions", Messages(SCOPE))])),
+        ]),
+    ),
+    Field(3, "status", Message(&[Field(1, "hard", AmountMap), Field(2, "used", AmountMap)])),
+];
+static SCOPE: &[Field] =
+    &[Field(1, "scopeName", Text), Field(2, "operator", Text), Field(3, "values", Texts)];
+static LIMIT_RANGE: &[Field] = &[METADATA, Field(2, "spec", Message(&[Field(1, "limits", Messages(LIMIT))]))];
+static LIMIT: &[Field] = &[
+    Field(1, "type", Text),
+    Field(2, "max", AmountMap),
+    Field(3, "min", AmountMap),
+    Field(4, "default", AmountMap),
+    Field(5, "defaultRequest", AmountMap),
+    Field(6, "maxLimitRequestRatio", AmountMap),
+];
 static BINDING: &[Field] = &[METADATA, Field(2, "target", Message(REFERENCE))];
 static DELETE_OPTIONS: &[Field] = &[
     Field(1, "gracePeriodSeconds", OptionalInteger),
@@ -191,6 +218,8 @@ fn message(version: &str, kind: &str) -> Option<&'static [Field]> {
         ("v1", "ConfigMap") => CONFIG_MAP,
         ("v1", "Secret") => SECRET,
         ("v1", "ServiceAccount") => SERVICE_ACCOUNT,
+        ("v1", "ResourceQuota") => RESOURCE_QUOTA,
+        ("v1", "LimitRange") => LIMIT_RANGE,
         ("v1", "Binding") => BINDING,
         ("scheduling.k8s.io/v1", "PriorityClass") => PRIORITY_CLASS,
         ("policy/v1", "Eviction") => EVICTION,
@@ -250,7 +279,7 @@ fn read(bytes: &[u8], fields: &[Field], depth: usize) -> Result<Map<String, Valu
         match (form, wire) {
             (Form::Texts, Wire::Bytes(bytes)) => list(text(bytes)?.into()),
             (Form::Messages(fields), Wire::Bytes(bytes)) => list(Value::Object(read(bytes, fields, below)?)),
-            (Form::TextMap | Form::BlobMap | Form::ListMap, Wire::Bytes(bytes)) => {
+            (Form::TextMap | Form::BlobMap | Form::ListMap | Form::AmountMap, Wire::Bytes(bytes)) => {
                 let (key, value) = entry(bytes, *form)?;
                 object.entry(*name).or_insert_with(|| Value::Object(Map::new()))[key] = value;
             }
@@ -301,6 +330,15 @@ fn entry(bytes: &[u8], form: Form) -> Result<(String, Value), Unreadable> {
     }
     let value = match form {
         Form::BlobMap => STANDARD.encode(value).into(),
+        Form::AmountMap => {
+            let mut amount = String::new();
+            for part in Parts(value) {
+                if let (1, Wire::Bytes(bytes)) = part? {
+                    amount = text(bytes)?;
+                }
+            }
+            amount.into()
+        }
         Form::ListMap => {
             let mut items = Vec::new();
             for part in Parts(value) {

@@ -1,5 +1,6 @@
 //! What the server does of itself, on one thread of its own: it deletes what nobody owns any more (`garbage`), events
-//! that are old (`expiry`), Pods of nodes that are no more (`lost_pods`), and what is left in namespaces that are going.
+//! that are old (`expiry`), Pods of nodes that are no more (`lost_pods`), and what is left in namespaces that are going;
+//! and it says in quotas what is used (`quotas`).
 //!
 //! Everything here is done through the same verbs as a client's requests, and can be done again: after a start, after
 //! changes were undone, and when something went wrong, everything is looked at anew.
@@ -7,6 +8,7 @@
 mod expiry;
 mod garbage;
 mod lost_pods;
+mod quotas;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use crate::verbs::Core;
 
 use garbage::Collector;
 use lost_pods::LostPods;
+use quotas::Quotas;
 
 /// The longest time between two looks for what is too old: that of upstream's Pod garbage collector.
 const LONGEST_ROUND: Duration = Duration::from_secs(20);
@@ -38,6 +41,7 @@ pub(crate) fn start(core: &Core, event_lifetime: Duration) {
         notices,
         garbage: Collector::default(),
         lost_pods: LostPods::default(),
+        quotas: Quotas::default(),
         event_lifetime,
     };
     let thread = std::thread::Builder::new().name("memlet-housekeep".to_owned());
@@ -52,6 +56,7 @@ struct Housekeeping {
     notices: NoticeReader,
     garbage: Collector,
     lost_pods: LostPods,
+    quotas: Quotas,
     event_lifetime: Duration,
 }
 
@@ -70,6 +75,8 @@ impl Housekeeping {
             if Instant::now() >= next_round {
                 done = done.and(expiry::run(&core, self.event_lifetime));
                 done = done.and(self.lost_pods.run(&core, QUARANTINE, Instant::now()));
+                // Time alone lets a Pod count no longer that does not end.
+                done = done.and(self.quotas.look_at_all(&core, &self.notices));
                 core.storage.trim_history();
                 next_round = Instant::now() + round;
             }
@@ -84,8 +91,13 @@ impl Housekeeping {
 
     fn attend(&mut self, core: &Core, wake: Wake) -> Result<(), ApiError> {
         match wake {
-            Wake::Changes(changes) => self.garbage.follow(core, &changes),
+            Wake::Changes(changes) => {
+                // What is used is told before what goes: garbage may be much.
+                let told = self.quotas.follow(core, &self.notices, &changes);
+                self.garbage.follow(core, &changes).and(told)
+            }
             Wake::LookAtAll => {
+                self.quotas.look_at_all(core, &self.notices)?;
                 self.garbage.look_at_all(core)?;
                 settle_namespaces(core)
             }

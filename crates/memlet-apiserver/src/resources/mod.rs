@@ -3,14 +3,19 @@
 mod config;
 mod event;
 mod event_v1;
+mod limit_range;
 mod namespace;
 mod node;
 mod plain;
 mod pod;
 mod priority_class;
+mod resource_names;
+mod resource_quota;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, LimitRange, Namespace, Node, Pod, ResourceQuota, Secret, ServiceAccount,
+};
 use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 
@@ -32,6 +37,8 @@ static SERVED: &[&dyn Handler] = &[
     &Serve::<ConfigMap>::new(),
     &Serve::<Secret>::new(),
     &Serve::<ServiceAccount>::with(plain::ACCOUNT_SUBRESOURCES),
+    &Serve::<LimitRange>::new(),
+    &Serve::<ResourceQuota>::new(),
     &Serve::<events::Event>::new(),
     &Serve::<PriorityClass>::new(),
     &Serve::<Lease>::new(),

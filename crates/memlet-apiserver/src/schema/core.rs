@@ -38,6 +38,8 @@ pub(crate) fn of_definition(name: &str) -> &'static Type {
         "Container" | "EphemeralContainer" => &CONTAINER,
         "VolumeMount" => &MOUNT,
         "ResourceRequirements" => &RESOURCES,
+        "ResourceQuotaSpec" => &QUOTA_SPEC,
+        "ResourceQuotaStatus" => &QUOTA_STATUS,
         "NodeAllocatableResourceClaimStatus" => &CLAIM_STATUS,
         "PodVolumeHealth" => &VOLUME_HEALTH,
         _ => &PLAIN,
@@ -96,6 +98,13 @@ static NODE_STATUS: Type = of(&[
     field("conditions", Keyed(&BY_TYPE, &PLAIN_ITEM)).patched_by("type"),
     field("addresses", Keyed(&BY_TYPE, &PLAIN_ITEM)).patched_by("type"),
 ]);
+
+pub(crate) static RESOURCE_QUOTA: Type =
+    of(&[METADATA, field("spec", Struct(&QUOTA_SPEC)), field("status", Struct(&QUOTA_STATUS))]);
+
+static QUOTA_SPEC: Type = of(&[field("hard", Map), field("scopeSelector", Whole)]);
+
+static QUOTA_STATUS: Type = of(&[field("hard", Map), field("used", Map)]);
 
 pub(crate) static POD: Type =
     of(&[METADATA, field("spec", Struct(&POD_SPEC)), field("status", Struct(&POD_STATUS))]);

@@ -13,7 +13,9 @@ pub(crate) mod generated;
 use serde_json::Value;
 
 pub(crate) use core::of_definition;
-pub(crate) use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, OBJECT, POD, SECRET, SERVICE_ACCOUNT};
+pub(crate) use core::{
+    CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, OBJECT, POD, RESOURCE_QUOTA, SECRET, SERVICE_ACCOUNT,
+};
 
 /// A struct: what is special about its fields.
 #[derive(Debug)]

@@ -58,6 +58,12 @@ impl Collection {
         };
     }
 
+    /// The objects of one namespace, in key order.
+    pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &Arc<StoredObject>> {
+        let from_there = self.objects.range(Key::first_of(namespace)..);
+        from_there.take_while(move |(key, _)| key.namespace == namespace).map(|(_, object)| object)
+    }
+
     /// The objects of one namespace, or of all, that come after `after` in key order.
     pub(super) fn list(&self, namespace: Option<&str>, after: Option<&Key>) -> Vec<Arc<StoredObject>> {
         let first = namespace.map(Key::first_of);

@@ -157,11 +157,14 @@ async fn what_cannot_be_written_has_not_happened() {
     }
     let before = state(&storage);
     let mut reader = storage.subscribe(RESOURCE, before.1).unwrap();
+    let mut position = None;
+    storage.changes_since(RESOURCE, &mut position);
 
     faults.full.store(true, Ordering::SeqCst);
     // All in one go, so that some are in the failed transaction and some come after it.
     let attempt = storage.attempt();
     put(&storage, "changed").unwrap();
+    assert_eq!(storage.changes_since(RESOURCE, &mut position).unwrap().len(), 1, "pending ones are followed");
     let _ = put(&storage, "added").and_then(|_| remove(&storage, "removed"));
     let undone = storage.settle(attempt).await.unwrap_err();
     let file = folder.path().join("objects.redb");
@@ -176,6 +179,8 @@ async fn what_cannot_be_written_has_not_happened() {
     until_writable(&storage).await;
     let later = durably(&storage, || put(&storage, "later")).await.unwrap();
     assert!(later > before.1);
+    let followed = storage.changes_since(RESOURCE, &mut position);
+    assert!(followed.is_none(), "who followed what was undone looks anew");
     let seen = reader.next().await.unwrap();
     assert_eq!(seen.iter().map(|change| change.object.key.name.as_str()).collect::<Vec<_>>(), ["later"]);
     let after = state(&storage);

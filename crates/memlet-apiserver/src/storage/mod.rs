@@ -16,6 +16,7 @@ mod durability;
 mod history;
 mod notices;
 mod object;
+mod position;
 mod subscription;
 mod ties;
 
@@ -31,6 +32,7 @@ pub use disk::OpenError;
 pub(crate) use history::{Change, ChangeKind};
 pub(crate) use notices::{NoticeReader, Recorded, Wake};
 pub(crate) use object::{Fields, Key, Labels, StoredObject};
+pub(crate) use position::Position;
 pub(crate) use subscription::Subscription;
 pub(crate) use ties::{FOREGROUND, ORPHAN, Owner, Ties};
 
@@ -195,6 +197,11 @@ impl Storage {
         let mut state = self.shared.lock();
         let revision = state.revision;
         Snapshot { objects: state.collection(resource).list(namespace, after), revision }
+    }
+
+    /// How many objects there are in a namespace.
+    pub(crate) fn count(&self, resource: &'static str, namespace: &str) -> usize {
+        self.shared.lock().collection(resource).in_namespace(namespace).count()
     }
 
     /// As [`Storage::list`], as it was at `revision`, for as long as the history reaches back.

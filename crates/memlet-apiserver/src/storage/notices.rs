@@ -1,6 +1,6 @@
 //! What housekeeping hears of: durable changes that may give it something to do.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub(super) struct Notices {
     waiting: VecDeque<Recorded>,
     look_at_all: bool,
     is_read: bool,
+    /// The resources, and the namespaces, of which every change is told.
+    resources: HashSet<&'static str>,
+    namespaces: HashSet<String>,
 }
 
 impl Notices {
@@ -42,7 +45,9 @@ impl Notices {
     pub(super) fn add(&mut self, recorded: Recorded) -> bool {
         let change = &recorded.change;
         let before = change.previous.as_ref().is_some_and(|previous| previous.ties.matter());
-        let matters = change.kind == ChangeKind::Deleted || change.object.ties.matter() || before;
+        let followed = self.resources.contains(recorded.resource)
+            || self.namespaces.contains(&change.object.key.namespace);
+        let matters = change.kind == ChangeKind::Deleted || change.object.ties.matter() || before || followed;
         if !self.is_read || !matters {
             return false;
         }
@@ -108,6 +113,16 @@ impl NoticeReader {
             let waited = self.shared.attention.wait_timeout(state, left);
             state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
+    }
+
+    /// Every change of this resource is told from now on.
+    pub(crate) fn follow_resource(&self, resource: &'static str) {
+        self.shared.lock().notices.resources.insert(resource);
+    }
+
+    /// Every change in these namespaces is told from now on, and no longer those in others.
+    pub(crate) fn follow_namespaces(&self, namespaces: HashSet<String>) {
+        self.shared.lock().notices.namespaces = namespaces;
     }
 
     /// The next wait gives [`Wake::LookAtAll`].

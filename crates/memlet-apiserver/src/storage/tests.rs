@@ -44,6 +44,27 @@ fn a_list_is_of_one_namespace_and_in_order() {
     assert_eq!(names(Some("a"), Some(&Key::new("a", "y"))), ["z"]);
 }
 
+#[test]
+fn a_follower_learns_each_change_once_or_that_it_cannot() {
+    let storage = storage(4);
+    let mut position = None;
+    let mut learnt = || {
+        let changes = storage.changes_since(RESOURCE, &mut position)?;
+        Some(changes.iter().map(|change| change.object.key.name.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(learnt(), None, "who begins looks at everything");
+    put(&storage, "a", Expect::Absent).unwrap();
+    put(&storage, "b", Expect::Absent).unwrap();
+    assert_eq!(learnt().unwrap(), ["a", "b"]);
+    assert_eq!(learnt().unwrap(), [""; 0]);
+    for name in ["c", "d", "e", "f", "g"] {
+        put(&storage, name, Expect::Absent).unwrap();
+    }
+    assert_eq!(learnt(), None, "the history is shorter");
+    assert_eq!(learnt().unwrap(), [""; 0]);
+    assert_eq!((storage.count(RESOURCE, "default"), storage.count(RESOURCE, "defaul")), (7, 0));
+}
+
 #[tokio::test]
 async fn a_reader_that_falls_behind_is_told_so_and_never_misses_one() {
     let storage = storage(4);

@@ -104,3 +104,18 @@ pub(super) const PRIORITY_CLASS: &[Column] = &[
         "preemptionPolicy is the Policy for preempting pods with lower priority. One of Never, PreemptLowerPriority. Defaults to PreemptLowerPriority if unset.",
     ),
 ];
+
+pub(super) const LIMIT_RANGE: &[Column] = &[Column::NAME, Column::date("Created At", AGE_DESCRIPTION)];
+
+pub(super) const RESOURCE_QUOTA: &[Column] = &[
+    Column::NAME,
+    Column::text(
+        "Request",
+        "Request represents a minimum amount of cpu/memory that a container may consume.",
+    ),
+    Column::text(
+        "Limit",
+        "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.",
+    ),
+    Column::AGE,
+];

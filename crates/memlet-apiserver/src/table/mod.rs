@@ -8,6 +8,7 @@ mod event;
 mod node;
 mod plain;
 mod pod;
+mod quota;
 
 use jiff::Timestamp;
 use k8s_openapi::Metadata;
@@ -107,6 +108,11 @@ impl Column {
 
     pub(crate) const fn duration(name: &'static str, description: &'static str) -> Self {
         Self { format: "duration", ..Self::text(name, description) }
+    }
+
+    /// A point in time, as clients print it.
+    const fn date(name: &'static str, description: &'static str) -> Self {
+        Self { type_: "date", ..Self::text(name, description) }
     }
 
     const fn integer(name: &'static str, description: &'static str) -> Self {

@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::field::FieldErrors;
 use crate::kind::ServedKind;
 use crate::ownership::{self, Before};
+use crate::quota;
 use crate::reply::Reply;
 use crate::request::{ResourceRequest, WriteOptions};
 use crate::storage::{Expect, Key, Unmet};
@@ -48,7 +49,7 @@ impl Core {
 
         let base = object.metadata().generate_name.clone().unwrap_or_default();
         let generate = object.metadata().name.as_ref().is_none_or(String::is_empty) && !base.is_empty();
-        let mut warnings = Vec::new();
+        let (mut warnings, mut room) = (Vec::new(), None);
         for attempt in 1.. {
             if generate {
                 object.metadata_mut().name = Some(metadata::generate_name(&base));
@@ -57,6 +58,9 @@ impl Core {
                 self.check_namespace(&object)?;
                 object.admit(self)?;
                 validate(&object)?;
+                object.check_admission(self)?;
+                // Last, for nobody else is let in before this object is stored.
+                room = quota::find_room(self, &object)?;
                 warnings = object.warnings();
             }
             match self.insert(&mut object, dry_run) {
@@ -65,7 +69,12 @@ impl Core {
                     let name = object.metadata().name.as_deref().unwrap_or_default();
                     return Err(refusal::<K>(unmet, name));
                 }
-                Ok(encoded) => return Ok((encoded, warnings)),
+                Ok(encoded) => {
+                    if let Some(room) = room.filter(|_| !dry_run) {
+                        room.take();
+                    }
+                    return Ok((encoded, warnings));
+                }
             }
         }
         Err(ApiError::internal("no free name was found"))

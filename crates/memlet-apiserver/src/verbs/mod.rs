@@ -20,6 +20,7 @@ use crate::accounts::Accounts;
 use crate::error::ApiError;
 use crate::kind::ServedKind;
 use crate::nodes::Nodes;
+use crate::quota::Ledger;
 use crate::reply::Reply;
 use crate::request::ResourceRequest;
 use crate::storage::{Key, Revision, Storage, StoredObject, Ties, Unmet};
@@ -36,15 +37,22 @@ pub(crate) struct Core {
     pub(crate) nodes: Nodes,
     /// Set once, where service accounts are kept.
     pub(crate) accounts: Arc<OnceLock<Accounts>>,
+    /// What is used of quotas.
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 impl Core {
     /// The same server, for as long as somebody else holds it too.
     pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + use<> {
         let (storage, nodes) = (Arc::downgrade(&self.storage), self.nodes.clone());
-        let accounts = Arc::clone(&self.accounts);
+        let (accounts, ledger) = (Arc::clone(&self.accounts), Arc::clone(&self.ledger));
         move || {
-            Some(Self { storage: storage.upgrade()?, nodes: nodes.clone(), accounts: Arc::clone(&accounts) })
+            Some(Self {
+                storage: storage.upgrade()?,
+                nodes: nodes.clone(),
+                accounts: Arc::clone(&accounts),
+                ledger: Arc::clone(&ledger),
+            })
         }
     }
 

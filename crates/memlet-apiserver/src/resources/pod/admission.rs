@@ -1,11 +1,11 @@
-//! What mutating admission gives a new Pod: its priority, its service account (`account`), and how long it bears an
-//! ailing node.
+//! What mutating admission gives a new Pod: requests and limits (`limits`), its service account (`account`), its
+//! priority, and how long it bears an ailing node.
 
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 
-use super::account;
+use super::{account, limits};
 use crate::error::ApiError;
 use crate::resources::priority_class;
 use crate::verbs::Core;
@@ -18,6 +18,7 @@ const BORNE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernete
 const PREEMPTS: &str = "PreemptLowerPriority";
 
 pub(super) fn admit(pod: &mut Pod, core: &Core) -> Result<(), ApiError> {
+    limits::give_defaults(pod, core)?;
     account::admit(pod, core)?;
     let name = pod.metadata.name.clone().unwrap_or_default();
     let spec = pod.spec.get_or_insert_default();

@@ -5,9 +5,12 @@ mod admission;
 mod binding;
 mod defaults;
 mod eviction;
+mod limits;
 mod on_node;
 mod validation;
 mod warnings;
+
+pub(super) use validation::check_resource_name;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use memlet_policy::qos::QosClass;
@@ -120,12 +123,8 @@ impl ServedKind for Pod {
 
     fn prepare_for_create(&mut self) {
         self.metadata.generation = Some(1);
-        let qos_class = self.spec.as_ref().map_or(QosClass::BestEffort, QosClass::of_spec);
-        self.status = Some(PodStatus {
-            phase: Some("Pending".to_owned()),
-            qos_class: Some(qos_class.to_string()),
-            ..PodStatus::default()
-        });
+        self.status = Some(PodStatus { phase: Some("Pending".to_owned()), ..PodStatus::default() });
+        set_qos_class(self);
     }
 
     fn admit(&mut self, core: &Core) -> Result<(), ApiError> {
@@ -134,6 +133,10 @@ impl ServedKind for Pod {
 
     fn validate(&self, errors: &mut FieldErrors) {
         validation::validate(self, errors);
+    }
+
+    fn check_admission(&self, core: &Core) -> Result<(), ApiError> {
+        limits::check(self, core)
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -202,4 +205,10 @@ impl ServedKind for Pod {
             ("status.nominatedNodeName", of_status(|status| &status.nominated_node_name)),
         ]
     }
+}
+
+/// The class by what the Pod requests as it stands.
+fn set_qos_class(pod: &mut Pod) {
+    let class = pod.spec.as_ref().map_or(QosClass::BestEffort, QosClass::of_spec);
+    pod.status.get_or_insert_default().qos_class = Some(class.to_string());
 }

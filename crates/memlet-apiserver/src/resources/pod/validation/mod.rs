@@ -12,6 +12,8 @@ mod tolerations;
 mod update;
 mod volumes;
 
+pub(in crate::resources) use resources::check_name as check_resource_name;
+
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use crate::field::{FieldErrors, FieldPath};

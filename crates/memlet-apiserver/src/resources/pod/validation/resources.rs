@@ -61,7 +61,8 @@ fn check_against_limit(
     }
 }
 
-fn check_name(name: &str, path: &FieldPath, errors: &mut FieldErrors) {
+/// The form of a resource's name where containers use it.
+pub(in crate::resources) fn check_name(name: &str, path: &FieldPath, errors: &mut FieldErrors) {
     let messages = names::qualified(name);
     if !messages.is_empty() {
         errors.each_invalid(path, name, messages);
