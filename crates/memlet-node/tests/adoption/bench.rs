@@ -139,11 +139,18 @@ impl Bench {
         .collect()
     }
 
-    /// The only process that is called so.
+    /// The only process that is called so, once there is but one: a process that is about to become another is still called
+    /// as the one that made it.
     pub(crate) fn process(&self, name: &str) -> Pid {
-        let found: Vec<_> = self.processes().into_iter().filter(|(_, comm)| comm == name).collect();
-        assert_eq!(found.len(), 1, "{found:?}");
-        Pid::from_raw(found[0].0).unwrap()
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let found: Vec<_> = self.processes().into_iter().filter(|(_, comm)| comm == name).collect();
+            if let [(pid, _)] = found[..] {
+                return Pid::from_raw(pid).unwrap();
+            }
+            assert!(Instant::now() < deadline, "{found:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn pods(&self) -> Api<Pod> {
@@ -223,6 +230,19 @@ impl Bench {
     pub(crate) async fn told(&self, pod: &str, reason: &str) -> i32 {
         let events = self.events(pod).await;
         events.iter().filter(|(told, ..)| told == reason).map(|(.., count)| count).sum()
+    }
+
+    /// Waits until this Event was told so often: Events are written beside the work.
+    pub(crate) async fn until_told(&self, pod: &str, reason: &str, times: i32) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let told = self.told(pod, reason).await;
+            if told == times {
+                return;
+            }
+            assert!(told < times && Instant::now() < deadline, "{reason} was told {told} times, not {times}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The logs of a Pod's container, by attempt.

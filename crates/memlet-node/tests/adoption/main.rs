@@ -119,7 +119,7 @@ async fn what_ended_meanwhile_is_told(bench: &mut Bench) {
     assert_eq!(bench.deaths("oom"), 1);
     let again = bench.until("again", |pod| status(pod).restart_count == 1 && is_running(pod)).await;
     assert_eq!(last_end(&again).map(|(code, reason, _)| (code, reason)), Some((3, "Error".into())));
-    assert_eq!(bench.told("again", "Started").await, 2);
+    bench.until_told("again", "Started", 2).await;
     bench.until("done", |pod| phase(pod) == "Succeeded").await;
     // Also after the Pod is gone and another daemon runs, a verdict can be given.
     bench.delete("oom", 0).await;
@@ -292,8 +292,9 @@ async fn a_killed_pause_is_replaced(bench: &mut Bench) {
 async fn lost_state_is_said_and_started_anew(bench: &mut Bench) {
     bench.create("web", "Always", "64Mi", "8 0 --hold").await;
     bench.create("never", "Never", "64Mi", "8 0 --hold").await;
-    bench.until_begun("web", &[1]).await;
-    bench.until_begun("never", &[1]).await;
+    for pod in ["web", "never"] {
+        bench.until(pod, is_running).await;
+    }
     bench.kill();
     for sandbox in std::fs::read_dir(bench.place.folder.join("runtime/sandboxes")).unwrap() {
         std::fs::write(sandbox.unwrap().path().join("record.json"), "{\"version\":1,").unwrap();
