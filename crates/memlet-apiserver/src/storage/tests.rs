@@ -62,7 +62,7 @@ fn a_follower_learns_each_change_once_or_that_it_cannot() {
     }
     assert_eq!(learnt(), None, "the history is shorter");
     assert_eq!(learnt().unwrap(), [""; 0]);
-    assert_eq!((storage.count(RESOURCE, "default"), storage.count(RESOURCE, "defaul")), (7, 0));
+    assert_eq!((storage.count(RESOURCE, "default"), storage.count(RESOURCE, "de")), (7, 0));
 }
 
 #[tokio::test]
