@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("node: starts, says where it is, and ends without a trace", starts_and_ends),
         test("node: in the background, found and stopped", in_the_background),
         test("node: stopped with its Pods, they start anew", stopped_with_its_pods),
+        test_with("node: started under another cgroup, its Pods go there", &["kubectl"], elsewhere),
         test_with("machine: the clock is set, and a node does not mind", &["kubectl"], clock_is_set)
             .only_in(Machine::Guest),
         test("node: a second one in the same folder is refused", second_start),
@@ -213,6 +214,26 @@ fn killed() -> Result<(), Failed> {
     let after = node.wait_for("pod/stays", is_running)?;
     assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"]);
     node.memlet(&["explain", "pod/grows"])?.exits(0).says("OOMKilled");
+    node.end()
+}
+
+/// Its Pods go with it.
+fn elsewhere() -> Result<(), Failed> {
+    let mut node = Node::start()?;
+    node.create(&holder("a", "64Mi"))?;
+    node.wait_for("pod/a", is_running)?;
+    node.kill()?;
+    let root: memlet_cgroup::CgroupPath = format!("{}-b", node.house.root).parse()?;
+    // The later of two such arguments would be refused, so the house moves.
+    let old = std::mem::replace(&mut node.house.root, root.clone());
+    node.start_again(&[])?;
+    node.wait_for("pod/a", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)?;
+    node.wait_for("pod/a", |pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object())?;
+    node.memlet(&["inspect", "a"])?.exits(0).says(&format!("{root}/kubepods"));
+    for mount in memlet_cgroup::Hierarchy::detect()?.mount_points() {
+        let left = mount.join(old.as_str().trim_start_matches('/'));
+        assert!(!left.exists(), "{} is left", left.display());
+    }
     node.end()
 }
 

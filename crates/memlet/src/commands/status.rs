@@ -49,7 +49,7 @@ fn text(data: &DataFolder, found: &Found, answers: Option<&Result<Pods>>) -> Str
     match found {
         Found::Stopped(None) => format!("no node has run in {}\n", data.path().display()),
         Found::Stopped(Some(node)) => {
-            let pods = if crate::embedded::keeps_pods(node) {
+            let pods = if crate::embedded::keeps_pods(data, node) {
                 "; the Pods run on: `memlet node` takes them up again, `memlet stop --pods` ends them"
             } else {
                 ""
@@ -104,7 +104,7 @@ fn document(data: &DataFolder, found: &Found, answers: Option<&Result<Pods>>) ->
     });
     if let Some(node) = node {
         document["program"] = json!(node);
-        document["keepsPods"] = json!(crate::embedded::keeps_pods(node));
+        document["keepsPods"] = json!(crate::embedded::keeps_pods(data, node));
     }
     if let Some(Ok(pods)) = answers {
         document["pods"] = json!({"all": pods.all, "running": pods.running});

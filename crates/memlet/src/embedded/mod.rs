@@ -220,7 +220,7 @@ pub(crate) fn end_leftovers(data: &DataFolder, record: &NodeRecord) -> Result<bo
 pub(crate) fn end_leftovers_of(data: &DataFolder, run_folder: &Path, cgroups: &CgroupPlace) -> Result<bool> {
     let hierarchy = Hierarchy::detect()?;
     let images = images_folder(data.path());
-    if !Place::is_kept(run_folder, cgroups)? {
+    if !Place::is_kept(run_folder, cgroups, data.path())? {
         return Ok(false);
     }
     let sweep = |folder: &Path, owner: &Owner| member::sweep_place(folder, owner, &images, &hierarchy);
@@ -230,8 +230,11 @@ pub(crate) fn end_leftovers_of(data: &DataFolder, run_folder: &Path, cgroups: &C
 }
 
 /// Whether nodes that do not run left Pods running.
-pub(crate) fn keeps_pods(record: &NodeRecord) -> bool {
-    record.members.iter().any(|member| Place::is_kept(&record.run_folder, &member.cgroups).unwrap_or(false))
+pub(crate) fn keeps_pods(data: &DataFolder, record: &NodeRecord) -> bool {
+    record
+        .members
+        .iter()
+        .any(|member| Place::is_kept(&record.run_folder, &member.cgroups, data.path()).unwrap_or(false))
 }
 
 /// Where memlet itself is in the group below which Pods are to be made, as a service is that was given its own, or all of a

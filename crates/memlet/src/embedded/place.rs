@@ -148,10 +148,10 @@ impl Place {
         &self.folder
     }
 
-    /// Whether a node keeps Pods in the place of `cgroups`.
-    pub(crate) fn is_kept(run_folder: &Path, cgroups: &CgroupPlace) -> Result<bool> {
+    /// Whether the node of this data folder keeps Pods in the place of `cgroups`.
+    pub(crate) fn is_kept(run_folder: &Path, cgroups: &CgroupPlace, data: &Path) -> Result<bool> {
         let owner = read_owner(&run_folder.join(name_of(&cgroups.root)))?;
-        Ok(owner.is_some_and(|owner| owner.kept_for.is_some()))
+        Ok(owner.is_some_and(|owner| owner.kept_for.as_deref() == Some(data)))
     }
 
     /// Removes all that is in it, with `sweep`, and gives it back.

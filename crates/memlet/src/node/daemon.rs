@@ -52,7 +52,7 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     let around = surroundings(configuration, &addresses);
     let mut node = Embedded::start(&members, &configuration.common.cgroups, around, &server).await?;
     if let Some(before) = before.filter(|_| !configuration.in_memory) {
-        end_former(data, &before, &node).await?;
+        end_former(configuration, &before, &node).await?;
     }
     let (stop_serving, stopped) = oneshot::channel::<()>();
     let api = server.clone();
@@ -179,16 +179,23 @@ fn members(configuration: &Configuration, added: &[NodeSpec]) -> Result<Vec<Memb
     configuration.members.iter().cloned().map(Ok).chain(added).collect()
 }
 
-/// Nodes that the last program had and this one has not: their Pods end, and they are forgotten.
-async fn end_former(data: &DataFolder, before: &NodeRecord, node: &Embedded) -> Result<()> {
-    let is_former = |former: &&MemberRecord| node.members().iter().all(|member| member.name != former.name);
-    for former in before.members.iter().filter(is_former) {
-        // Another node may have its cgroups now.
-        let is_free = node.members().iter().all(|member| member.cgroups.root != former.cgroups.root);
-        if is_free && embedded::end_leftovers_of(data, &before.run_folder, &former.cgroups)? {
-            say::warning(&format!("the node {} is no more, and its Pods have ended", former.name));
+/// What the last program had and this one has not: the Pods of a node that is no more end, and so do those of one that is
+/// elsewhere now, where they begin anew.
+async fn end_former(configuration: &Configuration, before: &NodeRecord, node: &Embedded) -> Result<()> {
+    for former in &before.members {
+        let is_taken_up = before.run_folder == configuration.run_folder
+            && node.members().iter().any(|member| member.cgroups.root == former.cgroups.root);
+        if !is_taken_up
+            && embedded::end_leftovers_of(&configuration.data, &before.run_folder, &former.cgroups)?
+        {
+            say::warning(&format!(
+                "the Pods that the node {} had under the cgroup {} have ended",
+                former.name, former.cgroups.root
+            ));
         }
-        embedded::forget_node(&node.client, &former.name).await?;
+        if node.members().iter().all(|member| member.name != former.name) {
+            embedded::forget_node(&node.client, &former.name).await?;
+        }
     }
     Ok(())
 }
