@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             say::error(&error);
+            node::detach::tell_failure(&error);
             exit::Exit::MISTAKE.into()
         }
     }

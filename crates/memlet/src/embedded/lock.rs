@@ -39,7 +39,7 @@ impl Lock {
                 .with_context(|| cannot_open(path))?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    if began.elapsed() > PATIENCE || holder_pid(path).is_none_or(is_alive) {
+                    if !is_left_by_the_dead(path, began) {
                         return Ok(None);
                     }
                     std::thread::sleep(PATIENCE / 100);
@@ -69,6 +69,32 @@ impl Lock {
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }
+}
+
+/// Whether a process holds the lock at `path`. Also where nothing may be written, as on a disk mounted to be read.
+///
+/// # Errors
+/// The file cannot be opened or asked.
+pub(crate) fn is_held(path: &Path) -> Result<bool> {
+    let file = File::open(path).with_context(|| cannot_open(path))?;
+    let began = Instant::now();
+    loop {
+        // Taken for a moment only: a node that starts just then tries again.
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if is_left_by_the_dead(path, began) => {
+                std::thread::sleep(PATIENCE / 100);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(true),
+            locked => {
+                return locked.map(|()| false).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+    }
+}
+
+/// Whether to go on waiting for a lock that somebody still has whose maker has died.
+fn is_left_by_the_dead(path: &Path, began: Instant) -> bool {
+    began.elapsed() < PATIENCE && holder_pid(path).is_some_and(|pid| !is_alive(pid))
 }
 
 /// Whether there is such a process, and it has not ended.
@@ -126,6 +152,7 @@ mod tests {
                 std::thread::sleep(PATIENCE / 10);
                 drop(inherited);
             });
+            assert!(!is_held(&path).unwrap());
             assert!(Lock::try_take(&path).unwrap().is_some());
         });
     }

@@ -40,6 +40,14 @@ pub(crate) fn announce() {
     }
 }
 
+/// The node has failed: whoever waits for it is told by him alone, since others may write into the same log.
+pub(crate) fn tell_failure(error: &anyhow::Error) {
+    if is_detached() {
+        // After the node was ready nobody reads this.
+        let _ = write!(std::io::stdout(), "{}", say::error_text(error));
+    }
+}
+
 /// Starts this program again with the same arguments, and answers when it is ready or has failed.
 pub(crate) fn start(data: &DataFolder) -> Result<Exit> {
     private::make(data.path(), "--data")?;
@@ -56,15 +64,20 @@ pub(crate) fn start(data: &DataFolder) -> Result<Exit> {
         .spawn()
         .context("the node cannot be started")?;
     let words = child.stdout.take().context("the node's output cannot be read")?;
+    let mut said = String::new();
     for line in BufReader::new(words).lines() {
         let line = line.context("the node's output cannot be read")?;
         if line == READY {
             return Ok(Exit::DONE);
         }
-        let _ = writeln!(std::io::stdout(), "{line}");
+        said.push_str(&line);
+        said.push('\n');
     }
     let ended = child.wait().context("the node's end cannot be learnt")?;
-    let said = said_since(&data.log(), before).unwrap_or_default();
+    if said.is_empty() {
+        // It did not come to say why: what it complained of may be in the log.
+        said = said_since(&data.log(), before).unwrap_or_default();
+    }
     say::note(&if said.is_empty() { format!("error: the node ended at once ({ended})\n") } else { said });
     Ok(Exit::MISTAKE)
 }

@@ -102,6 +102,9 @@ pub(crate) struct Common {
     pub(crate) reservations: Reservations,
 }
 
+/// Each reads the kernel's log and beats by itself; the scheduler's own figures are measured without any of that.
+const MOST_NODES: usize = 200;
+
 impl Common {
     /// A node of a pool.
     pub(crate) fn member(&self, spec: &NodeSpec) -> Result<MemberSettings> {
@@ -135,6 +138,7 @@ impl Common {
             Nodes::Each(specs) => specs.clone(),
         };
         ensure!(!specs.is_empty(), "a pool needs at least one node");
+        ensure!(specs.len() <= MOST_NODES, "one program runs no more than {MOST_NODES} nodes");
         let names: BTreeSet<_> = specs.iter().map(|spec| &spec.name).collect();
         ensure!(names.len() == specs.len(), "two nodes of the pool have the same name");
         specs.iter().map(|spec| self.member(spec)).collect()
@@ -251,6 +255,7 @@ mod tests {
         for (nodes, part) in [
             ("0", "at least one"),
             ("[{name: a}, {name: a}]", "same name"),
+            ("5000", "no more than 200"),
             ("[{name: A}]", "no name of a node"),
             ("[{name: kubepods}]", "cgroup of all Pods"),
             ("[{name: a, memory: 50Mi}]", "leaves nothing for Pods"),

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::folder::DataFolder;
 use super::record::NodeRecord;
-use crate::embedded::lock::{self, Lock};
+use crate::embedded::lock;
 
 /// What became of the node of a data folder.
 pub(crate) enum Found {
@@ -39,8 +39,7 @@ pub(crate) fn find(data: &DataFolder) -> Result<Found> {
     if !path.exists() {
         return Ok(Found::Stopped(None));
     }
-    // Held for a moment only: a node that starts just then tries again.
-    if Lock::try_take(&path)?.is_some() {
+    if !lock::is_held(&path)? {
         return Ok(Found::Stopped(NodeRecord::read(data)));
     }
     let holder = lock::holder_pid(&path);
