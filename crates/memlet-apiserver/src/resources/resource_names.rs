@@ -4,8 +4,8 @@
 use crate::field::{FieldErrors, FieldPath};
 use crate::names;
 
-/// What a quota may bound, beside huge pages and what has a prefix.
-const OF_QUOTAS: [&str; 19] = [
+/// What a quota may bound as an amount, beside huge pages and what has a prefix.
+const AMOUNTS: [&str; 10] = [
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -16,18 +16,9 @@ const OF_QUOTAS: [&str; 19] = [
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
 ];
 
-/// Of which there are no halves.
+/// What it may bound as a number, of which there are no halves.
 const COUNTS: [&str; 9] = [
     "pods",
     "resourcequotas",
@@ -44,7 +35,9 @@ const REQUESTS: &str = "requests.";
 
 /// Whether a quota may bound what has this name, which has no prefix.
 pub(super) fn is_of_quotas(name: &str) -> bool {
-    OF_QUOTAS.contains(&name) || name.strip_prefix(REQUESTS).unwrap_or(name).starts_with("hugepages-")
+    AMOUNTS.contains(&name)
+        || COUNTS.contains(&name)
+        || name.strip_prefix(REQUESTS).unwrap_or(name).starts_with("hugepages-")
 }
 
 /// Whether there may be more requested of it than there is.

@@ -17,6 +17,8 @@ use memlet_scheduler::{Misfit, NodeVerdict, Reason, explain_placement};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::view::table::aligned;
+
 /// Everything that placement depends on, and what is used.
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
@@ -390,14 +392,10 @@ fn rows(node: &NodeView) -> Vec<[String; 8]> {
     node.resources.iter().filter(told).map(row).collect()
 }
 
+/// Indented, as everything here.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let widths: [usize; N] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; N]| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("  {}\n", cells.join("   ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    let rows: Vec<_> = rows.iter().map(|row| &row[..]).collect();
+    aligned(&rows).lines().map(|line| format!("  {line}\n")).collect()
 }
 
 #[cfg(test)]

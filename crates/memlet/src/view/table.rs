@@ -68,7 +68,8 @@ fn row(
     ]
 }
 
-fn aligned(rows: &[&[String]]) -> String {
+/// Lines whose cells stand below each other; as many cells in each as in the first.
+pub(crate) fn aligned(rows: &[&[String]]) -> String {
     let columns = rows.first().map_or(0, |row| row.len());
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
