@@ -53,6 +53,34 @@ impl AsFd for Program {
     }
 }
 
+/// Gives back the pages of this program's code that only its start needed: those that are needed again come from the file.
+/// A start runs through most of a program, and a process that lives for months would keep all of that mapped.
+pub fn forget_start() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let Ok(own) = std::fs::read_link("/proc/self/exe") else { return };
+    for (start, length) in code_of(&maps, &own.to_string_lossy()) {
+        let start = std::ptr::without_provenance_mut(start);
+        // SAFETY: the range is a mapping of this program's own file that cannot be written (`r-xp`), so all of its pages
+        // are as in the file, from which the kernel fills them again whenever they are touched.
+        let given_back = unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
+        if given_back != 0 {
+            tracing::debug!("the code of the start stays mapped: {}", io::Error::last_os_error());
+        }
+    }
+}
+
+/// The mappings of `file` that hold code: where they begin, and their lengths.
+fn code_of(maps: &str, file: &str) -> Vec<(usize, usize)> {
+    let range = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let is_code = rest.starts_with("r-xp ") && rest.ends_with(&format!(" {file}"));
+        let (start, end) = range.split_once('-').filter(|_| is_code)?;
+        let start = usize::from_str_radix(start, 16).ok()?;
+        Some((start, usize::from_str_radix(end, 16).ok()?.checked_sub(start)?))
+    };
+    maps.lines().filter_map(range).collect()
+}
+
 /// Whether `/proc/<pid>/exe`, which this is, names such a copy.
 pub(crate) fn is_sealed_copy(runs: &Path) -> bool {
     runs == Path::new("/memfd:memlet (deleted)")
@@ -85,5 +113,14 @@ mod tests {
         assert!(copy.set_len(0).is_err(), "a sealed copy must refuse truncation");
         let runs = std::fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd())).unwrap();
         assert!(is_sealed_copy(&runs), "{}", runs.display());
+    }
+
+    #[test]
+    fn code_alone_is_given_back() {
+        let maps = "1000-2000 r--p 00000000 08:01 5 /a/memlet\n2000-5000 r-xp 00001000 08:01 5 /a/memlet\n\
+                    5000-6000 rw-p 00004000 08:01 5 /a/memlet\n7000-8000 r-xp 00000000 08:01 6 /lib/c.so\n";
+        assert_eq!(code_of(maps, "/a/memlet"), [(0x2000, 0x3000)]);
+        forget_start();
+        assert_eq!(code_of("", "x"), [], "and the code goes on");
     }
 }

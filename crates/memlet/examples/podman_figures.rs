@@ -87,7 +87,7 @@ impl Podman {
         write!(
             fs::File::create(&file)?,
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  containers:\n  \
-             - name: main\n    image: {IMAGE}\n    imagePullPolicy: Never\n    command: [{program}, {argument}]\n    \
+             - name: main\n    image: {IMAGE}\n    imagePullPolicy: Never\n    command: [/bin/{program}, {argument}]\n    \
              resources: {{limits: {{memory: 64Mi}}}}\n"
         )?;
         Ok(file)

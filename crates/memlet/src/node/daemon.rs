@@ -67,6 +67,7 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<Exit> {
     let mut record = record(configuration, addresses, &node);
     record.write(data)?;
     greet(&record, data, began.elapsed());
+    memlet_runtime::program::forget_start();
     let mut failed = pin!(until_failed(serving));
     let asked = loop {
         tokio::select! {
