@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
+use memlet_policy::phase::is_over;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -29,12 +30,6 @@ pub(crate) enum Stop {
 
 /// What a worker is about when the agent detaches is done within this, or left to the next run.
 const DETACH_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A Pod that ended for good.
-fn is_final(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
-}
 
 /// What an earlier run left of static Pods waits so long for their files to be read.
 const FILE_PATIENCE: Duration = Duration::from_mins(1);
@@ -213,10 +208,10 @@ impl Workers {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
             without_pod.retain(|known| *known != uid);
             let found = found.remove(&uid);
-            if found.is_none() && (is_final(&pod) || !readmit) {
+            if found.is_none() && (is_over(&pod) || !readmit) {
                 return self.apply(pod, None);
             }
-            if !is_final(&pod) {
+            if !is_over(&pod) {
                 self.node.ledger.readmit(&pod);
             }
             let found = found.unwrap_or_default();
@@ -251,7 +246,7 @@ impl Workers {
             handle.wish.send_modify(|wish| wish.pod = Arc::new(pod));
             return;
         }
-        if is_final(&pod) && adoption.is_none() && pod.metadata.deletion_timestamp.is_none() {
+        if is_over(&pod) && adoption.is_none() && pod.metadata.deletion_timestamp.is_none() {
             // It ended before this agent began; nothing of it is here.
             return;
         }
@@ -321,7 +316,7 @@ impl Workers {
         }
         let adoption = found.map(|found| {
             pod.status.clone_from(&mirror.status);
-            if !is_final(&pod) {
+            if !is_over(&pod) {
                 self.node.ledger.readmit(&pod);
             }
             Adoption { found, known: self.left_static.1.clone() }

@@ -10,9 +10,10 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 use memlet_policy::fit::is_within;
+use memlet_policy::phase::is_over;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Identity, PodFacts, PodKey, is_over};
+use crate::cluster::{Cluster, Identity, PodFacts, PodKey};
 use crate::hints::{self, Change};
 use crate::place::Victim;
 use crate::queue::{Queue, Wake};

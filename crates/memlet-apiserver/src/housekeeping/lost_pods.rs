@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use memlet_policy::phase;
 
 use crate::error::ApiError;
 use crate::request::DeleteOptions;
@@ -55,10 +56,10 @@ fn remove(core: &Core, pod: &StoredObject) -> Result<(), ApiError> {
     let is_gone = |error: &ApiError| matches!(error.code(), StatusCode::CONFLICT | StatusCode::NOT_FOUND);
     let failed = core.change::<Pod>(&pod.key, false, |_, old| {
         let mut new = old.clone();
-        let status = new.status.get_or_insert_default();
-        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        if phase::is_over(old) {
             return Ok(new);
         }
+        let status = new.status.get_or_insert_default();
         status.phase = Some("Failed".to_owned());
         let conditions = status.conditions.get_or_insert_default();
         conditions.retain(|condition| condition.type_ != "DisruptionTarget");

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, ScopedResourceSelectorRequirement};
 
 use super::scope::Traits;
+use crate::phase;
 use crate::quantity::{Format, Quantity};
 use crate::resize;
 use crate::resources::Amounts;
@@ -72,8 +73,7 @@ impl PodCharge {
 
 impl Counts {
     fn of(pod: &Pod) -> Self {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if matches!(phase, Some("Succeeded" | "Failed")) {
+        if phase::is_over(pod) {
             return Self::Never;
         }
         match (&pod.metadata.deletion_timestamp, pod.metadata.deletion_grace_period_seconds) {

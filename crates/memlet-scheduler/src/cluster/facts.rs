@@ -165,9 +165,3 @@ fn is_preempted(pod: &Pod) -> bool {
             && condition.reason.as_deref() == Some("PreemptionByScheduler")
     })
 }
-
-/// A Pod that has ended holds nothing any more.
-pub(crate) fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
-}

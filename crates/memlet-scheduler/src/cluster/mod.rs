@@ -18,7 +18,6 @@ use k8s_openapi::api::core::v1::Node;
 use memlet_policy::labels::Labels;
 
 pub(crate) use cohort::{Cohorts, Identity, Members};
-pub(crate) use facts::is_over;
 pub use facts::{PodFacts, PodKey};
 pub(crate) use namespaces::Namespaces;
 pub(crate) use node::{Load, NodeEntry, NodeId, Nodes};

@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::ResourceExt as _;
 use memlet_policy::fit::{Misfit, table};
+use memlet_policy::phase::is_over;
 
-use crate::cluster::{Cluster, NodeId, PodFacts, is_over};
+use crate::cluster::{Cluster, NodeId, PodFacts};
 
 use super::preempt::{Victim, victims_on_node};
 use super::question::with_nominees;

@@ -12,7 +12,6 @@ use memlet_cgroup::Hierarchy;
 use crate::cli::{Format, InspectArguments};
 use crate::exit::Exit;
 use crate::node::folder::DataFolder;
-use crate::node::record::{MemberRecord, NodeRecord};
 use crate::node::{client, running};
 use crate::view::gather::{self, PodView};
 use crate::view::inspect;
@@ -23,10 +22,10 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit> {
     let node = running::require(&data)?;
     let pods = client::block_on(&data, async |client| {
         let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?.items;
-        Ok(pods.into_iter().filter(|pod| member_of(&node, pod).is_some()).collect::<Vec<_>>())
+        Ok(pods.into_iter().filter(|pod| node.node_of(pod).is_some()).collect::<Vec<_>>())
     })?;
     let pod = find(&pods, arguments)?;
-    let member = member_of(&node, pod).context("the Pod is on no node of this program")?;
+    let member = node.node_of(pod).context("the Pod is on no node of this program")?;
     let view = gather::pod(pod, &member.cgroups.names(), &Hierarchy::detect()?)?;
     let text = match arguments.output {
         Format::Text => inspect::text(&view),
@@ -39,11 +38,6 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit> {
         }
         _ => Ok(Exit::DONE),
     }
-}
-
-/// The node on which the Pod is.
-fn member_of<'a>(program: &'a NodeRecord, pod: &Pod) -> Option<&'a MemberRecord> {
-    program.member(pod.spec.as_ref()?.node_name.as_deref()?)
 }
 
 /// By name, or by a container's id or its beginning. `pod/NAME` is taken too, as kubectl writes it.

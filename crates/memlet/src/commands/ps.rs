@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &PsArguments) -> Result<Exit> {
         Ok(pods.list(&ListParams::default()).await?.items)
     })?;
     let on_a_node = pods.iter().filter_map(|pod| {
-        let member = node.member(pod.spec.as_ref()?.node_name.as_deref()?)?;
+        let member = node.node_of(pod)?;
         Some(gather::pod(pod, &member.cgroups.names(), &hierarchy))
     });
     let views: Vec<_> = on_a_node.collect::<Result<_>>()?;

@@ -26,7 +26,6 @@ impl Lock {
     /// # Errors
     /// The file cannot be opened or locked; a symbolic link is never followed.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
-        let began = Instant::now();
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -37,15 +36,8 @@ impl Lock {
                 .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
                 .open(path)
                 .with_context(|| cannot_open(path))?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    if !is_left_by_the_dead(path, began) {
-                        return Ok(None);
-                    }
-                    std::thread::sleep(PATIENCE / 100);
-                    continue;
-                }
-                locked => locked.with_context(|| format!("cannot lock {}", path.display()))?,
+            if !lock(&file, path)? {
+                return Ok(None);
             }
             // The last holder may have removed the file between our opening and locking it.
             let (ours, theirs) = (rustix::fs::fstat(&file)?, rustix::fs::lstat(path));
@@ -77,16 +69,21 @@ impl Lock {
 /// The file cannot be opened or asked.
 pub(crate) fn is_held(path: &Path) -> Result<bool> {
     let file = File::open(path).with_context(|| cannot_open(path))?;
+    // Taken for a moment only: a node that starts just then tries again.
+    lock(&file, path).map(|locked| !locked)
+}
+
+/// Locks the file, which is open; false where another process holds it.
+fn lock(file: &File, path: &Path) -> Result<bool> {
     let began = Instant::now();
     loop {
-        // Taken for a moment only: a node that starts just then tries again.
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) if is_left_by_the_dead(path, began) => {
                 std::thread::sleep(PATIENCE / 100);
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
             locked => {
-                return locked.map(|()| false).with_context(|| format!("cannot lock {}", path.display()));
+                return locked.map(|()| true).with_context(|| format!("cannot lock {}", path.display()));
             }
         }
     }

@@ -19,6 +19,7 @@ use memlet_apiserver::ApiServer;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Version};
 use memlet_node::Records;
 use memlet_policy::cgroup_names::Driver;
+use memlet_policy::phase;
 use memlet_scheduler::Scheduler;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -121,19 +122,13 @@ impl Embedded {
         unless_gone(nodes.patch(name, &PatchParams::default(), &cordon).await.map(drop))?;
         self.members.remove(at).stop(grace, &self.hierarchy).await?;
         self.server.disconnect_node(name);
-        for pod in self.pods_of(name).await? {
+        for pod in pods_of(&self.client, name).await? {
             let namespace = pod.metadata.namespace.unwrap_or_default();
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
             let now = DeleteParams::default().grace_period(0);
             unless_gone(api.delete(&pod.metadata.name.unwrap_or_default(), &now).await.map(drop))?;
         }
         forget_node(&self.client, name).await
-    }
-
-    /// The Pods of a node, whatever became of them.
-    pub(crate) async fn pods_of(&self, node: &str) -> Result<Vec<Pod>> {
-        let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-        Ok(Api::all(self.client.clone()).list(&on_node).await?.items)
     }
 
     /// All nodes, in the order in which they were started.
@@ -182,15 +177,15 @@ impl Embedded {
     }
 }
 
+/// The Pods of a node, whatever became of them.
+pub(crate) async fn pods_of(client: &kube::Client, node: &str) -> kube::Result<Vec<Pod>> {
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    Ok(Api::all(client.clone()).list(&on_node).await?.items)
+}
+
 /// Whether a Pod is on this node that has not ended; also where that cannot be learnt.
 async fn has_pods(client: &kube::Client, node: &str) -> bool {
-    let pods: Api<Pod> = Api::all(client.clone());
-    let over = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
-    let list = pods.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await;
-    list.map_or(true, |list| list.items.iter().any(|pod| !over(pod)))
+    pods_of(client, node).await.map_or(true, |pods| !pods.iter().all(phase::is_over))
 }
 
 /// Deletes the object of a node that is no more; its lease goes with it.

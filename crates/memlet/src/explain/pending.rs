@@ -11,8 +11,9 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use memlet_bytes::Bytes;
 use memlet_policy::fit::Demand;
+use memlet_policy::phase;
 use memlet_policy::quantity::Quantity;
-use memlet_policy::resources::MEMORY;
+use memlet_policy::resources::{self, MEMORY};
 use memlet_scheduler::{Misfit, NodeVerdict, Reason, explain_placement};
 use serde::Serialize;
 use serde_json::Value;
@@ -51,8 +52,7 @@ fn used(metrics: &Value) -> BTreeMap<(String, String), Bytes> {
         let name = |field: &str| pod["metadata"][field].as_str().map(str::to_owned);
         let containers = pod["containers"].as_array()?.iter();
         let amounts = containers.filter_map(|it| it["usage"]["memory"].as_str()?.parse::<Quantity>().ok());
-        let used = amounts.map(|amount| amount.bytes()).fold(Bytes::ZERO, |sum, amount| sum + amount);
-        Some(((name("namespace")?, name("name")?), used))
+        Some(((name("namespace")?, name("name")?), amounts.map(|amount| amount.bytes()).sum()))
     };
     metrics["items"].as_array().into_iter().flatten().filter_map(of_pod).collect()
 }
@@ -107,12 +107,7 @@ pub(crate) struct Holder {
 
 /// Whether this is about a Pod that has no node and wants one.
 pub(crate) fn is_pending(pod: &Pod) -> bool {
-    let is_over = matches!(phase(pod), Some("Succeeded" | "Failed"));
-    node_of(pod).is_none() && !is_over && pod.metadata.deletion_timestamp.is_none()
-}
-
-fn phase(pod: &Pod) -> Option<&str> {
-    pod.status.as_ref()?.phase.as_deref()
+    node_of(pod).is_none() && !phase::is_over(pod) && pod.metadata.deletion_timestamp.is_none()
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {
@@ -127,20 +122,18 @@ pub(crate) fn judge(pod: &Pod, cluster: &Cluster) -> Pending {
     let message = scheduled.and_then(|condition| condition.message.clone());
     let gated =
         pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|it| !it.is_empty()));
+    let nodes: Vec<_> = verdicts.iter().map(|verdict| node_view(verdict, cluster)).collect();
     let changes = if gated {
         vec!["take its scheduling gates away: it waits for nothing else to begin".to_owned()]
     } else {
-        changes(pod, cluster, &verdicts)
+        changes(pod, cluster, &verdicts, &nodes)
     };
-    let nodes = verdicts.iter().map(|verdict| node_view(verdict, cluster)).collect();
     Pending { message, nodes, changes }
 }
 
 fn node_view(verdict: &NodeVerdict, cluster: &Cluster) -> NodeView {
-    let there = cluster.pods.iter().filter(|pod| {
-        node_of(pod) == Some(&verdict.node) && !matches!(phase(pod), Some("Succeeded" | "Failed"))
-    });
-    let there: Vec<&Pod> = there.collect();
+    let is_there = |pod: &&Pod| node_of(pod) == Some(&verdict.node) && !phase::is_over(pod);
+    let there: Vec<&Pod> = cluster.pods.iter().filter(is_there).collect();
     let uses = |pod: &Pod| cluster.used.get(&(pod.namespace().unwrap_or_default(), pod.name_any())).copied();
     let mut holders: Vec<Holder> = there
         .iter()
@@ -153,7 +146,6 @@ fn node_view(verdict: &NodeVerdict, cluster: &Cluster) -> NodeView {
         .filter(|holder| holder.requests > Bytes::ZERO)
         .collect();
     holders.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.pod.cmp(&b.pod)));
-    let in_use = there.iter().map(|pod| uses(pod)).collect::<Option<Vec<_>>>();
     let resources = verdict.resources.iter().map(|row| ResourceView {
         resource: row.resource.to_string(),
         wanted: row.wanted,
@@ -166,7 +158,7 @@ fn node_view(verdict: &NodeVerdict, cluster: &Cluster) -> NodeView {
         name: verdict.node.clone(),
         reasons: verdict.reasons.iter().chain(&verdict.besides).map(reason_text).collect(),
         resources: resources.collect(),
-        used_memory: in_use.map(|amounts| amounts.into_iter().fold(Bytes::ZERO, |sum, amount| sum + amount)),
+        used_memory: there.iter().map(|pod| uses(pod)).sum(),
         holders,
         victims: verdict.victims.as_ref().map(|victims| {
             victims.iter().map(|victim| format!("{}/{}", victim.key.namespace, victim.key.name)).collect()
@@ -205,16 +197,17 @@ fn short_of_memory_alone(verdict: &NodeVerdict) -> Option<&Misfit> {
 }
 
 /// What would place the Pod.
-fn changes(pod: &Pod, cluster: &Cluster, verdicts: &[NodeVerdict]) -> Vec<String> {
+fn changes(pod: &Pod, cluster: &Cluster, verdicts: &[NodeVerdict], views: &[NodeView]) -> Vec<String> {
     if let Some(fits) = verdicts.iter().find(|verdict| verdict.fits()) {
         return vec![format!("nothing: it fits {} now, and will be bound in a moment", fits.node)];
     }
     let mut changes = Vec::new();
-    let short = verdicts.iter().filter_map(|verdict| Some((verdict, short_of_memory_alone(verdict)?)));
+    let both = verdicts.iter().zip(views);
+    let short = both.filter_map(|(verdict, view)| Some((view, short_of_memory_alone(verdict)?)));
     let nearest = short.min_by_key(|(_, misfit)| misfit.missing());
-    if let Some((verdict, misfit)) = nearest {
-        changes.extend(lower_request(pod, verdict, misfit));
-        changes.extend(give_up(cluster, verdict, misfit));
+    if let Some((view, misfit)) = nearest {
+        changes.extend(lower_request(pod, view, misfit));
+        changes.extend(give_up(view, misfit));
     }
     let with_victims = verdicts.iter().filter_map(|verdict| Some((verdict, verdict.victims.as_ref()?)));
     let fewest =
@@ -239,50 +232,45 @@ fn changes(pod: &Pod, cluster: &Cluster, verdicts: &[NodeVerdict]) -> Vec<String
 }
 
 /// Another request, of the container that has the largest.
-fn lower_request(pod: &Pod, verdict: &NodeVerdict, misfit: &Misfit) -> Option<String> {
+fn lower_request(pod: &Pod, node: &NodeView, misfit: &Misfit) -> Option<String> {
     let (free, missing) = (Bytes::new(misfit.free()), misfit.missing());
     if free == Bytes::ZERO {
         return None;
     }
     let spec = pod.spec.as_ref()?;
-    let request = |container: &k8s_openapi::api::core::v1::Container| {
-        let requests = container.resources.as_ref()?.requests.as_ref()?;
-        Some(Quantity::try_from(requests.get(MEMORY)?).ok()?.bytes())
-    };
     let largest = spec
         .containers
         .iter()
-        .filter_map(|it| Some((&it.name, request(it)?)))
+        .filter_map(|it| Some((&it.name, resources::memory_request(it)?)))
         .max_by_key(|(_, bytes)| *bytes);
     let (name, from) = largest?;
     if from.get() <= missing {
         return Some(format!(
             "lower its requests for memory to {} in all: so much is free on {}",
             exact(free),
-            verdict.node
+            node.name
         ));
     }
     let to = exact(Bytes::new(from.get() - missing));
     Some(format!(
         "lower requests.memory of {name} from {} to {to}: so much is free on {}",
         exact(from),
-        verdict.node
+        node.name
     ))
 }
 
 /// What others hold without using it.
-fn give_up(cluster: &Cluster, verdict: &NodeVerdict, misfit: &Misfit) -> Option<String> {
-    let view = node_view(verdict, cluster);
+fn give_up(node: &NodeView, misfit: &Misfit) -> Option<String> {
     let idle = |holder: &&Holder| {
         holder.uses.is_some_and(|uses| holder.requests.get().saturating_sub(uses.get()) >= misfit.missing())
     };
-    let holder = view.holders.iter().find(idle)?;
+    let holder = node.holders.iter().find(idle)?;
     let (requests, uses) = (exact(holder.requests), holder.uses?);
     let lower = exact(Bytes::new(holder.requests.get() - misfit.missing()));
     Some(format!(
         "lower the request of {} on {} from {requests} to {lower}: it uses {uses} now (a Pod's request is changed by making it \
          anew)",
-        holder.pod, verdict.node
+        holder.pod, node.name
     ))
 }
 
@@ -291,10 +279,8 @@ fn larger_node(pod: &Pod, cluster: &Cluster) -> Option<String> {
     let wanted = Demand::of_pod(pod).memory;
     let aside = cluster.nodes.iter().filter_map(|node| {
         let status = node.status.as_ref()?;
-        let amount = |of: &Option<BTreeMap<String, _>>| {
-            Some(Quantity::try_from(of.as_ref()?.get(MEMORY)?).ok()?.bytes())
-        };
-        Some(amount(&status.capacity)?.saturating_sub(amount(&status.allocatable)?))
+        let memory = |of: Option<_>| Some(resources::amount(of, MEMORY)?.bytes());
+        Some(memory(status.capacity.as_ref())?.saturating_sub(memory(status.allocatable.as_ref())?))
     });
     let aside = aside.min().unwrap_or(Bytes::ZERO);
     if wanted == Bytes::ZERO {

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use memlet_cgroup::CgroupPath;
-use memlet_node::{MemoryRules, Registration, Reservations};
+use memlet_node::{MemoryRules, Reservations};
 use memlet_policy::memory_qos::MemoryQos;
 
 use super::folder::DataFolder;
-use super::pool::{self, Common};
+use super::pool::Common;
 use crate::cli::{NodeArguments, NodeSettings};
 use crate::embedded::{CgroupPlace, MemberSettings};
 
@@ -65,20 +65,12 @@ impl Configuration {
         };
         let mut members = match &settings.nodes {
             Some(nodes) => common.members(&name, nodes)?,
-            None => vec![MemberSettings {
-                name,
-                memory: common.memory,
-                reservations: common.reservations.clone(),
-                registration: Registration::default(),
-                static_pods: None,
-                cgroups: common.cgroups.clone(),
-            }],
+            None => vec![common.alone(&name)?],
         };
         // A folder is for one node alone.
         if let Some(first) = members.first_mut() {
             first.static_pods = settings.static_pods.as_deref().map(absolute).transpose()?;
         }
-        members.iter().try_for_each(pool::check_memory)?;
         Ok(Self {
             addresses,
             members,

@@ -227,7 +227,7 @@ async fn change(
             if members.len() == 1 {
                 bail!("{name} is the only node; `memlet stop --pods` ends the program with it");
             }
-            let count = node.pods_of(&name).await?.len();
+            let count = embedded::pods_of(&node.client, &name).await?.len();
             if count > 0 && !pods {
                 let pods = if count == 1 { "a Pod".to_owned() } else { format!("{count} Pods") };
                 bail!(

@@ -106,6 +106,20 @@ pub(crate) struct Common {
 const MOST_NODES: usize = 200;
 
 impl Common {
+    /// A node that is alone, at the root itself.
+    pub(crate) fn alone(&self, name: &str) -> Result<MemberSettings> {
+        let member = MemberSettings {
+            name: name.to_owned(),
+            memory: self.memory,
+            reservations: self.reservations.clone(),
+            registration: Registration::default(),
+            static_pods: None,
+            cgroups: self.cgroups.clone(),
+        };
+        check_memory(&member)?;
+        Ok(member)
+    }
+
     /// A node of a pool.
     pub(crate) fn member(&self, spec: &NodeSpec) -> Result<MemberSettings> {
         check_name(&spec.name)?;
@@ -117,16 +131,13 @@ impl Common {
             effect: effect.clone(),
             time_added: None,
         });
-        let member = MemberSettings {
-            name: spec.name.clone(),
+        let own = Self {
             memory: spec.memory.or(self.memory),
-            reservations: self.reservations.clone(),
-            registration: Registration { labels: spec.labels.clone(), taints: taints.collect() },
-            static_pods: None,
             cgroups: CgroupPlace { root, driver: self.cgroups.driver },
+            ..self.clone()
         };
-        check_memory(&member)?;
-        Ok(member)
+        let registration = Registration { labels: spec.labels.clone(), taints: taints.collect() };
+        Ok(MemberSettings { registration, ..own.alone(&spec.name)? })
     }
 
     /// All nodes of a pool; so many that are alike are numbered from 1.
@@ -164,7 +175,7 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// A node must leave something for Pods.
-pub(crate) fn check_memory(member: &MemberSettings) -> Result<()> {
+fn check_memory(member: &MemberSettings) -> Result<()> {
     let Some(memory) = member.memory else { return Ok(()) };
     let aside = |amounts: &memlet_node::Amounts| amounts.get("memory").map_or(Bytes::ZERO, Quantity::bytes);
     let node = NodeMemory {

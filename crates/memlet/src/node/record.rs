@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use memlet_bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -70,8 +71,9 @@ impl NodeRecord {
         }
     }
 
-    /// The node of this name.
-    pub(crate) fn member(&self, name: &str) -> Option<&MemberRecord> {
+    /// The node on which a Pod is; `None` where it is on none of this program.
+    pub(crate) fn node_of(&self, pod: &Pod) -> Option<&MemberRecord> {
+        let name = pod.spec.as_ref()?.node_name.as_deref()?;
         self.members.iter().find(|member| member.name == name)
     }
 
