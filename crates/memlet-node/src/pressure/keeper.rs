@@ -351,7 +351,7 @@ impl Work {
 
     /// Has the kernel tell when the threshold is near; whether it will.
     fn arm(&mut self, reading: &Reading, distance: Bytes) -> bool {
-        let wanted = level(reading, distance, self.alarm.group().version(), self.helpless);
+        let wanted = level(reading.usage, distance, self.alarm.group().version(), self.helpless);
         let Some(wanted) = wanted.filter(|wanted| is_other(self.alarm.level(), *wanted, distance)) else {
             return true;
         };
@@ -393,13 +393,13 @@ impl Work {
 ///
 /// On v2 the level is also a brake. It stays while a Pod leaves, and is lifted where nobody may: then the kernel must be
 /// able to choose.
-fn level(reading: &Reading, distance: Bytes, version: Version, helpless: bool) -> Option<Limit> {
+fn level(usage: Bytes, distance: Bytes, version: Version, helpless: bool) -> Option<Limit> {
     let half = Bytes::new(distance.get() / 2);
     match version {
         _ if helpless => Some(Limit::Max),
         _ if distance == Bytes::ZERO => None,
-        Version::V1 if half > HALVES => Some(Limit::Bytes(reading.usage + half)),
-        Version::V1 | Version::V2 => Some(Limit::Bytes(reading.usage + distance)),
+        Version::V1 if half > HALVES => Some(Limit::Bytes(usage + half)),
+        Version::V1 | Version::V2 => Some(Limit::Bytes(usage + distance)),
     }
 }
 
@@ -424,8 +424,7 @@ mod tests {
     #[test]
     fn the_level_halves_the_way_on_v1_and_is_the_threshold_on_v2() {
         let mib = Bytes::from_mib;
-        let reading = Reading { usage: mib(100), ..Reading::default() };
-        let at = |distance, version, helpless| level(&reading, mib(distance), version, helpless);
+        let at = |distance, version, helpless| level(mib(100), mib(distance), version, helpless);
         assert_eq!(at(800, Version::V1, false), Some(Limit::Bytes(mib(500))));
         assert_eq!(at(60, Version::V1, false), Some(Limit::Bytes(mib(160))));
         assert_eq!(at(800, Version::V2, false), Some(Limit::Bytes(mib(900))));
