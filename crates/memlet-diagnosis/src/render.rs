@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style as Ansi};
 
 use crate::evidence::Victim;
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::{Outcome, Remedy, Verdict};
 
 /// How to show a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,10 +42,7 @@ pub fn text(verdict: &Verdict, style: Style) -> String {
         page.paragraph("", &format!("and {more} more"));
     }
     if let Some(remedy) = &verdict.remedy {
-        page.paragraph("change", &remedy.text);
-        for line in remedy.patch.iter().flat_map(|patch| patch.yaml.lines()) {
-            page.preformatted(line);
-        }
+        page.remedy(remedy);
     }
     for missing in &verdict.missing {
         page.paragraph("missing", &format!("{}: {}", missing.source, missing.reason));
@@ -111,6 +108,14 @@ impl Page {
         }
     }
 
+    /// What to change, and the change ready to paste.
+    pub(crate) fn remedy(&mut self, remedy: &Remedy) {
+        self.paragraph("change", &remedy.text);
+        for line in remedy.patch.iter().flat_map(|patch| patch.yaml.lines()) {
+            self.preformatted(line);
+        }
+    }
+
     /// A line that must survive being copied: never wrapped.
     pub(crate) fn preformatted(&mut self, line: &str) {
         let line = self.styled(Ansi::new().fg_color(Some(AnsiColor::Green.into())), &printable(line));
@@ -128,7 +133,7 @@ impl Page {
 
 /// Process names are chosen by whoever runs the process: no control character of theirs reaches a terminal, and none
 /// that turns the direction of writing, hides, or ends a line.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let harmful = |c: char| {
         c.is_control()
             || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
