@@ -2,6 +2,7 @@
 
 mod eviction;
 mod node;
+mod top;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) use node::{
     AddArguments, InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings,
     PoolChange, PsArguments, RmArguments, StatusArguments, StopArguments, size_of_text,
 };
+pub(crate) use top::TopArguments;
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
 #[derive(Debug, Parser)]
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Kubectl(KubectlArguments),
     /// List the node's containers with their processes and memory
     Ps(PsArguments),
+    /// Show what nodes, Pods and containers use of their memory, and how far it is to the limit
+    Top(TopArguments),
     /// Show a Pod's containers, cgroups, limit files and processes
     Inspect(InspectArguments),
     /// Read kernel logs and explain every kill by the OOM killer in them
