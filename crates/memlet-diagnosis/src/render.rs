@@ -50,15 +50,22 @@ pub fn text(verdict: &Verdict, style: Style) -> String {
     page.out
 }
 
-/// A page of labelled paragraphs.
-pub(crate) struct Page {
+/// A page of labelled paragraphs, as verdicts are.
+#[derive(Clone, Debug)]
+pub struct Page {
     style: Style,
     pub(crate) out: String,
 }
 
 impl Page {
-    pub(crate) fn new(style: Style) -> Self {
+    /// Nothing is on it yet.
+    pub fn new(style: Style) -> Self {
         Self { style, out: String::new() }
+    }
+
+    /// What is on it.
+    pub fn finish(self) -> String {
+        self.out
     }
 
     fn headline(&mut self, verdict: &Verdict) {
@@ -80,7 +87,7 @@ impl Page {
     }
 
     /// One or more lines over the whole width, which stand out.
-    pub(crate) fn title(&mut self, text: &str, colour: AnsiColor) {
+    pub fn title(&mut self, text: &str, colour: AnsiColor) {
         let style = Ansi::new().bold().fg_color(Some(colour.into()));
         for line in wrapped(&printable(text), self.width()) {
             let _ = writeln!(self.out, "{}", self.styled(style, &line));
@@ -88,7 +95,7 @@ impl Page {
     }
 
     /// A line as it is, dimmed or not; what it holds must be printable.
-    pub(crate) fn line(&mut self, line: &str, style: Ansi) {
+    pub fn line(&mut self, line: &str, style: Ansi) {
         let line = self.styled(style, line.trim_end());
         let _ = writeln!(self.out, "{line}");
     }
@@ -98,7 +105,7 @@ impl Page {
     }
 
     /// A label and what it is about.
-    pub(crate) fn paragraph(&mut self, label: &str, text: &str) {
+    pub fn paragraph(&mut self, label: &str, text: &str) {
         let width = self.width() - INDENT;
         let text = printable(text);
         for (index, line) in wrapped(&text, width).into_iter().enumerate() {
@@ -117,7 +124,7 @@ impl Page {
     }
 
     /// A line that must survive being copied: never wrapped.
-    pub(crate) fn preformatted(&mut self, line: &str) {
+    pub fn preformatted(&mut self, line: &str) {
         let line = self.styled(Ansi::new().fg_color(Some(AnsiColor::Green.into())), &printable(line));
         let _ = writeln!(self.out, "{:INDENT$}{line}", "");
     }

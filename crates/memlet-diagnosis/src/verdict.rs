@@ -205,7 +205,7 @@ impl Patch {
     }
 
     /// New numbers for a container of this name.
-    pub(crate) fn of(container: &str, is_init: bool, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
+    pub fn of(container: &str, is_init: bool, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
         let list = if is_init { "initContainers" } else { "containers" };
         let mut yaml = format!("spec:\n  {list}:\n  - name: {container}\n    resources:\n");
         for (key, amount) in [("requests", request), ("limits", limit)] {

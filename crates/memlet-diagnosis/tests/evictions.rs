@@ -228,15 +228,9 @@ fn no_node_of_this_size_would_do() {
       grace    2 s to end in order, skipped: at that pace the kernel would have killed within 68 ms
       took     killed after 2.3 ms, ended after 41 ms, since the threshold was seen crossed; then 688Mi
                was available
-      change   requests.memory of main none → 1Gi (it used 1000Mi), so that it is placed where that much
-               is free. no request would have put another before it: no other Pod may be evicted. main
-               has no limit: with one it would meet its own limit before the node's if it goes on
-               growing
-               spec:
-                 containers:
-                 - name: main
-                   resources:
-                     requests: {memory: 1Gi}
+      change   it used 1000Mi of 1Gi: a request of 1Gi would fit no node of this size. It needs a larger
+               node, or to use less; with a limit it meets its own before the node's. No request would
+               have put another before it: no other Pod may be evicted
     ");
 }
 

@@ -1,7 +1,7 @@
 //! Which number to change, and what it would have changed.
 
 use memlet_bytes::Bytes;
-use memlet_policy::eviction::Candidate;
+use memlet_policy::eviction::{Candidate, Kind};
 
 use super::otherwise::{evicted, next, spared};
 use super::verdict::name;
@@ -26,9 +26,9 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
             quantity(friendly_step(spared.request.saturating_sub(of_others(eviction, &own)))),
             name(&spared.instead.pod)
         ),
-        None => in_vain(eviction),
+        None => format!("No request would have put another before it: {}", obstacle(eviction)),
     };
-    if wanted > eviction.capacity {
+    if wanted > most_to_request(eviction) {
         return too_large(eviction, &own, wanted, &consequence);
     }
     let mut remedy = raise(eviction, &own, wanted);
@@ -39,26 +39,30 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
     remedy
 }
 
+/// What a node of this size may be asked for: what its hard threshold keeps free, no Pod may request.
+fn most_to_request(eviction: &Eviction) -> Bytes {
+    match eviction.rule.kind {
+        Kind::Hard => eviction.capacity.saturating_sub(eviction.rule.threshold),
+        Kind::Soft { .. } => eviction.capacity,
+    }
+}
+
 /// It kept what it requested, and the others are more important or there are none.
 fn within_request(eviction: &Eviction, own: &Candidate) -> Remedy {
     let text = format!(
-        "it used no more than the {} that it requested, and {}. Make room otherwise: fewer Pods on the node, limits for \
+        "it used no more than the {} that it requested, and no request would have put another before it: {}. Make room otherwise: fewer Pods on the node, limits for \
          those that use more than they request, or more memory reserved for what runs outside Pods",
         own.request,
-        in_vain(eviction)
+        obstacle(eviction)
     );
     Remedy { text, patch: None }
 }
 
 /// Why no request would have helped.
-fn in_vain(eviction: &Eviction) -> String {
+fn obstacle(eviction: &Eviction) -> String {
     match next(eviction) {
-        Some(other) => format!(
-            "no request would have put another before it: {} has priority {}",
-            name(&other.pod),
-            other.candidate.priority
-        ),
-        None => "no request would have put another before it: no other Pod may be evicted".to_owned(),
+        Some(other) => format!("{} has priority {}", name(&other.pod), other.candidate.priority),
+        None => "no other Pod may be evicted".to_owned(),
     }
 }
 

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
-use memlet_bytes::Bytes;
 use memlet_cgroup::Hierarchy;
 use serde::Serialize;
 use serde_json::json;
@@ -17,9 +16,8 @@ use crate::node::folder::DataFolder;
 use crate::node::{client, running};
 use crate::run::signals::Signals;
 use crate::say;
-use crate::top::gather::{self, NodeUsage};
 use crate::top::order_table::{self, Orders};
-use crate::top::{evictions, processes, table};
+use crate::top::{gather, table};
 
 /// Prints it.
 pub(crate) fn run(arguments: &TopArguments) -> Result<Exit> {
@@ -62,7 +60,7 @@ async fn page(
     let namespace = arguments.namespace.as_deref();
     let mut usage = gather::usage(&node, &pods, hierarchy)?;
     if arguments.oom_order {
-        let orders: Vec<Orders> = usage.nodes.iter().map(|node| orders(node, hierarchy)).collect();
+        let orders: Vec<Orders> = usage.nodes.iter().map(|node| Orders::of(node, hierarchy)).collect();
         return match arguments.output {
             Format::Text => Ok(order_table::text(&orders, usize::MAX, columns())),
             format => written(&json!({"at": usage.at, "nodes": orders}), format),
@@ -75,16 +73,6 @@ async fn page(
         node.pods.retain(|pod| namespace.is_none_or(|namespace| pod.namespace == namespace));
     }
     written(&usage, arguments.output)
-}
-
-fn orders(node: &NodeUsage, hierarchy: &Hierarchy) -> Orders {
-    let (of, total) = processes::domain(node);
-    let page_size = Bytes::new(rustix::param::page_size() as u64);
-    Orders {
-        node: node.name.clone(),
-        kill_order: processes::order(&processes::processes(node, hierarchy), of, total, page_size),
-        eviction_order: evictions::order(node),
-    }
 }
 
 /// Of the terminal, where it goes to one.

@@ -11,4 +11,4 @@ pub(crate) mod processes; // in the order of the kernel
 pub(crate) mod table; // as text
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;

@@ -1,12 +1,14 @@
-//! Who would be killed and who would be evicted, side by side. Pure.
+//! Who would be killed and who would be evicted, side by side.
 
 use memlet_bytes::Bytes;
+use memlet_cgroup::Hierarchy;
 use memlet_diagnosis::render::printable;
 use serde::Serialize;
 
-use super::evictions::Evictable;
+use super::evictions::{self, Evictable};
+use super::gather::NodeUsage;
 use super::held::Owner;
-use super::processes::{Candidate, KillOrder};
+use super::processes::{self, Candidate, KillOrder};
 use crate::view::table::aligned;
 
 /// Both orders of one node.
@@ -16,6 +18,19 @@ pub(crate) struct Orders {
     pub(crate) node: String,
     pub(crate) kill_order: KillOrder,
     pub(crate) eviction_order: Vec<Evictable>,
+}
+
+impl Orders {
+    /// As they are now.
+    pub(crate) fn of(node: &NodeUsage, hierarchy: &Hierarchy) -> Self {
+        let (of, total) = processes::domain(node);
+        let page_size = Bytes::new(rustix::param::page_size() as u64);
+        Self {
+            node: node.name.clone(),
+            kill_order: processes::order(&processes::processes(node, hierarchy), of, total, page_size),
+            eviction_order: evictions::order(node),
+        }
+    }
 }
 
 /// The tables of all nodes, the first `most` rows of each; in so many columns, if that is known.
@@ -31,11 +46,16 @@ fn block(orders: &Orders, most: usize, width: Option<usize>) -> String {
         _ => format!("its limit for all Pods, {}, runs out", order.total),
     };
     let title = format!("node {}, where {what}:\n", orders.node);
-    title + &beside(&kills(order, most), &evictions(&orders.eviction_order, most), width)
+    title + &both(orders, most, width)
+}
+
+/// Both tables of a node, without a title.
+pub(crate) fn both(orders: &Orders, most: usize, width: Option<usize>) -> String {
+    beside(&kills(&orders.kill_order, most), &evictable(&orders.eviction_order, most), width)
 }
 
 /// The processes alone.
-pub(crate) fn kills(order: &KillOrder, most: usize) -> String {
+fn kills(order: &KillOrder, most: usize) -> String {
     let head = ["THE KERNEL KILLS", "PID", "OF", "POINTS", "BECAUSE"].map(str::to_owned);
     let mut rows = vec![head];
     rows.extend(
@@ -61,7 +81,7 @@ fn kill(place: usize, candidate: &Candidate) -> [String; 5] {
 }
 
 /// The Pods alone.
-pub(crate) fn evictions(order: &[Evictable], most: usize) -> String {
+fn evictable(order: &[Evictable], most: usize) -> String {
     let mut rows = vec![["THE NODE EVICTS", "USES", "BECAUSE"].map(str::to_owned)];
     rows.extend(order.iter().take(most).enumerate().map(|(place, pod)| {
         let place = if pod.candidate.critical { "-".to_owned() } else { format!("{}.", place + 1) };
@@ -85,7 +105,7 @@ fn finished<const N: usize>(rows: &[[String; N]], more: usize, one: &str, many: 
 const GAP: &str = "   |   ";
 
 /// Two tables beside each other where there is room, else one below the other.
-pub(crate) fn beside(left: &str, right: &str, width: Option<usize>) -> String {
+fn beside(left: &str, right: &str, width: Option<usize>) -> String {
     let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     let first = widest(left);
     if width.is_some_and(|width| first + GAP.len() + widest(right) > width) {
@@ -106,8 +126,8 @@ pub(crate) fn beside(left: &str, right: &str, width: Option<usize>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::processes::{self, Process};
-    use super::super::{evictions, sample};
+    use super::super::processes::Process;
+    use super::super::sample;
     use super::*;
 
     fn orders() -> Orders {
