@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use memlet_policy::cgroup_limits::CgroupVersion;
+use memlet_policy::eviction::Watch;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -21,6 +22,7 @@ use crate::node::{self, Node};
 use crate::node_resources::{NodeResources, ReservationError};
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
+use crate::pressure::{Keeper, Pressure};
 use crate::records::{Record, Records};
 use crate::registration::{self, Description, Registered};
 use crate::server::NodeServer;
@@ -82,6 +84,7 @@ pub struct NodeAgent {
     heartbeat: Heartbeat,
     beating: JoinHandle<()>,
     files: JoinHandle<()>,
+    keeper: Option<Keeper>,
 }
 
 impl NodeAgent {
@@ -148,6 +151,7 @@ impl NodeAgent {
             witness: Witness::start(config.kernel_log, &left.ids()),
             kills: KillLog::new(records),
             ends: EndLog::default(),
+            pressure: Pressure::default(),
             recorder,
             cgroups,
             shape,
@@ -167,7 +171,8 @@ impl NodeAgent {
         let watching = tokio::spawn(Workers::new(node.clone(), left, mirrors, changed_files).run(asked));
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
-        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files })
+        let keeper = keep(&node, &resources);
+        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files, keeper })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -240,6 +245,8 @@ impl NodeAgent {
     }
 
     async fn stop(&mut self, how: Stop) {
+        // Nobody is chosen any more while all end, or are left.
+        self.keeper = None;
         self.beating.abort();
         self.files.abort();
         self.heartbeat.end().await;
@@ -272,6 +279,15 @@ impl Drop for NodeAgent {
         self.beating.abort();
         self.files.abort();
     }
+}
+
+/// Starts to watch over the node's memory. A node that cannot runs its Pods all the same, and says so.
+fn keep(node: &Arc<Node>, resources: &NodeResources) -> Option<Keeper> {
+    let eviction = &node.config.reservations.eviction;
+    let watch = Watch::new(eviction, resources.memory.capacity, resources.memory.enforce);
+    Keeper::start(node.clone(), watch)
+        .inspect_err(|error| tracing::warn!("no Pod will be evicted for want of memory: {error}"))
+        .ok()
 }
 
 /// What kubelet tells of the node at its start.
