@@ -228,9 +228,9 @@ fn no_node_of_this_size_would_do() {
       grace    2 s to end in order, skipped: at that pace the kernel would have killed within 68 ms
       took     killed after 2.3 ms, ended after 41 ms, since the threshold was seen crossed; then 688Mi
                was available
-      change   it used 1000Mi of 1Gi: a request of 1Gi would fit no node of this size. It needs a larger
-               node, or to use less; with a limit it meets its own before the node's. No request would
-               have put another before it: no other Pod may be evicted
+      change   it used 1000Mi of 1Gi, and no Pod on a node of this size may request more than 924Mi. It
+               needs a larger node, or to use less; with a limit it meets its own before the node's. No
+               request would have put another before it: no other Pod may be evicted
     ");
 }
 

@@ -19,7 +19,8 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
         return within_request(eviction, &own);
     }
     // What it used, and what it takes to be passed over.
-    let wanted = friendly(own.usage.max(spared.map_or(Bytes::ZERO, |spared| spared.request)));
+    let needed = own.usage.max(spared.map_or(Bytes::ZERO, |spared| spared.request));
+    let most = most_to_request(eviction);
     let consequence = match spared {
         Some(spared) => format!(
             "With {} or more, {} would have gone first",
@@ -28,10 +29,10 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
         ),
         None => format!("No request would have put another before it: {}", obstacle(eviction)),
     };
-    if wanted > most_to_request(eviction) {
-        return too_large(eviction, &own, wanted, &consequence);
+    if needed > most {
+        return too_large(eviction, &own, most, &consequence);
     }
-    let mut remedy = raise(eviction, &own, wanted);
+    let mut remedy = raise(eviction, &own, friendly(needed).min(most));
     remedy.text = format!("{}. {consequence}", remedy.text);
     if let Some(limit) = unlimited(eviction) {
         remedy.text.push_str(&limit);
@@ -66,13 +67,11 @@ fn obstacle(eviction: &Eviction) -> String {
     }
 }
 
-fn too_large(eviction: &Eviction, own: &Candidate, wanted: Bytes, consequence: &str) -> Remedy {
+fn too_large(eviction: &Eviction, own: &Candidate, most: Bytes, consequence: &str) -> Remedy {
     let text = format!(
-        "it used {} of {}: a request of {} would fit no node of this size. It needs a larger node, or to use less; with a \
-         limit it meets its own before the node's. {consequence}",
-        own.usage,
-        eviction.capacity,
-        quantity(wanted)
+        "it used {} of {}, and no Pod on a node of this size may request more than {most}. It needs a larger node, or to \
+         use less; with a limit it meets its own before the node's. {consequence}",
+        own.usage, eviction.capacity
     );
     Remedy { text, patch: None }
 }

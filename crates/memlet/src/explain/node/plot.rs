@@ -35,8 +35,8 @@ pub(super) fn writes_unicode(variable: impl Fn(&str) -> Option<String>) -> bool 
 impl Plot<'_> {
     /// The lines, each with its end.
     pub(super) fn text(&self) -> String {
-        let used = self.used();
         let line = self.threshold.map(|threshold| self.total.saturating_sub(threshold));
+        let used = self.used(line);
         let line_row = line.map(|line| row_of(self.eighths(line)));
         let mut text = String::new();
         for row in (0..ROWS).rev() {
@@ -65,7 +65,7 @@ impl Plot<'_> {
     }
 
     /// The most that was used in each minute, in eighths of rows; `None` where nobody looked.
-    fn used(&self) -> Vec<Option<usize>> {
+    fn used(&self, line: Option<Bytes>) -> Vec<Option<usize>> {
         let mut columns: Vec<Option<Bytes>> = vec![None; COLUMNS];
         for sample in self.samples {
             let age = self.now.duration_since(sample.at).as_secs().max(0) / SECONDS;
@@ -75,7 +75,12 @@ impl Plot<'_> {
                 *column = Some(column.map_or(used, |most| most.max(used)));
             }
         }
-        columns.into_iter().map(|used| used.map(|used| self.eighths(used))).collect()
+        // What was above the threshold by ever so little is seen above it.
+        let height = |used: Bytes| match line {
+            Some(line) if used > line => self.eighths(used).max(self.eighths(line) + 1),
+            _ => self.eighths(used),
+        };
+        columns.into_iter().map(|used| used.map(height)).collect()
     }
 
     /// An amount as a height.
