@@ -137,7 +137,7 @@ fn top() -> Result<(), Failed> {
     let table = node.memlet(&["top"])?;
     table.exits(0).says("EVICTS BELOW").says("WORKING SET").says("large").says("small").says("(Pod)");
     node.memlet(&["top", "-n", "kube-system"])?.exits(0).says("no Pod of the namespace kube-system").says_not("large");
-    node.memlet(&["top", "-o", "yaml"])?.exits(0).says("qosClass: Guaranteed");
+    node.memlet(&["top", "-o", "yaml"])?.exits(0).says("qosClass: Burstable");
     node.end()
 }
 
