@@ -25,11 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ),
         test_with("node: top shows what is used, and what is left below which limit", &["kubectl"], top),
         test_with("node: top of a pool has every node, again and again until Ctrl-C", &["kubectl"], watched),
-        test_with(
-            "node: who would be killed and who evicted are two orders",
-            &["kubectl"],
-            two_orders,
-        ),
+        test_with("node: who would be killed and who evicted are two orders", &["kubectl"], two_orders),
         test_with(
             "node: an eviction is explained, of the Pod and of the node, also when both are gone",
             &["kubectl"],
@@ -122,12 +118,18 @@ fn top() -> Result<(), Failed> {
     let document = wait_until_held(&node, 75)?;
     let of = |value: &Value| value.as_u64().unwrap_or_default() >> 20;
     let whole = &document["nodes"][0];
-    assert_eq!([&whole["limit"], &whole["allocatable"], &whole["evictionThreshold"]].map(of), [400, 300, 100]);
+    assert_eq!(
+        [&whole["limit"], &whole["allocatable"], &whole["evictionThreshold"]].map(of),
+        [400, 300, 100]
+    );
     assert_eq!(of(&whole["requests"]), 84);
     assert!(whole["limits"].is_null(), "one has none: {whole:#}");
     let [large, small] = [&whole["pods"][0], &whole["pods"][1]];
     assert_eq!((&large["name"], &small["name"]), (&Value::from("large"), &Value::from("small")), "{whole:#}");
-    assert!((55..80).contains(&of(&large["workingSet"])) && (55..80).contains(&of(&large["rss"])), "{large:#}");
+    assert!(
+        (55..80).contains(&of(&large["workingSet"])) && (55..80).contains(&of(&large["rss"])),
+        "{large:#}"
+    );
     // The one without a limit is bounded by what the node has left, the other by its own.
     assert_eq!(large["containers"][0]["left"]["of"], "node");
     assert!((250..330).contains(&of(&large["left"]["bytes"])), "{large:#}");
@@ -136,7 +138,10 @@ fn top() -> Result<(), Failed> {
     assert!((30..45).contains(&of(&left["bytes"])), "{left:#}");
     let table = node.memlet(&["top"])?;
     table.exits(0).says("EVICTS BELOW").says("WORKING SET").says("large").says("small").says("(Pod)");
-    node.memlet(&["top", "-n", "kube-system"])?.exits(0).says("no Pod of the namespace kube-system").says_not("large");
+    node.memlet(&["top", "-n", "kube-system"])?
+        .exits(0)
+        .says("no Pod of the namespace kube-system")
+        .says_not("large");
     node.memlet(&["top", "-o", "yaml"])?.exits(0).says("qosClass: Burstable");
     node.end()
 }
@@ -173,15 +178,23 @@ fn two_orders() -> Result<(), Failed> {
     wait_until_held(&node, 115)?;
     let orders = node.memlet(&["top", "--oom-order", "-o", "json"])?.exits(0).json()?;
     let order = &orders["nodes"][0];
-    assert_eq!((&order["killOrder"]["of"], &order["killOrder"]["total"]), (&"node".into(), &(400_u64 << 20).into()));
-    let evicted: Vec<&str> =
-        order["evictionOrder"].as_array().into_iter().flatten().filter_map(|pod| pod["pod"].as_str()).collect();
+    assert_eq!(
+        (&order["killOrder"]["of"], &order["killOrder"]["total"]),
+        (&"node".into(), &(400_u64 << 20).into())
+    );
+    let evicted: Vec<&str> = order["evictionOrder"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|pod| pod["pod"].as_str())
+        .collect();
     assert_eq!(evicted, ["greedy", "steady"], "{order:#}");
     // As the kernel itself weighs them, in thousandths of the machine, the order may differ; the formula is checked.
     for candidate in order["killOrder"]["processes"].as_array().into_iter().flatten() {
         let process = &candidate["process"];
         let held: i64 = ["rss", "swap", "pageTables"].iter().filter_map(|part| process[part].as_i64()).sum();
-        let adjusted = process["oomScoreAdj"].as_i64().unwrap_or_default() * ((400 << 20) / 4096 / 1000) * 4096;
+        let adjusted =
+            process["oomScoreAdj"].as_i64().unwrap_or_default() * ((400 << 20) / 4096 / 1000) * 4096;
         let points = candidate["points"].as_i64().unwrap_or_default();
         assert!((points - held - adjusted).abs() < 16 << 10, "{candidate:#}");
     }
