@@ -14,6 +14,13 @@ pub(crate) fn has_cursor() -> bool {
     std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
+/// The columns of the terminal that standard output goes to, if it does.
+pub(crate) fn columns() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// An error with its causes, each on a line and said once.
 pub(crate) fn error_text(error: &anyhow::Error) -> String {
     let mut said: Vec<String> = error.chain().map(words).collect();

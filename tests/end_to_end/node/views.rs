@@ -169,8 +169,8 @@ fn watched() -> Result<(), Failed> {
     node.end()
 }
 
-/// The kernel takes the largest score, the node the Pod that is furthest above its request: a large BestEffort Pod against
-/// one that is small and more important.
+/// The kernel takes the largest score, the node the Pod that is furthest above its request: here
+/// neither is the largest.
 fn two_orders() -> Result<(), Failed> {
     let node = Node::start_with(&["--node-memory", "400Mi"])?;
     node.create(&eater("steady", 80, "{requests: {memory: 100Mi}}"))?;

@@ -6,6 +6,9 @@ mod remedy; // which number to change
 mod render; // a verdict as text
 mod verdict; // why that Pod
 
+#[cfg(test)]
+mod sample;
+
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -53,3 +53,43 @@ pub(super) fn spared(eviction: &Eviction) -> Option<Spared<'_>> {
     }
     Some(Spared { request: Bytes::new(enough), instead: instead_with(enough)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::sample::{eviction, ranked};
+    use super::*;
+
+    proptest! {
+        /// With the request that is named somebody else would have been first, with a byte less it would have been this Pod.
+        #[test]
+        fn the_smallest_request_that_spares(
+            pods in prop::collection::vec((1..1000_u64, 0..1000_u64, -1..2_i32), 1..6)
+        ) {
+            let mut ranking: Vec<Ranked> = pods
+                .iter()
+                .enumerate()
+                .map(|(number, (usage, request, priority))| ranked(&number.to_string(), *usage, *request, *priority))
+                .collect();
+            rank(&mut ranking, |ranked| ranked.candidate);
+            let first_with = |request: u64| {
+                let mut changed = ranking.clone();
+                changed[0].candidate.request = Bytes::new(request);
+                rank(&mut changed, |ranked| ranked.candidate);
+                changed.remove(0).pod
+            };
+            let eviction = eviction(ranking.clone());
+            let own = &ranking[0];
+            match spared(&eviction) {
+                Some(spared) => {
+                    let least = spared.request.get();
+                    prop_assert_eq!(&first_with(least), &spared.instead.pod);
+                    prop_assert!(least > own.candidate.request.get());
+                    prop_assert_eq!(&first_with(least - 1), &own.pod);
+                }
+                None => prop_assert_eq!(&first_with(1 << 50), &own.pod),
+            }
+        }
+    }
+}

@@ -62,7 +62,7 @@ async fn page(
     if arguments.oom_order {
         let orders: Vec<Orders> = usage.nodes.iter().map(|node| Orders::of(node, hierarchy)).collect();
         return match arguments.output {
-            Format::Text => Ok(order_table::text(&orders, usize::MAX, columns())),
+            Format::Text => Ok(order_table::text(&orders, usize::MAX, say::columns())),
             format => written(&json!({"at": usage.at, "nodes": orders}), format),
         };
     }
@@ -73,13 +73,6 @@ async fn page(
         node.pods.retain(|pod| namespace.is_none_or(|namespace| pod.namespace == namespace));
     }
     written(&usage, arguments.output)
-}
-
-/// Of the terminal, where it goes to one.
-fn columns() -> Option<usize> {
-    let is_terminal = io::stdout().is_terminal();
-    let size = is_terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 fn written(document: &impl Serialize, format: Format) -> Result<String> {

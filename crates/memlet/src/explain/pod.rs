@@ -3,7 +3,7 @@
 //! The records outlive container, Pod and node for a week; the Pod itself is asked for where the node runs, for what is so
 //! now.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -201,15 +201,7 @@ const TOLD: usize = 1;
 fn text(asked: &Asked, story: &Story, all: bool) -> String {
     let mut text = state(asked, story.pod.as_ref());
     text.extend(story.pending.as_ref().map(pending::text));
-    let style = render::Style {
-        colour: say::colour(&io::stdout()),
-        width: io::stdout()
-            .is_terminal()
-            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
-            .flatten()
-            .map(|size| usize::from(size.ws_col)),
-        with_pod: false,
-    };
+    let style = render::Style { colour: say::colour(&io::stdout()), width: say::columns(), with_pod: false };
     let chapters = chapters(story, all, style);
     let skipped = if all { 0 } else { chapters.len().saturating_sub(TOLD) };
     for chapter in &chapters[skipped..] {

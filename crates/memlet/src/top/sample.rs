@@ -17,11 +17,11 @@ fn held(anon: u64, active: u64, inactive: u64) -> Held {
     }
 }
 
-fn left(mib: u64, of: Owner) -> Option<Left> {
-    Some(Left { bytes: Bytes::from_mib(mib), of })
+fn left(mib: u64, of: Owner) -> Left {
+    Left { bytes: Bytes::from_mib(mib), of }
 }
 
-/// A BestEffort Pod that has most, and a Burstable one of two containers below its own limits.
+/// A `BestEffort` Pod that has most, and a Burstable one of two containers below its own limits.
 pub(crate) fn usage() -> Usage {
     let hog = PodUsage {
         namespace: "lab".to_owned(),
@@ -33,14 +33,14 @@ pub(crate) fn usage() -> Usage {
         request: Bytes::ZERO,
         limit: None,
         held: held(601, 12, 40),
-        left: left(200, Owner::Node),
+        left: Some(left(200, Owner::Node)),
         containers: vec![ContainerUsage {
             name: "main".to_owned(),
             id: "64ae20d2".to_owned(),
             request: None,
             limit: None,
             held: held(600, 12, 40),
-            left: left(200, Owner::Node),
+            left: Some(left(200, Owner::Node)),
         }],
         cgroup: None,
     };
@@ -50,7 +50,7 @@ pub(crate) fn usage() -> Usage {
         request: Some(Bytes::from_mib(64)),
         limit: Some(Bytes::from_mib(limit)),
         held: held(anon, 4, 0),
-        left: left(limit - anon - 4, Owner::Container),
+        left: Some(left(limit - anon - 4, Owner::Container)),
     };
     let steady = PodUsage {
         namespace: "default".to_owned(),
@@ -62,7 +62,7 @@ pub(crate) fn usage() -> Usage {
         request: Bytes::from_mib(128),
         limit: Some(Bytes::from_mib(256)),
         held: held(161, 8, 0),
-        left: left(87, Owner::Pod),
+        left: Some(left(87, Owner::Pod)),
         containers: vec![container("server", 100, 128), container("side", 60, 128)],
         cgroup: None,
     };
@@ -73,7 +73,7 @@ pub(crate) fn usage() -> Usage {
         limit: Some(Bytes::from_gib(1)),
         eviction_threshold: Bytes::from_mib(100),
         held: held(804, 20, 40),
-        left: left(200, Owner::Node),
+        left: Some(left(200, Owner::Node)),
         requests: Bytes::from_mib(128),
         limits: None,
         pods: vec![hog, steady],

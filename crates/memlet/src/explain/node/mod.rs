@@ -12,7 +12,7 @@ mod text; // all of it for people
 #[cfg(test)]
 mod sample;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -68,17 +68,16 @@ struct Now {
     next: Orders,
 }
 
-/// Prints what is known of the node, and answers whether anything is.
+/// Prints what is known of the node.
 pub(crate) fn explain(name: &str, arguments: &ExplainArguments) -> Result<Exit> {
     let data = DataFolder::new(&arguments.place.data);
     let story = read(name, &data)?;
+    let look = look(arguments.top);
     let text = match arguments.output {
-        ExplainFormat::Text => text::text(&story, &look(arguments.top)),
+        ExplainFormat::Text => text::text(&story, &look),
         ExplainFormat::Markdown => {
-            format!(
-                "```\n{}```\n",
-                text::text(&story, &text::Look { width: None, colour: false, ..look(arguments.top) })
-            )
+            let plain = text::Look { width: None, colour: false, ..look };
+            format!("```\n{}```\n", text::text(&story, &plain))
         }
         ExplainFormat::Json => serde_json::to_string_pretty(&story)? + "\n",
         ExplainFormat::Yaml => serde_saphyr::to_string(&story)?,
@@ -95,11 +94,7 @@ pub(crate) fn explain(name: &str, arguments: &ExplainArguments) -> Result<Exit> 
 fn look(most: usize) -> text::Look {
     text::Look {
         colour: say::colour(&io::stdout()),
-        width: io::stdout()
-            .is_terminal()
-            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
-            .flatten()
-            .map(|size| usize::from(size.ws_col)),
+        width: say::columns(),
         unicode: plot::writes_unicode(|variable| std::env::var(variable).ok()),
         most,
     }

@@ -123,3 +123,46 @@ fn killed(kill: &KillRecord) -> Happening {
         text: summary(kill),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use memlet_oomlog::Report;
+    use memlet_policy::cgroup_names::Driver;
+
+    use super::super::sample;
+    use super::*;
+    use crate::embedded::CgroupPlace;
+
+    fn member(name: &str) -> MemberRecord {
+        let root = format!("/lab/{name}").parse().unwrap();
+        MemberRecord {
+            name: name.to_owned(),
+            cgroups: CgroupPlace { root, driver: Driver::Cgroupfs },
+            capacity: Bytes::from_gib(1),
+            allocatable: Bytes::from_mib(924),
+        }
+    }
+
+    #[test]
+    fn a_kill_is_of_the_node_below_whose_cgroup_it_was() {
+        let members = [member("a"), member("ab")];
+        let kill = |path: Option<&str>| KillRecord {
+            report: path.map(|path| Report { task_memcg: Some(path.to_owned()), ..Report::default() }),
+            ..sample::kill(sample::ago(5))
+        };
+        let of = |name: &str, members: &[MemberRecord], path| is_of_node(&kill(path), name, members);
+        let below_ab = Some("/lab/ab/kubepods/besteffort/podu/c");
+        assert!(of("ab", &members, below_ab) && !of("a", &members, below_ab));
+        assert!(!of("a", &members, None) && !of("a", &members, Some("/elsewhere")), "nobody knows whose");
+        assert!(of("a", &members[..1], None), "there is but one");
+    }
+
+    #[test]
+    fn hours_and_weeks() {
+        let past = sample::past();
+        assert_eq!((past.evictions_in_hour, past.kills_in_hour), (1, 1));
+        assert_eq!((past.evictions_in_week, past.kills_in_week, past.node_kills_in_week), (1, 2, 2));
+        let kinds: Vec<_> = past.last_hour.iter().map(|happening| happening.kind).collect();
+        assert_eq!(kinds, [Kind::Killed, Kind::Evicted], "the oldest first");
+    }
+}

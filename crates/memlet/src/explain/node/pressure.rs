@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub(super) struct Pressure {
     pub(super) thresholds: Vec<Threshold>,
-    /// Since when the node has had the condition MemoryPressure; `None` where it does not.
+    /// Since when the node has had the condition `MemoryPressure`; `None` where it does not.
     pub(super) under_pressure_since: Option<Timestamp>,
     /// Oldest first.
     pub(super) samples: Vec<Sample>,

@@ -21,7 +21,7 @@ use crate::top::sample::usage;
 
 pub(super) const AT: &str = "2026-03-01T10:00:00Z";
 
-fn ago(seconds: i64) -> Timestamp {
+pub(super) fn ago(seconds: i64) -> Timestamp {
     let now: Timestamp = AT.parse().unwrap();
     now.checked_sub(SignedDuration::from_secs(seconds)).unwrap()
 }
@@ -88,28 +88,31 @@ pub(super) fn now() -> Now {
 
 /// An eviction ten minutes ago, a kill at the node's limit half an hour ago, another long before.
 pub(super) fn past() -> Past {
-    let kill = |at: Timestamp| {
-        Record::Kill(Box::new(KillRecord {
-            at,
-            subject: Subject {
-                namespace: "lab".to_owned(),
-                pod: "burst".to_owned(),
-                pod_uid: "u9".to_owned(),
-                container: "main".to_owned(),
-                container_id: "c9".to_owned(),
-                restart_count: 0,
-            },
-            victim: Victim::Main,
-            level: Some(Level::NodeAllocatable),
-            report: None,
-            container_memory: None,
-            pod_memory: None,
-            oom_score_adj: None,
-            missing: Vec::new(),
-        }))
-    };
+    let kill = |at: Timestamp| Record::Kill(Box::new(kill(at)));
     let records = vec![kill(ago(90_000)), kill(ago(1800)), Record::Eviction(Box::new(eviction()))];
     Past::of("memlet", &[], records, AT.parse().unwrap())
+}
+
+/// At the node's limit.
+pub(super) fn kill(at: Timestamp) -> KillRecord {
+    KillRecord {
+        at,
+        subject: Subject {
+            namespace: "lab".to_owned(),
+            pod: "burst".to_owned(),
+            pod_uid: "u9".to_owned(),
+            container: "main".to_owned(),
+            container_id: "c9".to_owned(),
+            restart_count: 0,
+        },
+        victim: Victim::Main,
+        level: Some(Level::NodeAllocatable),
+        report: None,
+        container_memory: None,
+        pod_memory: None,
+        oom_score_adj: None,
+        missing: Vec::new(),
+    }
 }
 
 fn eviction() -> Eviction {

@@ -24,13 +24,12 @@ pub(super) struct Look {
 /// All of it.
 pub(super) fn text(story: &Story, look: &Look) -> String {
     let mut page = Page::new(Style { colour: look.colour, width: look.width, with_pod: false });
-    match &story.now {
-        Some(now) => present(&mut page, story, now, look),
-        None => {
-            let title = format!("node {} does not run: this is what it recorded", story.node);
-            page.title(&title, AnsiColor::Cyan);
-            happened(&mut page, &story.past);
-        }
+    if let Some(now) = &story.now {
+        present(&mut page, story, now, look);
+    } else {
+        let title = format!("node {} does not run: this is what it recorded", story.node);
+        page.title(&title, AnsiColor::Cyan);
+        happened(&mut page, &story.past);
     }
     for advice in &story.advice {
         page.paragraph("change", &advice.text);
