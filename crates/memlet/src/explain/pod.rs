@@ -14,6 +14,7 @@ use memlet_diagnosis::eviction::{self, Eviction};
 use memlet_diagnosis::evidence::{KillRecord, Victim};
 use memlet_diagnosis::{Outcome, Verdict, judge, render};
 use memlet_node::{Death, Record, Records};
+use memlet_policy::eviction::{EVICTED, NODE_CONDITIONS_MESSAGE};
 use serde_json::{Value, json};
 
 use crate::cli::{ExplainArguments, ExplainFormat};
@@ -83,7 +84,9 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
         }
         _ => {}
     }
-    let is_told = !(story.ends.is_empty() && story.evictions.is_empty()) || story.pending.is_some();
+    let is_told = !(story.ends.is_empty() && story.evictions.is_empty())
+        || story.pending.is_some()
+        || story.pod.as_ref().is_some_and(is_rejected);
     Ok(if is_told { Exit::DONE } else { Exit::NOT_FOUND })
 }
 
@@ -202,6 +205,9 @@ fn text(asked: &Asked, story: &Story, all: bool) -> String {
     let mut text = state(asked, story.pod.as_ref());
     text.extend(story.pending.as_ref().map(pending::text));
     let style = render::Style { colour: say::colour(&io::stdout()), width: say::columns(), with_pod: false };
+    if story.pod.as_ref().is_some_and(is_rejected) {
+        text.push_str(&rejected(story.pod.as_ref(), style));
+    }
     let chapters = chapters(story, all, style);
     let skipped = if all { 0 } else { chapters.len().saturating_sub(TOLD) };
     for chapter in &chapters[skipped..] {
@@ -213,6 +219,28 @@ fn text(asked: &Asked, story: &Story, all: bool) -> String {
         text.push_str(&format!("\n{skipped} earlier {ends} of its containers: --all tells them too\n"));
     }
     text
+}
+
+/// Whether the node did not take the Pod, because it was short of memory and the Pod requests none.
+fn is_rejected(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let message = status.and_then(|status| status.message.as_deref()).unwrap_or_default();
+    status.is_some_and(|status| status.reason.as_deref() == Some(EVICTED))
+        && message.trim_end().ends_with(NODE_CONDITIONS_MESSAGE.trim_end())
+}
+
+fn rejected(pod: Option<&Pod>, style: render::Style) -> String {
+    let node = pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()).unwrap_or_else(|| "NAME".to_owned());
+    let mut page = render::Page::new(style);
+    page.paragraph(
+        "change",
+        &format!(
+            "give a container requests.memory of what it needs: while a node is short of memory it takes no Pod that \
+             requests none. It is so until nothing has been short for a while (--eviction-pressure-transition-period); \
+             `memlet explain node/{node}` tells how it is"
+        ),
+    );
+    page.finish()
 }
 
 /// Ends and evictions, oldest first; the ends that were an eviction's only where all is wanted.
@@ -279,6 +307,18 @@ mod tests {
             Command::Explain(arguments) => Asked::of(&arguments),
             _ => None,
         }
+    }
+
+    #[test]
+    fn a_pod_that_was_not_taken_is_told_from_one_that_went() {
+        let pod = |message: &str| -> Pod {
+            let status = json!({"phase": "Failed", "reason": "Evicted", "message": message});
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+        };
+        assert!(is_rejected(&pod("Pod was rejected: The node had condition: [MemoryPressure]. ")));
+        assert!(!is_rejected(&pod("The node was low on resource: memory. ")));
+        let told = rejected(None, render::Style::default());
+        assert!(told.starts_with("  change   give a container requests.memory"), "{told}");
     }
 
     #[test]
