@@ -81,14 +81,13 @@ mod tests {
             };
             let eviction = eviction(ranking.clone());
             let own = &ranking[0];
-            match spared(&eviction) {
-                Some(spared) => {
-                    let least = spared.request.get();
-                    prop_assert_eq!(&first_with(least), &spared.instead.pod);
-                    prop_assert!(least > own.candidate.request.get());
-                    prop_assert_eq!(&first_with(least - 1), &own.pod);
-                }
-                None => prop_assert_eq!(&first_with(1 << 50), &own.pod),
+            if let Some(spared) = spared(&eviction) {
+                let least = spared.request.get();
+                prop_assert_eq!(&first_with(least), &spared.instead.pod);
+                prop_assert!(least > own.candidate.request.get());
+                prop_assert_eq!(&first_with(least - 1), &own.pod);
+            } else {
+                prop_assert_eq!(&first_with(1 << 50), &own.pod);
             }
         }
     }

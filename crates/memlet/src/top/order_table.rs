@@ -145,7 +145,7 @@ mod tests {
         let all = [
             process(300, "pause", "hog", None, 1, -998),
             process(301, "server", "steady", Some("server"), 100, 939),
-            process(302, "e\u{1b}ater", "hog", Some("main"), 600, 1000),
+            process(302, "ma\u{1b}in", "hog", Some("main"), 600, 1000),
         ];
         let node = &sample::usage().nodes[0];
         Orders {
@@ -160,7 +160,7 @@ mod tests {
         insta::assert_snapshot!(text(&[orders()], 10, None), @r"
         node memlet, where its limit for all Pods, 1Gi, runs out:
         THE KERNEL KILLS   PID   OF                      POINTS      BECAUSE                     |   THE NODE EVICTS     USES    BECAUSE
-        1. e�ater          302   default/hog main        1.5Gi       600Mi held + 1000‰ of 1Gi   |   1. lab/hog          613Mi   613Mi above a request of nothing
+        1. ma�in           302   default/hog main        1.5Gi       600Mi held + 1000‰ of 1Gi   |   1. lab/hog          613Mi   613Mi above a request of nothing
         2. server          301   default/steady server   1.0Gi       100Mi held + 939‰ of 1Gi    |   2. default/steady   169Mi   41Mi above its request of 128Mi
         3. pause           300   default/hog sandbox     −1020.3Mi   1Mi held − 998‰ of 1Gi      |
         ");
@@ -171,7 +171,7 @@ mod tests {
         insta::assert_snapshot!(text(&[orders()], 1, Some(80)), @r"
         node memlet, where its limit for all Pods, 1Gi, runs out:
         THE KERNEL KILLS   PID   OF                 POINTS   BECAUSE
-        1. e�ater          302   default/hog main   1.5Gi    600Mi held + 1000‰ of 1Gi
+        1. ma�in           302   default/hog main   1.5Gi    600Mi held + 1000‰ of 1Gi
         and 2 more processes
 
         THE NODE EVICTS   USES    BECAUSE
