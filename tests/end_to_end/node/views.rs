@@ -169,8 +169,7 @@ fn watched() -> Result<(), Failed> {
     node.end()
 }
 
-/// The kernel takes the largest score, the node the Pod that is furthest above its request: here
-/// neither is the largest.
+/// The node evicts the smaller one first, since that uses more than it requested; the kernel goes by scores.
 fn two_orders() -> Result<(), Failed> {
     let node = Node::start_with(&["--node-memory", "400Mi"])?;
     node.create(&eater("steady", 80, "{requests: {memory: 100Mi}}"))?;
@@ -189,7 +188,7 @@ fn two_orders() -> Result<(), Failed> {
         .filter_map(|pod| pod["pod"].as_str())
         .collect();
     assert_eq!(evicted, ["greedy", "steady"], "{order:#}");
-    // As the kernel itself weighs them, in thousandths of the machine, the order may differ; the formula is checked.
+    // The kernel's formula, where the node's limit is what runs out.
     for candidate in order["killOrder"]["processes"].as_array().into_iter().flatten() {
         let process = &candidate["process"];
         let held: i64 = ["rss", "swap", "pageTables"].iter().filter_map(|part| process[part].as_i64()).sum();
