@@ -22,7 +22,7 @@ pub struct UsageWatch {
     level: Limit,
     notifications: File,
     /// v1: the kernel drops a registration with the last of these.
-    _watched: Vec<File>,
+    watched: Vec<File>,
 }
 
 impl UsageWatch {
@@ -40,7 +40,7 @@ impl UsageWatch {
                 (notifications, Vec::new())
             }
         };
-        Ok(Self { group, level, notifications, _watched: watched })
+        Ok(Self { group, level, notifications, watched })
     }
 
     /// The group that is watched.
@@ -60,8 +60,10 @@ impl UsageWatch {
     /// As [`UsageWatch::start`].
     pub fn set_level(&mut self, level: Limit) -> Result<()> {
         match self.group.version {
-            Version::V1 => (self.notifications, self._watched) = self.group.watch_level(level)?,
-            Version::V2 => drop(self.group.set_high(level)?),
+            Version::V1 => (self.notifications, self.watched) = self.group.watch_level(level)?,
+            Version::V2 => {
+                self.group.set_high(level)?;
+            }
         }
         self.level = level;
         Ok(())

@@ -101,10 +101,7 @@ impl Heartbeat {
         let name = &self.description.name;
         match told {
             Some(changed) => {
-                for reason in changed {
-                    let text = format!("Node {name} status is now: {reason}");
-                    self.node.recorder.record(node_reference(name), Severity::Normal, reason, text);
-                }
+                changed.into_iter().for_each(|reason| self.tell(reason));
             }
             None => {
                 tracing::warn!("the Node {name} was deleted; it is registered again");
@@ -112,6 +109,13 @@ impl Heartbeat {
             }
         }
         Ok(())
+    }
+
+    /// As an Event, in kubelet's words.
+    fn tell(&self, reason: &'static str) {
+        let name = &self.description.name;
+        let text = format!("Node {name} status is now: {reason}");
+        self.node.recorder.record(node_reference(name), Severity::Normal, reason, text);
     }
 
     /// Says that no more Pods are taken, if the API hears it soon.
@@ -122,10 +126,7 @@ impl Heartbeat {
         let said =
             registration::report(client, cri, &self.description, Readiness::ShuttingDown, under_pressure);
         match tokio::time::timeout(LAST_WORD, said).await {
-            Ok(Ok(_)) => {
-                let text = format!("Node {name} status is now: {NODE_NOT_READY}");
-                self.node.recorder.record(node_reference(name), Severity::Normal, NODE_NOT_READY, text);
-            }
+            Ok(Ok(_)) => self.tell(NODE_NOT_READY),
             Ok(Err(error)) => tracing::warn!("the end of node {name} is not told: {error}"),
             Err(_) => tracing::warn!("the end of node {name} is not told: the API does not answer"),
         }

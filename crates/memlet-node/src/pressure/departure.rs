@@ -125,11 +125,11 @@ impl Departure {
 
 /// Who runs in the Pod's containers; its pause process ends with its sandbox.
 fn living(pod: &Here, hierarchy: &Hierarchy) -> Residents {
-    in_containers(pod, hierarchy, |group| group.residents())
+    in_containers(pod, hierarchy, Cgroup::residents)
 }
 
 fn kill(pod: &Here, hierarchy: &Hierarchy) -> Residents {
-    in_containers(pod, hierarchy, |group| group.kill_now())
+    in_containers(pod, hierarchy, Cgroup::kill_now)
 }
 
 fn in_containers(

@@ -170,7 +170,7 @@ pub(crate) struct NodeSettings {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) eviction_max_pod_grace_period: Option<u32>,
 
-    /// How long the node stays under MemoryPressure after a threshold was met [default: 5m]
+    /// How long the node stays under `MemoryPressure` after a threshold was met [default: 5m]
     #[arg(long, value_name = "TIME")]
     pub(crate) eviction_pressure_transition_period: Option<TimeChoice>,
 
