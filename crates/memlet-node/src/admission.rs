@@ -1,16 +1,18 @@
-//! Which Pods the node takes, by what it has for them and has given out already.
+//! Which Pods the node takes, by what it has for them and has given out already, and by how it is.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Taint};
 use memlet_bytes::Bytes;
 use memlet_policy::fit;
 use memlet_policy::memory_qos::{MemoryQos, TierProtection};
 use memlet_policy::qos::QosClass;
 use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, CPU};
+use memlet_policy::{oom_score_adj, taints};
 
 use crate::node_resources::{NodeResources, STORAGE};
 use crate::unsupported;
@@ -43,8 +45,33 @@ struct Amounts {
 /// What one Pod has.
 #[derive(Clone, Debug)]
 struct Share {
+    namespace: String,
+    name: String,
     class: QosClass,
     amounts: Amounts,
+}
+
+impl Share {
+    fn new(pod: &Pod, amounts: Amounts) -> Self {
+        let metadata = &pod.metadata;
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            class: QosClass::of_pod(pod),
+            amounts,
+        }
+    }
+}
+
+/// A Pod that has its share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) class: QosClass,
+    /// Of memory.
+    pub(crate) request: Bytes,
 }
 
 /// What is given out to the Pods admitted. Cheap to clone.
@@ -52,6 +79,8 @@ struct Share {
 pub(crate) struct Ledger {
     allocatable: Arc<Amounts>,
     given: Arc<Mutex<HashMap<String, Share>>>,
+    /// Whether the node says `MemoryPressure`.
+    memory_pressure: Arc<AtomicBool>,
 }
 
 impl Ledger {
@@ -62,7 +91,13 @@ impl Ledger {
             milli_cpu: node.allocatable_cpu(),
             others: others.into_iter().chain(node.huge_pages.iter().cloned()).collect(),
         };
-        Self { allocatable: Arc::new(allocatable), given: Arc::default() }
+        Self { allocatable: Arc::new(allocatable), given: Arc::default(), memory_pressure: Arc::default() }
+    }
+
+    /// From now on the node is short of memory, or no longer.
+    #[cfg_attr(not(test), allow(dead_code, reason = "whoever watches the node's memory calls it"))]
+    pub(crate) fn set_memory_pressure(&self, short: bool) {
+        self.memory_pressure.store(short, Ordering::Release);
     }
 
     /// Sets aside what the Pod requests, or says why not. A Pod admitted before stays so.
@@ -75,22 +110,38 @@ impl Ledger {
         if given.contains_key(&uid) {
             return Ok(());
         }
+        if self.memory_pressure.load(Ordering::Acquire) && !is_taken_under_memory_pressure(pod) {
+            return Err(Rejection { reason: EVICTED.into(), message: UNDER_MEMORY_PRESSURE.to_owned() });
+        }
         let wanted = requests(pod);
         self.check(&wanted, &given)?;
-        given.insert(uid, Share { class: QosClass::of_pod(pod), amounts: wanted });
+        given.insert(uid, Share::new(pod, wanted));
         Ok(())
     }
 
     /// Sets aside what a Pod requests that was admitted by an earlier run, whatever else is here.
     pub(crate) fn readmit(&self, pod: &Pod) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let share = Share { class: QosClass::of_pod(pod), amounts: requests(pod) };
+        let share = Share::new(pod, requests(pod));
         self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, share);
     }
 
     /// Gives back what a Pod had that ended.
     pub(crate) fn release(&self, uid: &str) {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Those that have their share now, in no order.
+    pub(crate) fn admitted(&self) -> Vec<Admitted> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(uid, share): (&String, &Share)| Admitted {
+            namespace: share.namespace.clone(),
+            name: share.name.clone(),
+            uid: uid.clone(),
+            class: share.class,
+            request: share.amounts.memory,
+        };
+        given.iter().map(of).collect()
     }
 
     /// What the cgroups above the Pods keep for those that are here now.
@@ -140,6 +191,25 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// kubelet's words for a Pod that comes to a node short of memory; the blank at the end is its own.
+const EVICTED: &str = "Evicted";
+const UNDER_MEMORY_PRESSURE: &str = "The node had condition: [MemoryPressure]. ";
+
+/// Who requests memory is taken all the same, and who the node cannot do without, and who says that it bears it
+/// (`pkg/kubelet/eviction/eviction_manager.go`). The scheduler keeps others away by a taint, which does not help where a
+/// Pod names the node.
+fn is_taken_under_memory_pressure(pod: &Pod) -> bool {
+    let taint = Taint {
+        key: taints::MEMORY_PRESSURE.to_owned(),
+        effect: taints::NO_SCHEDULE.to_owned(),
+        ..Taint::default()
+    };
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    oom_score_adj::is_critical(pod)
+        || QosClass::of_pod(pod) != QosClass::BestEffort
+        || taints::is_tolerated(&taint, tolerations)
 }
 
 fn requests(pod: &Pod) -> Amounts {
@@ -205,6 +275,36 @@ mod tests {
         ledger.readmit(&large);
         ledger.admit(&large).expect("admitted stays admitted");
         assert_eq!(ledger.admit(&pod("b", json!({"memory": "1Mi"}))).unwrap_err().reason, "OutOfmemory");
+    }
+
+    #[test]
+    fn a_node_short_of_memory_takes_no_best_effort_pods() {
+        let ledger = Ledger::new(&node(Bytes::from_gib(1)));
+        let with = |uid: &str, spec: serde_json::Value| {
+            let mut pod = pod(uid, json!({}));
+            let mut written = serde_json::to_value(&pod.spec).unwrap();
+            written.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            pod.spec = serde_json::from_value(written).unwrap();
+            pod
+        };
+        ledger.admit(&pod("before", json!({}))).unwrap();
+        ledger.set_memory_pressure(true);
+        ledger.admit(&pod("before", json!({}))).expect("admitted stays admitted");
+        let rejection = ledger.admit(&pod("late", json!({}))).unwrap_err();
+        assert_eq!(rejection.reason, "Evicted");
+        assert_eq!(rejection.message, "The node had condition: [MemoryPressure]. ");
+        ledger.admit(&pod("burstable", json!({"memory": "1Mi"}))).unwrap();
+        ledger.admit(&with("critical", json!({"priority": 2_000_000_000}))).unwrap();
+        let key = "node.kubernetes.io/memory-pressure";
+        ledger.admit(&with("bears", json!({"tolerations": [{"key": key, "operator": "Exists"}]}))).unwrap();
+        let other = json!({"tolerations": [{"key": key, "operator": "Exists", "effect": "NoExecute"}]});
+        ledger.admit(&with("bears another", other)).unwrap_err();
+        let mut of_a_file = pod("static", json!({}));
+        of_a_file.metadata.annotations =
+            Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());
+        ledger.admit(&of_a_file).unwrap();
+        ledger.set_memory_pressure(false);
+        ledger.admit(&pod("late", json!({}))).unwrap();
     }
 
     #[test]
