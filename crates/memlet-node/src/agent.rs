@@ -19,6 +19,7 @@ use crate::exits::{self, Subscriptions};
 use crate::heartbeat::Heartbeat;
 use crate::node::{self, Node};
 use crate::node_resources::{NodeResources, ReservationError};
+use crate::oom::lost;
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 use crate::records::{Record, Records};
@@ -82,6 +83,7 @@ pub struct NodeAgent {
     heartbeat: Heartbeat,
     beating: JoinHandle<()>,
     files: JoinHandle<()>,
+    lost_kills: JoinHandle<()>,
 }
 
 impl NodeAgent {
@@ -145,7 +147,7 @@ impl NodeAgent {
         let node = Arc::new(Node {
             ledger: Ledger::new(&resources),
             exits: Subscriptions::default(),
-            witness: Witness::start(config.kernel_log, &left.ids()),
+            witness: Witness::start(config.kernel_log, &left.ids(), cgroups.clone()),
             kills: KillLog::new(records),
             ends: EndLog::default(),
             recorder,
@@ -167,7 +169,8 @@ impl NodeAgent {
         let watching = tokio::spawn(Workers::new(node.clone(), left, mirrors, changed_files).run(asked));
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
-        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files })
+        let lost_kills = tokio::spawn(lost::follow(node.clone()));
+        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files, lost_kills })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -271,6 +274,7 @@ impl Drop for NodeAgent {
         self.following.abort();
         self.beating.abort();
         self.files.abort();
+        self.lost_kills.abort();
     }
 }
 

@@ -65,6 +65,18 @@ impl NodeCgroups {
         &self.kubepods
     }
 
+    /// A cgroup in `kubepods` that the kernel's log names, as this node names it. Inside a cgroup namespace our paths lack
+    /// what the kernel prints before them; a like-named group of another node's is one that is seen from here.
+    pub(crate) fn own(&self, kernel_path: &str) -> Option<CgroupPath> {
+        let (before, inside) = kernel_path.split_once(self.kubepods.as_str())?;
+        if !(inside.is_empty() || inside.starts_with('/')) {
+            return None;
+        }
+        let is_others =
+            !before.is_empty() && before.parse().is_ok_and(|before| self.hierarchy.dir(&before).exists());
+        if is_others { None } else { format!("{}{inside}", self.kubepods).parse().ok() }
+    }
+
     pub(crate) fn pod(&self, class: QosClass, uid: &str) -> Result<CgroupPath, ParsePathError> {
         self.names.pod(class, uid).parse()
     }
