@@ -12,6 +12,7 @@
 mod amount; // how amounts are written: for reading, for manifests
 mod causer; // who filled the node
 mod charged; // what kind of memory was charged
+pub mod eviction; // a Pod that its node evicted
 pub mod evidence; // what the witnesses said
 mod facts; // the statements that carry a verdict
 mod judge; // who ended it, and at whose limit

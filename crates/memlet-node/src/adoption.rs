@@ -175,10 +175,14 @@ impl Known {
     fn new(records: Vec<Record>) -> Self {
         let mut known = Self::default();
         for record in records {
-            let id = record.subject().container_id.clone();
             match record {
-                Record::Kill(kill) => known.kills.entry(id).or_default().push(*kill),
-                Record::Death(death) => drop(known.deaths.insert(id, *death)),
+                Record::Kill(kill) => {
+                    known.kills.entry(kill.subject.container_id.clone()).or_default().push(*kill);
+                }
+                Record::Death(death) => {
+                    drop(known.deaths.insert(death.subject.container_id.clone(), *death));
+                }
+                Record::Eviction(_) => {}
             }
         }
         known

@@ -8,8 +8,8 @@ use memlet_bytes::Bytes;
 use memlet_cgroup::{CgroupPath, Hierarchy};
 use memlet_policy::cgroup_limits::{CgroupVersion, NoGroupKill, SwapBehavior};
 use memlet_policy::cgroup_names::Driver;
+use memlet_policy::eviction;
 use memlet_policy::memory_qos::MemoryQos;
-use memlet_policy::node_memory::Threshold;
 use memlet_policy::oom_kill_mode;
 use memlet_policy::quantity::Quantity;
 
@@ -64,20 +64,14 @@ pub struct ApiAddress {
 pub type Amounts = BTreeMap<String, Quantity>;
 
 /// What of the node is not for Pods: kubelet's `kubeReserved`, `systemReserved`, and what eviction keeps free.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reservations {
     /// For the node agent and the runtime.
     pub kube: Amounts,
     /// For the rest of the system.
     pub system: Amounts,
-    /// The hard eviction threshold on available memory; `None`: off.
-    pub eviction_hard: Option<Threshold>,
-}
-
-impl Default for Reservations {
-    fn default() -> Self {
-        Self { kube: Amounts::new(), system: Amounts::new(), eviction_hard: Some(Threshold::DEFAULT_HARD) }
-    }
+    /// When Pods are evicted. What the hard threshold keeps free, no Pod may request.
+    pub eviction: eviction::Settings,
 }
 
 /// What a new Node object is given. A Node that exists keeps what it has.

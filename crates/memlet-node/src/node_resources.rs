@@ -73,7 +73,7 @@ impl NodeResources {
         let memory = NodeMemory {
             kube_reserved: kube.bytes(),
             system_reserved: system.bytes(),
-            eviction_hard: reservations.eviction_hard,
+            eviction_hard: reservations.eviction.hard,
             huge_pages: huge_pages.iter().map(|(_, bytes)| *bytes).sum(),
             ..NodeMemory::new(memory)
         };

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use memlet_bytes::Bytes;
+use memlet_diagnosis::eviction::Eviction;
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord, Subject};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,8 @@ pub enum Record {
     Kill(Box<KillRecord>),
     /// A container failed.
     Death(Box<Death>),
+    /// A Pod was evicted.
+    Eviction(Box<Eviction>),
 }
 
 impl Record {
@@ -60,15 +63,27 @@ impl Record {
         match self {
             Self::Kill(kill) => kill.at,
             Self::Death(death) => death.at,
+            Self::Eviction(eviction) => eviction.at,
         }
     }
 
-    /// The container that it is about.
-    pub fn subject(&self) -> &Subject {
+    /// The container that it is about; `None` where it is about a whole Pod.
+    pub fn subject(&self) -> Option<&Subject> {
         match self {
-            Self::Kill(kill) => &kill.subject,
-            Self::Death(death) => &death.subject,
+            Self::Kill(kill) => Some(&kill.subject),
+            Self::Death(death) => Some(&death.subject),
+            Self::Eviction(_) => None,
         }
+    }
+
+    /// Whether it is about a Pod of this name.
+    pub fn is_of_pod(&self, namespace: &str, name: &str) -> bool {
+        let (of, pod) = match self {
+            Self::Kill(kill) => (&kill.subject.namespace, &kill.subject.pod),
+            Self::Death(death) => (&death.subject.namespace, &death.subject.pod),
+            Self::Eviction(eviction) => (&eviction.pod.namespace, &eviction.pod.name),
+        };
+        of == namespace && pod == name
     }
 }
 
@@ -131,10 +146,7 @@ impl Records {
     /// Those about the Pods of this name, of which there may have been several, oldest first.
     pub fn of_pod(&self, namespace: &str, name: &str) -> Vec<Record> {
         let mut records = self.all();
-        records.retain(|record| {
-            let subject = record.subject();
-            subject.namespace == namespace && subject.pod == name
-        });
+        records.retain(|record| record.is_of_pod(namespace, name));
         records
     }
 }

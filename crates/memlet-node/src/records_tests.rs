@@ -30,7 +30,7 @@ fn kill(pod: &str, second: i64) -> Record {
 }
 
 fn ids(records: &[Record]) -> Vec<&str> {
-    records.iter().map(|record| record.subject().container_id.as_str()).collect()
+    records.iter().filter_map(|record| Some(record.subject()?.container_id.as_str())).collect()
 }
 
 #[test]

@@ -45,6 +45,7 @@
 pub mod backoff;
 pub mod cgroup_limits;
 pub mod cgroup_names;
+pub mod eviction;
 pub mod fit;
 pub mod host_ports;
 pub mod labels;

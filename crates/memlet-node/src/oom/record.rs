@@ -59,7 +59,7 @@ impl KillLog {
     pub(crate) fn all(&self) -> Vec<KillRecord> {
         let kill = |record| match record {
             Record::Kill(kill) => Some(*kill),
-            Record::Death(_) => None,
+            Record::Death(_) | Record::Eviction(_) => None,
         };
         self.records.all().into_iter().filter_map(kill).collect()
     }

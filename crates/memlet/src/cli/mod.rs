@@ -1,5 +1,6 @@
 //! The command line: what was typed, with no effect of its own.
 
+mod eviction;
 mod node;
 
 use std::path::PathBuf;

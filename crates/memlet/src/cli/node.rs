@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::node::pool::{NodeTaint, Nodes};
 
+use super::eviction::{AmountChoice, GraceChoice, ThresholdChoice, TimeChoice};
 use super::{DriverChoice, Format, PlaceArguments, ReservationChoice, SwapChoice, cgroup, size};
 
 /// `memlet node`
@@ -148,6 +149,31 @@ pub(crate) struct NodeSettings {
     #[arg(long, value_name = "memory=SIZE,…", value_parser = reservation)]
     pub(crate) system_reserved: Option<Reservation>,
 
+    /// Evict a Pod at once where less memory is available, as kubelet's evictionHard; 0% switches it off [default:
+    /// memory.available<100Mi]
+    #[arg(long, value_name = "memory.available<SIZE|PERCENT")]
+    pub(crate) eviction_hard: Option<ThresholdChoice>,
+
+    /// Evict a Pod where less memory has been available for the grace period, as kubelet's evictionSoft
+    #[arg(long, value_name = "memory.available<SIZE|PERCENT")]
+    pub(crate) eviction_soft: Option<ThresholdChoice>,
+
+    /// How long the soft threshold must be met
+    #[arg(long, value_name = "memory.available=TIME")]
+    pub(crate) eviction_soft_grace_period: Option<GraceChoice>,
+
+    /// How much more than the threshold is to be available before eviction ends, as kubelet's evictionMinimumReclaim
+    #[arg(long, value_name = "memory.available=SIZE|PERCENT")]
+    pub(crate) eviction_minimum_reclaim: Option<AmountChoice>,
+
+    /// Longest grace, in seconds, of a Pod that goes for the soft threshold [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) eviction_max_pod_grace_period: Option<u32>,
+
+    /// How long the node stays under MemoryPressure after a threshold was met [default: 5m]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) eviction_pressure_transition_period: Option<TimeChoice>,
+
     /// Folder of manifests whose Pods the node runs by itself, as kubelet's staticPodPath
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) static_pods: Option<PathBuf>,
@@ -208,7 +234,7 @@ pub(crate) struct Reservation(pub(crate) Amounts);
 /// A bare number or a text of a YAML file.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Scalar {
+pub(super) enum Scalar {
     Number(serde_json::Number),
     Text(String),
 }
@@ -227,16 +253,22 @@ impl Reservation {
     }
 }
 
+impl std::fmt::Display for Scalar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
 impl TryFrom<BTreeMap<String, Scalar>> for Reservation {
     type Error = String;
 
     fn try_from(amounts: BTreeMap<String, Scalar>) -> Result<Self, String> {
         let mut reservation = Self::default();
         for (resource, amount) in amounts {
-            match amount {
-                Scalar::Number(number) => reservation.set(&resource, &number.to_string())?,
-                Scalar::Text(text) => reservation.set(&resource, &text)?,
-            }
+            reservation.set(&resource, &amount.to_string())?;
         }
         Ok(reservation)
     }

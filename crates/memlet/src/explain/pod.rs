@@ -86,12 +86,8 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
 fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
     let folder = data.kills();
     let records = Records::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let records: Vec<Record> = records
-        .into_iter()
-        .filter(|record| {
-            (&record.subject().namespace, &record.subject().pod) == (&asked.namespace, &asked.name)
-        })
-        .collect();
+    let records: Vec<Record> =
+        records.into_iter().filter(|record| record.is_of_pod(&asked.namespace, &asked.name)).collect();
     let running = matches!(running::find(data)?, Found::Running(_));
     let (pod, pending) = if running {
         client::block_on(data, async |client| ask(&client, asked).await)?

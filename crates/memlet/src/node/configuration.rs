@@ -4,10 +4,12 @@ use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use memlet_cgroup::CgroupPath;
 use memlet_node::{MemoryRules, Reservations};
+use memlet_policy::eviction::{self, SettingError, Soft};
 use memlet_policy::memory_qos::MemoryQos;
 
 use super::folder::DataFolder;
@@ -49,12 +51,13 @@ impl Configuration {
         let addresses =
             if settings.addresses.is_empty() { vec![default_address] } else { settings.addresses };
         let name = settings.node_name.unwrap_or_else(|| "memlet".to_owned());
+        let eviction = settings.eviction()?;
         let common = Common {
             memory: settings.node_memory,
             reservations: Reservations {
                 kube: settings.kube_reserved.unwrap_or_default().0,
                 system: settings.system_reserved.unwrap_or_default().0,
-                ..Reservations::default()
+                eviction,
             },
             cgroups: CgroupPlace {
                 root: settings.cgroup_root.unwrap_or_else(CgroupPath::root),
@@ -112,6 +115,30 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
 }
 
 impl NodeSettings {
+    /// What is said of eviction, the rest as kubelet has it.
+    fn eviction(&self) -> Result<eviction::Settings, SettingError> {
+        let default = eviction::Settings::default();
+        let threshold = self.eviction_soft.and_then(|choice| choice.0);
+        let grace_period = self.eviction_soft_grace_period.and_then(|choice| choice.0);
+        let soft = match (threshold, grace_period) {
+            (Some(threshold), Some(grace_period)) => Some(Soft { threshold, grace_period }),
+            (Some(_), None) => return Err(SettingError::NoGracePeriod),
+            (None, Some(_)) => return Err(SettingError::NoSoftThreshold),
+            (None, None) => None,
+        };
+        Ok(eviction::Settings {
+            hard: self.eviction_hard.map_or(default.hard, |choice| choice.0),
+            soft,
+            minimum_reclaim: self.eviction_minimum_reclaim.and_then(|choice| choice.0),
+            max_pod_grace: self
+                .eviction_max_pod_grace_period
+                .map_or(default.max_pod_grace, |seconds| Duration::from_secs(seconds.into())),
+            transition_period: self
+                .eviction_pressure_transition_period
+                .map_or(default.transition_period, |choice| choice.0),
+        })
+    }
+
     /// What is said here, and where nothing is, there.
     fn or(self, other: Self) -> Self {
         Self {
@@ -121,6 +148,16 @@ impl NodeSettings {
             nodes: self.nodes.or(other.nodes),
             kube_reserved: self.kube_reserved.or(other.kube_reserved),
             system_reserved: self.system_reserved.or(other.system_reserved),
+            eviction_hard: self.eviction_hard.or(other.eviction_hard),
+            eviction_soft: self.eviction_soft.or(other.eviction_soft),
+            eviction_soft_grace_period: self.eviction_soft_grace_period.or(other.eviction_soft_grace_period),
+            eviction_minimum_reclaim: self.eviction_minimum_reclaim.or(other.eviction_minimum_reclaim),
+            eviction_max_pod_grace_period: self
+                .eviction_max_pod_grace_period
+                .or(other.eviction_max_pod_grace_period),
+            eviction_pressure_transition_period: self
+                .eviction_pressure_transition_period
+                .or(other.eviction_pressure_transition_period),
             static_pods: self.static_pods.or(other.static_pods),
             in_memory: self.in_memory.or(other.in_memory),
             swap_behavior: self.swap_behavior.or(other.swap_behavior),
@@ -152,6 +189,22 @@ mod tests {
         assert_eq!((member.name.as_str(), member.memory), ("flag", Some(memlet_bytes::Bytes::from_gib(1))));
         assert_eq!(node.addresses, ["127.0.0.1:6443".parse().unwrap()]);
         assert!(member.cgroups.root.is_root() && !node.in_memory && node.kernel_log);
+    }
+
+    #[test]
+    fn a_soft_threshold_has_its_time_or_is_refused() {
+        let both = "{evictionSoft: {memory.available: 30%}, evictionSoftGracePeriod: {memory.available: 1m}}";
+        let node = configuration("evictionHard: memory.available<0%", both).unwrap();
+        let eviction = &node.members[0].reservations.eviction;
+        assert_eq!(eviction.hard, None);
+        assert_eq!(eviction.soft.map(|soft| soft.grace_period), Some(Duration::from_mins(1)));
+        for (file, part) in [
+            ("evictionSoft: {memory.available: 30%}", "grace period must be specified"),
+            ("evictionSoftGracePeriod: {memory.available: 1m}", "no soft threshold"),
+        ] {
+            let error = configuration("{}", file).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

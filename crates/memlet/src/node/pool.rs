@@ -181,6 +181,7 @@ fn check_memory(member: &MemberSettings) -> Result<()> {
     let node = NodeMemory {
         kube_reserved: aside(&member.reservations.kube),
         system_reserved: aside(&member.reservations.system),
+        eviction_hard: member.reservations.eviction.hard,
         ..NodeMemory::new(memory)
     };
     ensure!(

@@ -1,0 +1,24 @@
+//! Eviction from a node that is short of memory: when, whom, with how much grace, and in which words.
+//!
+//! The rules are kubelet's (`pkg/kubelet/eviction`), and its settings have kubelet's names and syntax. What kubelet lacks
+//! is in [`pace`]: whether the time that a grace takes is there at all. Nothing is measured here: amounts and times are
+//! given, and decisions come back.
+
+mod message;
+pub mod pace;
+mod rank;
+mod setting;
+mod watch;
+
+pub use message::{ContainerUse, NODE_CONDITIONS_MESSAGE, PodUse, annotations, message};
+pub use rank::{Candidate, Why, rank, why_before};
+pub use setting::{
+    SettingError, Settings, Soft, go_duration_of, parse_amounts, parse_graces, parse_thresholds,
+};
+pub use watch::{Due, Kind, Observation, Rule, Signal, Watch};
+
+/// The reason of an evicted Pod's status, of its Event, and of a Pod that is not taken under pressure.
+pub const EVICTED: &str = "Evicted";
+/// How long the containers of a Pod have that is evicted at a hard threshold. kubelet asks for one second and then raises
+/// it to the two that it gives everybody (`pkg/kubelet/kuberuntime`, `minimumGracePeriodInSeconds`).
+pub const HARD_GRACE: std::time::Duration = std::time::Duration::from_secs(2);

@@ -1,0 +1,123 @@
+//! Whether there is time: how fast memory is used up, and whether a grace would come too late.
+//!
+//! kubelet gives its grace whatever happens, and so loses the race against the kernel's OOM killer whenever the Pod does
+//! not heed SIGTERM and goes on allocating.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use memlet_bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// From SIGKILL to the memory's being free: what a process holds is given back at some GiB a second, and it may have to be
+/// woken first.
+pub const DYING: Duration = Duration::from_millis(150);
+/// Samples that are kept for [`Growth`].
+const KEPT: usize = 8;
+/// Two looks within this time say nothing: one batch of pages would look like a flood.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// What is used, looked at again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Growth {
+    samples: VecDeque<(Duration, Bytes)>,
+}
+
+impl Growth {
+    /// One more look, at `now` since any fixed moment.
+    pub fn look(&mut self, now: Duration, used: Bytes) {
+        if self.samples.len() >= KEPT {
+            self.samples.pop_front();
+        }
+        self.samples.push_back((now, used));
+    }
+
+    /// Bytes a second: the fastest growth between an earlier look that is kept and the last. Zero where nothing grows, `None`
+    /// where there has been but one look.
+    ///
+    /// The fastest, since a burst that has just begun hides in the mean.
+    pub fn rate(&self) -> Option<u64> {
+        let (now, used) = *self.samples.back()?;
+        let since = |&(then, had): &(Duration, Bytes)| {
+            let time = now.checked_sub(then).filter(|time| *time >= SHORTEST)?;
+            let grown = u128::from(used.saturating_sub(had).get());
+            u64::try_from(grown * 1_000_000_000 / time.as_nanos()).ok()
+        };
+        self.samples.iter().filter_map(since).max()
+    }
+}
+
+/// What becomes of a Pod's grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Grace {
+    /// It has all of it.
+    Given,
+    /// The memory would be used up before it ends.
+    TooLate {
+        /// When it would be, at the pace of now.
+        in_: Duration,
+    },
+}
+
+/// Whether `grace` may be waited for while memory is used up at `rate` bytes a second and `left` bytes are left until the
+/// kernel kills.
+///
+/// ```
+/// use std::time::Duration;
+/// use memlet_bytes::Bytes;
+/// use memlet_policy::eviction::pace::{Grace, grace};
+///
+/// let two = Duration::from_secs(2);
+/// assert_eq!(grace(two, Bytes::from_mib(100), 20 << 20), Grace::Given);
+/// assert!(matches!(grace(two, Bytes::from_mib(100), 1 << 30), Grace::TooLate { .. }));
+/// ```
+pub fn grace(grace: Duration, left: Bytes, rate: u64) -> Grace {
+    match time_left(left, rate) {
+        Some(time) if time < grace + DYING => Grace::TooLate { in_: time },
+        _ => Grace::Given,
+    }
+}
+
+/// When `left` bytes are used up at `rate` bytes a second; `None` where nothing grows.
+pub fn time_left(left: Bytes, rate: u64) -> Option<Duration> {
+    let nanoseconds = u128::from(left.get()) * 1_000_000_000 / u128::from(rate.max(1));
+    (rate > 0).then(|| Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn growth(looks: &[(u64, u64)]) -> Option<u64> {
+        let mut growth = Growth::default();
+        for (milliseconds, mebibytes) in looks {
+            growth.look(Duration::from_millis(*milliseconds), Bytes::from_mib(*mebibytes));
+        }
+        growth.rate().map(|rate| rate >> 20)
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_burst() {
+        assert_eq!(growth(&[]), None);
+        assert_eq!(growth(&[(0, 5)]), None);
+        assert_eq!(growth(&[(0, 100), (1000, 200)]), Some(100));
+        assert_eq!(growth(&[(0, 100), (1000, 100), (1010, 120)]), Some(2000), "a burst that just began");
+        assert_eq!(growth(&[(0, 300), (1000, 200)]), Some(0), "it falls");
+        assert_eq!(growth(&[(0, 0), (1000, 10), (1000, 20)]), Some(20), "at the same moment");
+        let many: Vec<_> = (0..100).map(|step| (step * 10, step)).collect();
+        assert_eq!(growth(&many), Some(100));
+    }
+
+    #[test]
+    fn a_grace_needs_its_time() {
+        let two = Duration::from_secs(2);
+        let mib = Bytes::from_mib;
+        assert_eq!(grace(two, mib(100), 0), Grace::Given);
+        assert_eq!(grace(two, mib(100), 40 << 20), Grace::Given);
+        assert_eq!(grace(two, mib(100), 50 << 20), Grace::TooLate { in_: two });
+        // What is left of it may be given where the whole would not be.
+        assert_eq!(grace(Duration::from_millis(500), mib(100), 50 << 20), Grace::Given);
+        assert_eq!(grace(Duration::ZERO, Bytes::ZERO, 1), Grace::TooLate { in_: Duration::ZERO });
+    }
+}
