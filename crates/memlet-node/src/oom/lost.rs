@@ -59,10 +59,10 @@ fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
 
 /// The Pod by what is known of its uid; nameless where nothing is.
 fn subject(node: &Node, uid: String, id: String) -> Subject {
-    let is_it = |record: &crate::records::Record| !uid.is_empty() && record.subject().pod_uid == uid;
-    let before = node.kills.records().all().into_iter().rev().find(is_it);
     let here = node.ledger.admitted().into_iter().find(|pod| !uid.is_empty() && pod.uid == uid);
-    let before = before.map(|record| record.subject().clone());
+    let records = node.kills.records().all();
+    let subjects = records.iter().rev().filter_map(|record| record.subject());
+    let before = subjects.into_iter().find(|subject| !uid.is_empty() && subject.pod_uid == uid).cloned();
     let same = before.as_ref().filter(|subject| subject.container_id == id);
     let (container, restart_count) =
         same.map(|subject| (subject.container.clone(), subject.restart_count)).unwrap_or_default();

@@ -47,11 +47,11 @@ impl Configuration {
     }
 
     fn new(settings: NodeSettings, data: &Path) -> Result<Self> {
+        let eviction = settings.eviction()?;
         let default_address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
         let addresses =
             if settings.addresses.is_empty() { vec![default_address] } else { settings.addresses };
         let name = settings.node_name.unwrap_or_else(|| "memlet".to_owned());
-        let eviction = settings.eviction()?;
         let common = Common {
             memory: settings.node_memory,
             reservations: Reservations {
