@@ -51,7 +51,7 @@ fn is_over(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
-/// The last field selects whose Events: a Node's, by its kind.
+/// Those about the node itself.
 fn events_of_nodes(node: &Node) -> Result<String, Failed> {
     let ran = node.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=Node"])?;
     ran.exits(0);
@@ -95,7 +95,7 @@ fn bystanders() -> Result<(), Failed> {
     ] {
         assert!(told.contains(text), "no {text:?} in:\n{told}");
     }
-    node.memlet(&["explain", "pod/hog"])?
+    node.memlet(&["explain", "pod/hog", "-o", "json"])?
         .exits(0)
         .says("the node's, for all Pods together")
         .says("the one killed")
@@ -116,7 +116,7 @@ fn causer() -> Result<(), Failed> {
     node.create(&files)?;
     let victim = node.wait_for("pod/victim", is_over)?;
     assert_eq!(ended(&victim).expect("it has ended")["reason"], "OOMKilled");
-    node.memlet(&["explain", "pod/victim"])?
+    node.memlet(&["explain", "pod/victim", "-o", "json"])?
         .exits(0)
         .says("most above its request by Pod default/files")
         .says("with 20Mi requested")
