@@ -70,3 +70,82 @@ fn limit_of(record: &KillRecord) -> String {
 pub(crate) fn cause(record: &KillRecord, request: Bytes) -> String {
     memlet_diagnosis::cause(record, request).map(|cause| format!("; {cause}")).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use memlet_diagnosis::evidence::{NamedProcess, PodMemory, Subject, Victim};
+
+    const TASK: &str = "/m/kubepods/besteffort/podu/c";
+
+    fn record(level: Level) -> KillRecord {
+        let victim = memlet_oomlog::Victim {
+            pid: 42,
+            comm: "eater".into(),
+            anon_rss: Some(Bytes::from_mib(40)),
+            ..Default::default()
+        };
+        let report = Report {
+            oom_memcg: Some("/m/kubepods".into()),
+            task_memcg: Some(TASK.into()),
+            victims: vec![victim],
+            ..Report::default()
+        };
+        KillRecord {
+            at: Timestamp::UNIX_EPOCH,
+            subject: Subject {
+                namespace: "default".into(),
+                pod: "web".into(),
+                pod_uid: "u".into(),
+                container: "main".into(),
+                container_id: "c".into(),
+                restart_count: 0,
+            },
+            victim: Victim::Main,
+            level: Some(level),
+            report: Some(report),
+            container_memory: None,
+            pod_memory: None,
+            oom_score_adj: None,
+            neighbours: vec![PodMemory {
+                namespace: "default".into(),
+                pod: "hog".into(),
+                pod_uid: "h".into(),
+                request: Bytes::from_mib(20),
+                limit: None,
+                working_set: Bytes::from_mib(200),
+                largest: Some(NamedProcess { pid: 43, comm: "hog".into() }),
+            }],
+            missing: vec![],
+        }
+    }
+
+    fn told(event: &NodeEvent) -> String {
+        format!("{}: {}", event.reason, event.message)
+    }
+
+    #[test]
+    fn the_node_is_told_whose_limit_it_was_and_whose_doing() {
+        let event = of_kill(&record(Level::NodeAllocatable), Bytes::from_mib(10)).unwrap();
+        insta::assert_snapshot!(told(&event), @"OOMKilling: Pod default/web, main: kernel killed pid 42 (eater), the main process, at the node's limit for all Pods: anon 40Mi; the limit of cgroup /m/kubepods; Pod default/hog held most above its request: 200Mi, with 20Mi requested (pid 43, hog)");
+        let event = of_kill(&record(Level::Machine), Bytes::ZERO).unwrap();
+        insta::assert_snapshot!(told(&event), @"SystemOOM: System OOM encountered, victim process: eater, pid: 42");
+        for own in [Level::Container, Level::Pod] {
+            assert_eq!(of_kill(&record(own), Bytes::ZERO), None);
+        }
+    }
+
+    #[test]
+    fn so_it_is_where_nobody_answers_for_the_victim() {
+        let victim: CgroupPath = TASK.parse().unwrap();
+        let of = |record: KillRecord| {
+            told(&of_unclaimed(&KillRecord { victim: Victim::Unknown, ..record }, &victim))
+        };
+        let known = KillRecord { neighbours: vec![], ..record(Level::NodeAllocatable) };
+        insta::assert_snapshot!(of(known.clone()), @"OOMKilling: kernel killed pid 42 (eater), perhaps the main one, at the node's limit for all Pods: anon 40Mi; in cgroup /m/kubepods/besteffort/podu/c, of Pod default/web, which no longer runs; the limit of cgroup /m/kubepods");
+        let nameless = Subject { pod: String::new(), container: String::new(), ..known.subject.clone() };
+        let unknown = of(KillRecord { subject: nameless, ..known });
+        insta::assert_snapshot!(unknown, @"OOMKilling: kernel killed pid 42 (eater), perhaps the main one, at the node's limit for all Pods: anon 40Mi; in cgroup /m/kubepods/besteffort/podu/c, of no Pod that is known here; the limit of cgroup /m/kubepods");
+    }
+}
