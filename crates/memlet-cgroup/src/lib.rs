@@ -38,8 +38,10 @@ mod pressure; // stalls for want of memory
 mod process; // members: list, add, kill, wait
 mod reclaim; // asking the kernel to take memory back
 mod remove; // rmdir, with patience
+mod residents; // processes whose end is waited for
 mod snapshot; // all figures of one moment
 mod stat; // memory.stat
+mod usage_watch; // being told that a level is near
 mod watch; // being told of an OOM, without polling
 
 pub use error::Error;
@@ -50,8 +52,10 @@ pub use limit::{Limit, ParseLimitError};
 pub use path::{CgroupPath, ParsePathError};
 pub use pressure::{Pressure, Stall};
 pub use process::{Joiner, Pid};
+pub use residents::Residents;
 pub use snapshot::Snapshot;
 pub use stat::Stat;
+pub use usage_watch::UsageWatch;
 pub use watch::OomWatch;
 
 /// What the operations of this crate answer.

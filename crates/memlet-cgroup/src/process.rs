@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{PidfdFlags, Signal};
+use rustix::process::PidfdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::{Cgroup, Error, Result, Version, file, remove};
@@ -34,7 +34,7 @@ impl Pid {
         fs::read_to_string(format!("/proc/{self}/comm")).ok().map(|comm| comm.trim_end().to_owned())
     }
 
-    fn open(self) -> Option<OwnedFd> {
+    pub(crate) fn open(self) -> Option<OwnedFd> {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.0).ok()?)?;
         rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
     }
@@ -242,18 +242,7 @@ impl Cgroup {
         if self.write_optional("cgroup.kill", "1")? {
             return Ok(members.pids.clone());
         }
-        let opened: Vec<_> = members.pids.iter().filter_map(|pid| Some((*pid, pid.open()?))).collect();
-        // Between the list and the opening a process may have ended and its number gone to a stranger.
-        let still = self.members_recursive()?.pids;
-        let mut killed = Vec::new();
-        for (pid, pidfd) in opened.into_iter().filter(|(pid, _)| still.contains(pid)) {
-            match rustix::process::pidfd_send_signal(pidfd, Signal::KILL) {
-                Ok(()) => killed.push(pid),
-                Err(rustix::io::Errno::SRCH) => {}
-                Err(errno) => return Err(Error::system("kill process in", self.dir_path(), errno)),
-            }
-        }
-        Ok(killed)
+        self.residents()?.kill(self)
     }
 
     /// Waits until no process is in this group or below it; `false` where one is still after `timeout`.

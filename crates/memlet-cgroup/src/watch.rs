@@ -51,16 +51,21 @@ impl Cgroup {
     }
 
     fn watch_memory_events(&self) -> Result<OomWatch> {
-        let name = "memory.events";
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let watcher = inotify::init(flags)
-            .map_err(|errno| Error::system("make an inotify watch for", self.dir_path(), errno))?;
-        // Through the open directory, so that a later group of the same name is not watched instead.
-        let path = format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd());
-        inotify::add_watch(&watcher, path, inotify::WatchFlags::MODIFY)
-            .map_err(|errno| self.failure("watch", name, io::Error::from(errno)))?;
-        Ok(OomWatch { version: Version::V2, notifications: File::from(watcher), _oom_control: None })
+        let notifications = modified(self, "memory.events")?;
+        Ok(OomWatch { version: Version::V2, notifications, _oom_control: None })
     }
+}
+
+/// An inotify watch on a file of the group; what comes of it are events without a name.
+pub(crate) fn modified(group: &Cgroup, name: &'static str) -> Result<File> {
+    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+    let watcher = inotify::init(flags)
+        .map_err(|errno| Error::system("make an inotify watch for", group.dir_path(), errno))?;
+    // Through the open directory, so that a later group of the same name is not watched instead.
+    let path = format!("/proc/self/fd/{}/{name}", group.dir.as_raw_fd());
+    inotify::add_watch(&watcher, path, inotify::WatchFlags::MODIFY)
+        .map_err(|errno| group.failure("watch", name, io::Error::from(errno)))?;
+    Ok(File::from(watcher))
 }
 
 impl OomWatch {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, CgroupPath, Error, Hierarchy, Limit, OomWatch, Pid, Version};
+use memlet_cgroup::{Cgroup, CgroupPath, Error, Hierarchy, Limit, Pid, UsageWatch, Version};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const LIMIT: Limit = Limit::Bytes(Bytes::from_mib(32));
@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         trial("staying_below_the_limit_kills_nobody", staying_below_the_limit_kills_nobody),
         trial("a_kill_counts_where_the_victim_was", a_kill_counts_where_the_victim_was),
         trial("a_watch_fires_on_oom_and_only_then", a_watch_fires_on_oom_and_only_then),
+        trial("a_level_that_is_crossed_is_told_at_once", a_level_that_is_crossed_is_told_at_once),
         trial("whom_the_kernel_tells_of_a_limit_above", whom_the_kernel_tells_of_a_limit_above),
         trial("figures_of_a_process_that_holds_memory", figures_of_a_process_that_holds_memory),
         trial("a_limit_below_usage", a_limit_below_usage),
@@ -161,7 +162,7 @@ fn fill(group: &Cgroup, mib: u64) -> std::process::ExitStatus {
     child.wait().unwrap()
 }
 
-fn readable(watch: &OomWatch, timeout: Duration) -> bool {
+fn readable(watch: impl AsFd, timeout: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
     poll(&mut fds, Some(&Timespec::try_from(timeout).unwrap())).unwrap() == 1
 }
@@ -220,6 +221,34 @@ fn a_watch_fires_on_oom_and_only_then(sandbox: &Sandbox) {
     assert!(watch.drain().unwrap() >= 1);
     assert_eq!(watch.drain().unwrap(), 0);
     assert!(!readable(&others, Duration::from_millis(50)), "a group beside it is not told");
+}
+
+fn a_level_that_is_crossed_is_told_at_once(sandbox: &Sandbox) {
+    let group = sandbox.group("a");
+    group.set_limit(Limit::Bytes(Bytes::from_mib(64))).unwrap();
+    let again = || sandbox.group("a");
+    let mut watch = UsageWatch::start(again(), Limit::Bytes(Bytes::from_mib(24))).unwrap();
+    let mut below = holder(&group, 12);
+    assert!(!readable(&watch, Duration::from_millis(100)), "half of it is not there yet");
+    let mut above = holder(&group, 16);
+    assert!(readable(&watch, Duration::from_millis(100)), "usage {}", group.usage().unwrap());
+    watch.drain().unwrap();
+    // Another level, above what is used now.
+    watch.set_level(Limit::Bytes(Bytes::from_mib(40))).unwrap();
+    assert!(!readable(&watch, Duration::from_millis(100)));
+    let mut more = holder(&group, 16);
+    assert!(readable(&watch, Duration::from_millis(100)), "usage {}", group.usage().unwrap());
+    if !sandbox.v1() {
+        assert!(
+            std::fs::read_to_string(group.dir_path().join("memory.high")).unwrap().starts_with("41943040")
+        );
+        drop(watch);
+        assert_eq!(std::fs::read_to_string(group.dir_path().join("memory.high")).unwrap(), "max\n");
+    }
+    for holder in [&mut below, &mut above, &mut more] {
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    }
 }
 
 fn whom_the_kernel_tells_of_a_limit_above(sandbox: &Sandbox) {

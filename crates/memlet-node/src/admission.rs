@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Pod, Taint};
@@ -79,8 +78,6 @@ pub(crate) struct Admitted {
 pub(crate) struct Ledger {
     allocatable: Arc<Amounts>,
     given: Arc<Mutex<HashMap<String, Share>>>,
-    /// Whether the node says `MemoryPressure`.
-    memory_pressure: Arc<AtomicBool>,
 }
 
 impl Ledger {
@@ -91,17 +88,12 @@ impl Ledger {
             milli_cpu: node.allocatable_cpu(),
             others: others.into_iter().chain(node.huge_pages.iter().cloned()).collect(),
         };
-        Self { allocatable: Arc::new(allocatable), given: Arc::default(), memory_pressure: Arc::default() }
+        Self { allocatable: Arc::new(allocatable), given: Arc::default() }
     }
 
-    /// From now on the node is short of memory, or no longer.
-    #[cfg_attr(not(test), allow(dead_code, reason = "whoever watches the node's memory calls it"))]
-    pub(crate) fn set_memory_pressure(&self, short: bool) {
-        self.memory_pressure.store(short, Ordering::Release);
-    }
-
-    /// Sets aside what the Pod requests, or says why not. A Pod admitted before stays so.
-    pub(crate) fn admit(&self, pod: &Pod) -> Result<(), Rejection> {
+    /// Sets aside what the Pod requests, or says why not; `short` where the node says `MemoryPressure`. A Pod admitted
+    /// before stays so.
+    pub(crate) fn admit(&self, pod: &Pod, short: bool) -> Result<(), Rejection> {
         if let Some(message) = unsupported::first_unsupported(pod) {
             return Err(Rejection { reason: unsupported::REASON.into(), message });
         }
@@ -110,7 +102,7 @@ impl Ledger {
         if given.contains_key(&uid) {
             return Ok(());
         }
-        if self.memory_pressure.load(Ordering::Acquire) && !is_taken_under_memory_pressure(pod) {
+        if short && !is_taken_under_memory_pressure(pod) {
             return Err(Rejection { reason: EVICTED.into(), message: UNDER_MEMORY_PRESSURE.to_owned() });
         }
         let wanted = requests(pod);
@@ -258,14 +250,14 @@ mod tests {
     fn memory_is_given_out_once() {
         let ledger = Ledger::new(&node(Bytes::from_mib(924)));
         let large = pod("a", json!({"memory": "600Mi"}));
-        ledger.admit(&large).unwrap();
-        ledger.admit(&large).expect("admitted stays admitted");
-        let rejection = ledger.admit(&pod("b", json!({"memory": "400Mi"}))).unwrap_err();
+        ledger.admit(&large, false).unwrap();
+        ledger.admit(&large, false).expect("admitted stays admitted");
+        let rejection = ledger.admit(&pod("b", json!({"memory": "400Mi"})), false).unwrap_err();
         assert_eq!(rejection.reason, "OutOfmemory");
         insta::assert_snapshot!(rejection.status_message(), @"Pod was rejected: Node didn't have enough resource: memory, requested: 419430400, used: 629145600, capacity: 968884224");
-        ledger.admit(&pod("c", json!({}))).expect("asking for nothing always fits");
+        ledger.admit(&pod("c", json!({})), false).expect("asking for nothing always fits");
         ledger.release("a");
-        ledger.admit(&pod("b", json!({"memory": "400Mi"}))).unwrap();
+        ledger.admit(&pod("b", json!({"memory": "400Mi"})), false).unwrap();
     }
 
     #[test]
@@ -273,8 +265,11 @@ mod tests {
         let ledger = Ledger::new(&node(Bytes::from_mib(924)));
         let large = pod("a", json!({"memory": "1Gi"}));
         ledger.readmit(&large);
-        ledger.admit(&large).expect("admitted stays admitted");
-        assert_eq!(ledger.admit(&pod("b", json!({"memory": "1Mi"}))).unwrap_err().reason, "OutOfmemory");
+        ledger.admit(&large, false).expect("admitted stays admitted");
+        assert_eq!(
+            ledger.admit(&pod("b", json!({"memory": "1Mi"})), false).unwrap_err().reason,
+            "OutOfmemory"
+        );
     }
 
     #[test]
@@ -287,46 +282,46 @@ mod tests {
             pod.spec = serde_json::from_value(written).unwrap();
             pod
         };
-        ledger.admit(&pod("before", json!({}))).unwrap();
-        ledger.set_memory_pressure(true);
-        ledger.admit(&pod("before", json!({}))).expect("admitted stays admitted");
-        let rejection = ledger.admit(&pod("late", json!({}))).unwrap_err();
+        ledger.admit(&pod("before", json!({})), false).unwrap();
+        ledger.admit(&pod("before", json!({})), true).expect("admitted stays admitted");
+        let rejection = ledger.admit(&pod("late", json!({})), true).unwrap_err();
         assert_eq!(rejection.reason, "Evicted");
         assert_eq!(rejection.message, "The node had condition: [MemoryPressure]. ");
-        ledger.admit(&pod("burstable", json!({"memory": "1Mi"}))).unwrap();
-        ledger.admit(&with("critical", json!({"priority": 2_000_000_000}))).unwrap();
+        ledger.admit(&pod("burstable", json!({"memory": "1Mi"})), true).unwrap();
+        ledger.admit(&with("critical", json!({"priority": 2_000_000_000})), true).unwrap();
         let key = "node.kubernetes.io/memory-pressure";
-        ledger.admit(&with("bears", json!({"tolerations": [{"key": key, "operator": "Exists"}]}))).unwrap();
+        ledger
+            .admit(&with("bears", json!({"tolerations": [{"key": key, "operator": "Exists"}]})), true)
+            .unwrap();
         let other = json!({"tolerations": [{"key": key, "operator": "Exists", "effect": "NoExecute"}]});
-        ledger.admit(&with("bears another", other)).unwrap_err();
+        ledger.admit(&with("bears another", other), true).unwrap_err();
         let mut of_a_file = pod("static", json!({}));
         of_a_file.metadata.annotations =
             Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());
-        ledger.admit(&of_a_file).unwrap();
-        ledger.set_memory_pressure(false);
-        ledger.admit(&pod("late", json!({}))).unwrap();
+        ledger.admit(&of_a_file, true).unwrap();
+        ledger.admit(&pod("late", json!({})), false).unwrap();
     }
 
     #[test]
     fn cpu_and_pods_are_limited_too() {
         let ledger = Ledger::new(&node(Bytes::from_gib(1)));
-        assert_eq!(ledger.admit(&pod("a", json!({"cpu": "2001m"}))).unwrap_err().reason, "OutOfcpu");
+        assert_eq!(ledger.admit(&pod("a", json!({"cpu": "2001m"})), false).unwrap_err().reason, "OutOfcpu");
         for index in 0..MAX_PODS {
-            ledger.admit(&pod(&index.to_string(), json!({}))).unwrap();
+            ledger.admit(&pod(&index.to_string(), json!({})), false).unwrap();
         }
-        assert_eq!(ledger.admit(&pod("more", json!({}))).unwrap_err().reason, "OutOfpods");
+        assert_eq!(ledger.admit(&pod("more", json!({})), false).unwrap_err().reason, "OutOfpods");
     }
 
     #[test]
     fn so_are_storage_and_huge_pages() {
         let ledger = Ledger::new(&node(Bytes::from_gib(1)));
-        let large = ledger.admit(&pod("a", json!({"ephemeral-storage": "1Gi"}))).unwrap_err();
+        let large = ledger.admit(&pod("a", json!({"ephemeral-storage": "1Gi"})), false).unwrap_err();
         insta::assert_snapshot!(format!("{}: {}", large.reason, large.message), @"OutOfephemeral-storage: Node didn't have enough resource: ephemeral-storage, requested: 1073741824, used: 0, capacity: 966367640");
-        ledger.admit(&pod("b", json!({"hugepages-2Mi": "4Mi", "example.com/other": "1"}))).unwrap();
-        let second = ledger.admit(&pod("c", json!({"hugepages-2Mi": "2Mi"}))).unwrap_err();
+        ledger.admit(&pod("b", json!({"hugepages-2Mi": "4Mi", "example.com/other": "1"})), false).unwrap();
+        let second = ledger.admit(&pod("c", json!({"hugepages-2Mi": "2Mi"})), false).unwrap_err();
         assert_eq!(second.reason, "OutOfhugepages-2Mi");
         assert_eq!(
-            ledger.admit(&pod("d", json!({"hugepages-1Gi": "1Gi"}))).unwrap_err().reason,
+            ledger.admit(&pod("d", json!({"hugepages-1Gi": "1Gi"})), false).unwrap_err().reason,
             "OutOfhugepages-1Gi"
         );
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use memlet_policy::cgroup_limits::CgroupVersion;
+use memlet_policy::eviction::Watch;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -22,6 +23,7 @@ use crate::node_resources::{NodeResources, ReservationError};
 use crate::oom::lost;
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
+use crate::pressure::{Keeper, Pressure};
 use crate::records::{Record, Records};
 use crate::registration::{self, Description, Registered};
 use crate::server::NodeServer;
@@ -84,6 +86,7 @@ pub struct NodeAgent {
     beating: JoinHandle<()>,
     files: JoinHandle<()>,
     lost_kills: JoinHandle<()>,
+    keeper: Option<Keeper>,
 }
 
 impl NodeAgent {
@@ -150,6 +153,7 @@ impl NodeAgent {
             witness: Witness::start(config.kernel_log, &left.ids(), cgroups.clone()),
             kills: KillLog::new(records),
             ends: EndLog::default(),
+            pressure: Pressure::default(),
             recorder,
             cgroups,
             shape,
@@ -170,7 +174,9 @@ impl NodeAgent {
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
         let lost_kills = tokio::spawn(lost::follow(node.clone()));
-        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files, lost_kills })
+        let keeper = keep(&node, &resources);
+        let stop = Some(stop);
+        Ok(Self { node, stop, watching, following, heartbeat, beating, files, lost_kills, keeper })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -243,6 +249,8 @@ impl NodeAgent {
     }
 
     async fn stop(&mut self, how: Stop) {
+        // Nobody is chosen any more while all end, or are left.
+        self.keeper = None;
         self.beating.abort();
         self.files.abort();
         self.heartbeat.end().await;
@@ -276,6 +284,15 @@ impl Drop for NodeAgent {
         self.files.abort();
         self.lost_kills.abort();
     }
+}
+
+/// Starts to watch over the node's memory. A node that cannot runs its Pods all the same, and says so.
+fn keep(node: &Arc<Node>, resources: &NodeResources) -> Option<Keeper> {
+    let eviction = &node.config.reservations.eviction;
+    let watch = Watch::new(eviction, resources.memory.capacity, resources.memory.enforce);
+    Keeper::start(node.clone(), watch)
+        .inspect_err(|error| tracing::warn!("no Pod will be evicted for want of memory: {error}"))
+        .ok()
 }
 
 /// What kubelet tells of the node at its start.

@@ -6,7 +6,7 @@
 //! queue cannot take, and these are told in the log.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
@@ -48,6 +48,7 @@ pub(crate) struct Occurrence {
     pub(crate) severity: Severity,
     pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
+    pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) at: Timestamp,
 }
 
@@ -77,9 +78,23 @@ impl Recorder {
         reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
+        self.record_annotated(object, severity, reason, message, &[]);
+    }
+
+    /// Records what also says something to programs.
+    pub(crate) fn record_annotated(
+        &self,
+        object: ObjectReference,
+        severity: Severity,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+        annotations: &[(&'static str, String)],
+    ) {
         let (reason, message) = (reason.into(), message.into());
         let lost = reason.clone();
-        let occurrence = Occurrence { object, severity, reason, message, at: Timestamp::now() };
+        let annotations =
+            annotations.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let occurrence = Occurrence { object, severity, reason, message, annotations, at: Timestamp::now() };
         if let Err(error) = self.queue.try_send(Entry::Write(Box::new(occurrence))) {
             tracing::warn!("an Event ({lost}) is lost: {error}");
         }
@@ -289,6 +304,7 @@ impl Aggregator {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
                 namespace: Some(namespace.clone()),
+                annotations: (!occurrence.annotations.is_empty()).then_some(occurrence.annotations),
                 ..ObjectMeta::default()
             },
             involved_object: occurrence.object,
@@ -326,6 +342,7 @@ mod tests {
             severity: Severity::Warning,
             reason: "BackOff".into(),
             message: message.to_owned(),
+            annotations: BTreeMap::new(),
             at: Timestamp::from_second(second).unwrap(),
         }
     }

@@ -17,6 +17,8 @@ use crate::registration::{self, Description, NODE_NOT_READY, Readiness};
 /// kubelet's `nodeLeaseDurationSeconds`, and a quarter of it.
 const LEASE_SECONDS: i32 = 40;
 const RENEWED: Duration = Duration::from_secs(10);
+/// A status that was not taken is written again after this.
+const RETRY: Duration = Duration::from_secs(1);
 /// Renewals between two writes of the status: kubelet's `nodeStatusReportFrequency`.
 const STATUS_EVERY: u32 = 30;
 /// The namespace of nodes' leases.
@@ -39,8 +41,22 @@ impl Heartbeat {
         // After a pause of the whole machine one beat is enough.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut until_status = STATUS_EVERY;
+        let mut pressure = self.node.pressure.changes();
         loop {
-            ticks.tick().await;
+            let changed = tokio::select! {
+                _ = ticks.tick() => false,
+                // The sender is the node's, which is here.
+                _ = pressure.changed() => true,
+            };
+            if changed {
+                pressure.mark_unchanged();
+                if let Err(error) = self.write_status().await {
+                    tracing::warn!("the node's status is not written: {error}");
+                    pressure.mark_changed();
+                    tokio::time::sleep(RETRY).await;
+                }
+                continue;
+            }
             if let Err(error) = self.renew_lease().await {
                 tracing::warn!("the node's lease is not renewed: {error}");
             }
@@ -79,9 +95,21 @@ impl Heartbeat {
     /// A Node that was deleted is registered again: a machine that runs Pods has one.
     async fn write_status(&mut self) -> kube::Result<()> {
         let (client, cri) = (&self.node.client, &self.node.cri);
-        if !registration::report(client, cri, &self.description, Readiness::Ready).await? {
-            tracing::warn!("the Node {} was deleted; it is registered again", self.description.name);
-            self.uid = registration::register(client, cri, &self.description).await?.uid;
+        let under_pressure = self.node.pressure.is_on();
+        let told =
+            registration::report(client, cri, &self.description, Readiness::Ready, under_pressure).await?;
+        let name = &self.description.name;
+        match told {
+            Some(changed) => {
+                for reason in changed {
+                    let text = format!("Node {name} status is now: {reason}");
+                    self.node.recorder.record(node_reference(name), Severity::Normal, reason, text);
+                }
+            }
+            None => {
+                tracing::warn!("the Node {name} was deleted; it is registered again");
+                self.uid = registration::register(client, cri, &self.description).await?.uid;
+            }
         }
         Ok(())
     }
@@ -90,7 +118,9 @@ impl Heartbeat {
     pub(crate) async fn end(&self) {
         let name = &self.description.name;
         let (client, cri) = (&self.node.client, &self.node.cri);
-        let said = registration::report(client, cri, &self.description, Readiness::ShuttingDown);
+        let under_pressure = self.node.pressure.is_on();
+        let said =
+            registration::report(client, cri, &self.description, Readiness::ShuttingDown, under_pressure);
         match tokio::time::timeout(LAST_WORD, said).await {
             Ok(Ok(_)) => {
                 let text = format!("Node {name} status is now: {NODE_NOT_READY}");

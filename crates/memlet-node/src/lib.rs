@@ -29,6 +29,7 @@ mod node_images; // what the node says it has
 mod node_resources; // what the node has, and what of it is for Pods
 mod objects; // configMaps and secrets
 mod oom; // who was killed, by whose limit
+mod pressure; // who goes when memory is short
 mod records; // kills and failures, kept for a week
 mod registration; // the Node object
 mod sandbox; // Pod to CRI sandbox

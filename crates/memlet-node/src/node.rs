@@ -13,7 +13,9 @@ use crate::events::Recorder;
 use crate::exits::Subscriptions;
 use crate::node_resources::NodeResources;
 use crate::oom::record::{EndLog, KillLog};
+
 use crate::oom::witness::Witness;
+use crate::pressure::Pressure;
 
 /// The node: its ends upward and downward, and what is known of it.
 #[derive(Clone)]
@@ -29,6 +31,7 @@ pub(crate) struct Node {
     pub(crate) witness: Witness,
     pub(crate) kills: KillLog,
     pub(crate) ends: EndLog,
+    pub(crate) pressure: Pressure,
 }
 
 impl Node {

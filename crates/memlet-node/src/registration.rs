@@ -62,7 +62,7 @@ pub(crate) async fn register(
         Err(error) => return Err(error),
     };
     let known = node.status.and_then(|status| status.conditions).unwrap_or_default();
-    let (conditions, changed) = conditions(Readiness::Ready, &known, now);
+    let (conditions, changed) = conditions(Readiness::Ready, false, &known, now);
     // An API server takes no status along with a new object.
     let images = node_images::list(cri).await;
     let status = NodeStatus { conditions: Some(conditions), images, ..status(description) };
@@ -70,20 +70,22 @@ pub(crate) async fn register(
     Ok(Registered { uid: node.metadata.uid.unwrap_or_default(), changed })
 }
 
-/// Says again what the node is, and that it still is; whether there is a Node to say it of.
+/// Says again what the node is, and that it still is: the conditions that changed, by their reason in an Event. `None`
+/// where there is no Node to say it of.
 pub(crate) async fn report(
     client: &kube::Client,
     cri: &Cri,
     description: &Description,
     readiness: Readiness,
-) -> kube::Result<bool> {
+    under_pressure: bool,
+) -> kube::Result<Option<Vec<&'static str>>> {
     let nodes: Api<ApiNode> = Api::all(client.clone());
-    let Some(node) = nodes.get_opt(&description.name).await? else { return Ok(false) };
+    let Some(node) = nodes.get_opt(&description.name).await? else { return Ok(None) };
     let known = node.status.and_then(|status| status.conditions).unwrap_or_default();
-    let (conditions, _) = conditions(readiness, &known, Timestamp::now());
+    let (conditions, changed) = conditions(readiness, under_pressure, &known, Timestamp::now());
     let images = node_images::list(cri).await;
     let status = NodeStatus { conditions: Some(conditions), images, ..status(description) };
-    write_status(client, &description.name, &status).await.map(|()| true)
+    write_status(client, &description.name, &status).await.map(|()| Some(changed))
 }
 
 /// By strategic merge, as kubelet writes it: what others say of the node stays.
@@ -156,6 +158,7 @@ pub(crate) const NODE_NOT_READY: &str = "NodeNotReady";
 /// The node's conditions now, with the times at which they changed, and what did change, in the words of Events.
 fn conditions(
     readiness: Readiness,
+    under_pressure: bool,
     known: &[NodeCondition],
     now: Timestamp,
 ) -> (Vec<NodeCondition>, Vec<&'static str>) {
@@ -165,14 +168,25 @@ fn conditions(
             ("Ready", "False", "KubeletNotReady", "node is shutting down", NODE_NOT_READY)
         }
     };
-    let verdicts = [
+    let memory = if under_pressure {
+        (
+            "MemoryPressure",
+            "True",
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+            "NodeHasInsufficientMemory",
+        )
+    } else {
         (
             "MemoryPressure",
             "False",
             "KubeletHasSufficientMemory",
             "kubelet has sufficient memory available",
             "NodeHasSufficientMemory",
-        ),
+        )
+    };
+    let verdicts = [
+        memory,
         (
             "DiskPressure",
             "False",
@@ -251,12 +265,12 @@ mod tests {
 
     #[test]
     fn conditions_keep_the_time_of_their_change() {
-        let (first, changed) = conditions(Readiness::Ready, &[], at(10));
+        let (first, changed) = conditions(Readiness::Ready, false, &[], at(10));
         assert_eq!(
             changed,
             ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"]
         );
-        let (second, changed) = conditions(Readiness::Ready, &first, at(20));
+        let (second, changed) = conditions(Readiness::Ready, false, &first, at(20));
         assert!(changed.is_empty());
         let times = |condition: &NodeCondition| {
             let second = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
@@ -265,10 +279,13 @@ mod tests {
             (second(&condition.last_transition_time), second(&condition.last_heartbeat_time))
         };
         assert!(second.iter().all(|condition| times(condition) == (10, 20)));
-        let (third, changed) = conditions(Readiness::ShuttingDown, &second, at(30));
+        let (third, changed) = conditions(Readiness::ShuttingDown, false, &second, at(30));
         assert_eq!(changed, [NODE_NOT_READY]);
         assert_eq!(third.iter().map(times).collect::<Vec<_>>(), [(10, 30), (10, 30), (10, 30), (30, 30)]);
         let ready = &third[3];
         assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("KubeletNotReady")));
+        let (fourth, changed) = conditions(Readiness::Ready, true, &first, at(40));
+        assert_eq!(changed, ["NodeHasInsufficientMemory"]);
+        assert_eq!((fourth[0].status.as_str(), times(&fourth[0])), ("True", (40, 40)));
     }
 }

@@ -1,5 +1,7 @@
 //! A Pod's status, from what is known of its containers. Pure: kubelet's `generateAPIPodStatus`.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus, ResourceRequirements,
@@ -25,14 +27,16 @@ pub(crate) struct Facts<'a> {
     pub(crate) host_ip: Option<&'a str>,
     pub(crate) start_time: Option<Timestamp>,
     pub(crate) rejection: Option<&'a Rejection>,
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<&'a Failure>,
 }
 
 /// Why a Pod has failed that this node ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    pub(crate) reason: &'static str,
-    pub(crate) message: &'static str,
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) message: Cow<'static, str>,
+    /// Not for what the Pod did: whoever made it is to make another.
+    pub(crate) is_disruption: bool,
 }
 
 /// The status now. `before` is the last one known: from it come the times of conditions that did not change,
@@ -66,8 +70,8 @@ pub(crate) fn pod_status(pod: &Pod, facts: &Facts<'_>, before: &PodStatus, now: 
     let pod_ip = facts.host_ip.filter(|_| on_host && facts.sandbox_ready).map(str::to_owned);
     PodStatus {
         phase: Some(phase.to_string()),
-        reason: facts.failure.map(|failure| failure.reason.to_owned()),
-        message: facts.failure.map(|failure| failure.message.to_owned()),
+        reason: facts.failure.map(|failure| failure.reason.to_string()),
+        message: facts.failure.map(|failure| failure.message.to_string()),
         conditions: Some(conditions),
         host_ip: facts.host_ip.map(str::to_owned),
         host_ips: facts.host_ip.map(|ip| vec![HostIP { ip: ip.to_owned() }]),
@@ -162,6 +166,9 @@ fn is_done(status: &ContainerStatus) -> bool {
     ended.is_some_and(|ended| ended.exit_code == 0)
 }
 
+/// Tells whoever made the Pod that it ended for its node's sake.
+const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
 /// The conditions that the node agent owns, in kubelet's order; all others of a Pod are kept as they are, before
 /// them. A Pod that is here has been scheduled, also where no scheduler said so (`spec.nodeName` from the start).
 const OWN: [&str; 5] =
@@ -199,8 +206,20 @@ fn conditions(
             ..PodCondition::default()
         }
     });
+    let disruption = facts.failure.filter(|failure| failure.is_disruption).map(|failure| PodCondition {
+        type_: DISRUPTION_TARGET.to_owned(),
+        status: "True".to_owned(),
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(failure.message.to_string()),
+        last_transition_time: Some(life::seconds(now)),
+        observed_generation: pod.metadata.generation,
+        ..PodCondition::default()
+    });
+    // Once said it stays as it is.
+    let disruption =
+        disruption.filter(|_| known.iter().all(|condition| condition.type_ != DISRUPTION_TARGET));
     let others = known.iter().filter(|condition| !OWN.contains(&condition.type_.as_str())).cloned();
-    others.chain(own).collect()
+    others.chain(disruption).chain(own).collect()
 }
 
 /// A condition's reason, with or without a message.

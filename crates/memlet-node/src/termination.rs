@@ -77,9 +77,11 @@ impl Worker {
             self.tell(Some(*place), Severity::Normal, "Killing", text);
         }
         loop {
+            let ordered = self.ordered_grace();
             let given = {
                 let wish = self.wish.borrow_and_update();
-                if self.resumed { rest_of_grace(&wish, Timestamp::now()) } else { grace(&wish) }
+                let own = if self.resumed { rest_of_grace(&wish, Timestamp::now()) } else { grace(&wish) };
+                ordered.map_or(own, |ordered| ordered.min(own))
             };
             let stops = running.iter().map(|(_, id)| self.node.cri.stop_container(id, given));
             let stopped = future::join_all(stops);
@@ -125,6 +127,7 @@ impl Worker {
         if let Err(error) = self.node.cgroups.remove(&self.cgroup).await {
             tracing::warn!("{error}");
         }
+        self.node.pressure.pods.leave(&self.identity().2);
         self.node.ledger.release(&self.identity().2);
         self.node.protect_tiers();
     }

@@ -7,6 +7,7 @@ mod admit; // whether the node takes the Pod
 mod adopt; // what an earlier run began
 mod deadline; // a Pod that may not be active for ever
 mod definition; // the spec asks for another image than the one that runs
+mod eviction; // the node is short of memory
 mod exit; // a container ended
 mod instance_facts; // what is known of an instance beside its status
 mod kill_events; // kills as Events
@@ -37,6 +38,7 @@ use crate::events::{Severity, pod_reference};
 use crate::images::Pulls;
 use crate::life::Life;
 use crate::node::Node;
+use crate::pressure::Order;
 use crate::status::{Facts, Failure, pod_status};
 use crate::status_writer::StatusWriter;
 use crate::steady;
@@ -56,6 +58,8 @@ pub(crate) enum News {
     KernelReport(String),
     /// This container's count of kills may have risen.
     KillCounted(String),
+    /// The Pod is to go.
+    Evicted(Box<Order>),
 }
 
 /// Why a Pod ends though its object does not say so.
@@ -111,6 +115,8 @@ pub(crate) struct Worker {
     rejection: Option<Rejection>,
     /// Why the Pod has failed whatever its containers say.
     pub(crate) failure: Option<Failure>,
+    /// It is evicted.
+    order: Option<Order>,
     /// The Pod's last container has ended and its place is cleared.
     pub(crate) tidied: bool,
     pub(crate) ending: bool,
@@ -167,6 +173,7 @@ impl Worker {
             admitted: false,
             rejection: None,
             failure: None,
+            order: None,
             tidied: false,
             ending: false,
             instances: HashMap::new(),
@@ -210,6 +217,7 @@ impl Worker {
         if self.tidied || !self.admit().await {
             return None;
         }
+        self.heed_order().await;
         self.heed_deadline().await;
         if self.is_final() {
             self.tidy().await;
@@ -282,7 +290,7 @@ impl Worker {
             if matches!(self.decision(place), Decision::Start | Decision::StartAll) {
                 look_again = earliest(look_again, self.try_start(place).await);
             }
-            if self.wish.borrow().ends() {
+            if self.wish.borrow().ends() || self.order.is_some() {
                 break;
             }
         }
@@ -384,6 +392,7 @@ impl Worker {
             }
             News::KernelReport(id) => self.kernel_reported(&id),
             News::KillCounted(id) => self.kill_counted(&id),
+            News::Evicted(order) => self.take_order(*order),
         }
     }
 
@@ -397,7 +406,7 @@ impl Worker {
             host_ip: self.node.shape.host_ip.as_deref(),
             start_time: Some(self.start_time),
             rejection: self.rejection.as_ref(),
-            failure: self.failure,
+            failure: self.failure.as_ref(),
         };
         let status = pod_status(&self.pod, &facts, &self.status, Timestamp::now());
         if status != self.status {
@@ -419,6 +428,18 @@ impl Worker {
             format!("spec.{list}{{{}}}", self.life(place).name)
         });
         self.node.recorder.record(pod_reference(&self.pod, field_path), severity, reason, message);
+    }
+
+    /// Records an Event about the Pod that says something to programs too.
+    fn tell_annotated(
+        &self,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+        annotations: &[(&'static str, String)],
+    ) {
+        let reference = pod_reference(&self.pod, None);
+        self.node.recorder.record_annotated(reference, severity, reason, message, annotations);
     }
 
     /// Name, namespace and uid.

@@ -53,3 +53,10 @@ pub(crate) fn text(text: impl Into<Bytes>) -> Response<ServerBody> {
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
 }
+
+/// One JSON document.
+pub(crate) fn json(document: &serde_json::Value) -> Response<ServerBody> {
+    let mut response = text(document.to_string());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -9,10 +9,7 @@ use crate::statistics::{Figures, Statistics, exposition, summary as told};
 /// `/stats/summary`. Everything is read anew, whatever the parameters say.
 pub(super) async fn summary(node: &Node, statistics: &Statistics) -> Result<Response<ServerBody>, Refusal> {
     let document = told(&read(node, statistics).await?);
-    let mut response = answer::text(document.to_string());
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    Ok(response)
+    Ok(answer::json(&document))
 }
 
 /// `/metrics/resource`.

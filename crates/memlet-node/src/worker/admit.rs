@@ -14,7 +14,7 @@ impl Worker {
         if self.admitted || self.rejection.is_some() {
             return self.admitted;
         }
-        let mut admitted = self.node.ledger.admit(&self.pod);
+        let mut admitted = self.node.ledger.admit(&self.pod, self.node.pressure.is_on());
         if admitted.is_ok()
             && let Some(rejection) = self.asks_for_another_node().await
         {

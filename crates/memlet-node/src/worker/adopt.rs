@@ -57,6 +57,7 @@ impl Worker {
             id: best.id.clone(),
         });
         self.node.witness.register(&best.id, self.tell_me.clone());
+        self.enter_pressure();
     }
 
     async fn adopt_container(&mut self, place: Place, instances: Vec<FoundContainer>, known: &Known) {
@@ -98,6 +99,9 @@ impl Worker {
         facts.recall(known, &id);
         self.instances.insert(id.clone(), facts);
         self.note_statement(&id, &response);
+        if state == ContainerState::ContainerRunning {
+            self.runs_under_pressure(place, &id);
+        }
         let status = response.status.clone().unwrap_or_default();
         let started_at = exit::timestamp(status.started_at);
         match self.life(place).relation(&id, attempt) {

@@ -9,10 +9,8 @@ use crate::events::Severity;
 use crate::status::Failure;
 
 /// kubelet's words (`pkg/kubelet/active_deadline.go`).
-const EXCEEDED: Failure = Failure {
-    reason: "DeadlineExceeded",
-    message: "Pod was active on the node longer than the specified deadline",
-};
+const EXCEEDED: (&str, &str) =
+    ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 
 impl Worker {
     /// When the Pod has been active for as long as it may; `None` where it may for ever, or is over.
@@ -27,14 +25,15 @@ impl Worker {
         if self.next_deadline().is_none_or(|at| at > Timestamp::now()) || self.is_final() {
             return;
         }
-        self.tell(None, Severity::Normal, EXCEEDED.reason, EXCEEDED.message);
+        let (reason, message) = EXCEEDED;
+        self.tell(None, Severity::Normal, reason, message);
         for place in self.places() {
             self.life_mut(place).give_up_waiting();
         }
         if !self.stop_containers().await {
             return;
         }
-        self.failure = Some(EXCEEDED);
+        self.failure = Some(Failure { reason: reason.into(), message: message.into(), is_disruption: false });
         self.publish();
     }
 }

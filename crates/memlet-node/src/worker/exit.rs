@@ -157,6 +157,7 @@ impl Worker {
     }
 
     fn stop_listening(&mut self, id: &str) {
+        self.node.pressure.pods.ended(&self.identity().2, id);
         self.node.exits.remove(id);
         self.node.witness.forget(id);
         if let Some(facts) = self.instances.get_mut(id) {

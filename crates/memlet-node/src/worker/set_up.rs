@@ -43,6 +43,7 @@ impl Worker {
             self.tell(None, Severity::Warning, "FailedCreatePodContainer", message);
             return Err(retry_at());
         }
+        self.enter_pressure();
         if let Err(messages) = self.set_up_volumes().await {
             for message in messages {
                 self.tell(None, Severity::Warning, "FailedMount", message);

@@ -105,6 +105,7 @@ impl Worker {
         self.tell(Some(place), Severity::Normal, "Created", "Container created");
         let facts = InstanceFacts::new(place, attempt, self.container_cgroup(&id), termination_file);
         self.instances.insert(id.clone(), facts);
+        self.runs_under_pressure(place, &id);
         // Before it starts, so that nothing it does goes unheard.
         self.node.exits.add(&id, self.tell_me.clone());
         self.node.witness.register(&id, self.tell_me.clone());

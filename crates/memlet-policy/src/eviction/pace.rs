@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 /// woken first.
 pub const DYING: Duration = Duration::from_millis(150);
 /// Samples that are kept for [`Growth`].
-const KEPT: usize = 8;
-/// Two looks within this time say nothing: one batch of pages would look like a flood.
-const SHORTEST: Duration = Duration::from_millis(1);
+const KEPT: usize = 32;
+/// Two looks within this time say nothing.
+const SHORTEST: Duration = Duration::from_millis(4);
+/// Memory comes in pieces, a huge page at a time: what is no more than two of these is no pace.
+const PIECES: u64 = 4 << 20;
 
 /// What is used, looked at again and again.
 #[derive(Clone, Debug, Default)]
@@ -32,15 +34,15 @@ impl Growth {
         self.samples.push_back((now, used));
     }
 
-    /// Bytes a second: the fastest growth between an earlier look that is kept and the last. Zero where nothing grows, `None`
-    /// where there has been but one look.
+    /// Bytes a second: the fastest growth between an earlier look that is kept and the last. Zero where nothing grows, or
+    /// no more than the size of the pieces would explain; `None` where there has been but one look.
     ///
     /// The fastest, since a burst that has just begun hides in the mean.
     pub fn rate(&self) -> Option<u64> {
         let (now, used) = *self.samples.back()?;
         let since = |&(then, had): &(Duration, Bytes)| {
             let time = now.checked_sub(then).filter(|time| *time >= SHORTEST)?;
-            let grown = u128::from(used.saturating_sub(had).get());
+            let grown = u128::from(used.saturating_sub(had).get().saturating_sub(PIECES));
             u64::try_from(grown * 1_000_000_000 / time.as_nanos()).ok()
         };
         self.samples.iter().filter_map(since).max()
@@ -101,12 +103,13 @@ mod tests {
     fn the_rate_is_that_of_the_burst() {
         assert_eq!(growth(&[]), None);
         assert_eq!(growth(&[(0, 5)]), None);
-        assert_eq!(growth(&[(0, 100), (1000, 200)]), Some(100));
-        assert_eq!(growth(&[(0, 100), (1000, 100), (1010, 120)]), Some(2000), "a burst that just began");
+        assert_eq!(growth(&[(0, 100), (1000, 204)]), Some(100));
+        assert_eq!(growth(&[(0, 100), (1000, 100), (1010, 124)]), Some(2000), "a burst that just began");
         assert_eq!(growth(&[(0, 300), (1000, 200)]), Some(0), "it falls");
-        assert_eq!(growth(&[(0, 0), (1000, 10), (1000, 20)]), Some(20), "at the same moment");
-        let many: Vec<_> = (0..100).map(|step| (step * 10, step)).collect();
-        assert_eq!(growth(&many), Some(100));
+        assert_eq!(growth(&[(0, 0), (1000, 14), (1001, 24)]), Some(19), "too short a time");
+        assert_eq!(growth(&[(0, 100), (1000, 101), (1005, 103)]), Some(0), "a huge page is no flood");
+        let many: Vec<_> = (0..100).map(|step| (step * 100, step * 10)).collect();
+        assert_eq!(growth(&many), Some(98));
     }
 
     #[test]

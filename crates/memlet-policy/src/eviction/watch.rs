@@ -160,14 +160,6 @@ impl Watch {
         seen.under_pressure = seen.met || over.is_some_and(|over| over > now);
         seen
     }
-
-    /// Takes back that a threshold was met at `now`: what was short then could be had without any Pod's going.
-    pub fn forget(&mut self, now: Duration) {
-        for (_, since) in self.rules.iter_mut().filter(|(_, since)| *since == Some(now)) {
-            *since = None;
-        }
-        self.last_met = self.last_met.filter(|last| *last != now);
-    }
 }
 
 #[cfg(test)]
@@ -227,14 +219,6 @@ mod tests {
         assert_eq!(look(MIB(500), 1), (true, Some(seconds(299))));
         assert_eq!(look(MIB(500), 299), (true, Some(seconds(1))));
         assert_eq!(look(MIB(500), 300), (false, None));
-    }
-
-    #[test]
-    fn what_could_be_had_otherwise_was_no_pressure() {
-        let mut watch = Watch::new(&Settings::default(), Bytes::from_gib(1), true);
-        assert!(watch.observe(|_| MIB(1), seconds(5)).due.is_some());
-        watch.forget(seconds(5));
-        assert_eq!(watch.observe(|_| MIB(500), seconds(5)), Observation::default());
     }
 
     #[test]

@@ -31,6 +31,7 @@ const USAGE: &str = "usage: memory-eater [LIMIT_MB] [SECONDS] [OPTION]...
   --leak            never give memory back: go on from LIMIT_MB for ever
   --hold            keep what was taken until a signal ends it
   --page-cache      fill the page cache instead: write a file of LIMIT_MB in the current folder
+  --ignore-term     do not end on SIGTERM
   --exit CODE       end with this code instead of 0
   --children N      N child processes take the memory, one after another; the main process lives on";
 
@@ -46,6 +47,7 @@ struct Options {
     leak: bool,
     hold: bool,
     page_cache: bool,
+    ignore_term: bool,
     exit: i32,
     children: u32,
 }
@@ -61,6 +63,7 @@ impl Options {
             leak: false,
             hold: false,
             page_cache: false,
+            ignore_term: false,
             exit: 0,
             children: 0,
         };
@@ -75,6 +78,7 @@ impl Options {
                 "--leak" => options.leak = true,
                 "--hold" => options.hold = true,
                 "--page-cache" => options.page_cache = true,
+                "--ignore-term" => options.ignore_term = true,
                 "--exit" => {
                     let code = value()?;
                     let code: u8 = code.parse().map_err(|_| format!("--exit: {code:?} is no exit code"))?;
@@ -121,8 +125,10 @@ pub(super) fn run(arguments: &[String]) -> i32 {
             return 2;
         }
     };
-    // As process 1 of its namespace it would not be ended by SIGTERM otherwise.
-    shim::end_on_termination();
+    if !options.ignore_term {
+        // As process 1 of its namespace it would not be ended by SIGTERM otherwise.
+        shim::end_on_termination();
+    }
     let mut output = Output::new(options.flush);
     let ended = if options.page_cache {
         fill_page_cache(&options, &mut output)

@@ -1,0 +1,141 @@
+//! Whom: every Pod's use is read at the moment of the choice.
+
+use memlet_bytes::Bytes;
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
+use memlet_diagnosis::eviction::{ContainerShare, KEPT, Ranked};
+use memlet_policy::eviction::{Candidate, ContainerUse, PodUse, annotations, message, rank};
+
+use super::pods::Here;
+
+/// The Pod that is to go, and the order it is first in.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) pod: Here,
+    pub(super) containers: Vec<ContainerShare>,
+    /// The first of the order, with the chosen one.
+    pub(super) ranked: Vec<Ranked>,
+    pub(super) candidates: usize,
+    usage: Bytes,
+}
+
+/// Chooses; `None` where there is nobody that may go.
+pub(super) fn choose(pods: Vec<Here>, hierarchy: &Hierarchy) -> Option<Choice> {
+    // One whose cgroup is gone has nothing to give.
+    let measured = pods.into_iter().filter_map(|here| {
+        let usage = working_set(hierarchy, &here.cgroup)?;
+        let Here { request, priority, critical, .. } = here;
+        Some((here, Candidate { usage, request, priority, critical }))
+    });
+    let (chosen, ranked) = first(measured.collect())?;
+    let (pod, candidate) = ranked.get(chosen)?;
+    let containers = pod.containers.iter().map(|container| ContainerShare {
+        name: container.name.clone(),
+        usage: working_set(hierarchy, &container.cgroup).unwrap_or_default(),
+        request: container.request,
+        limit: container.limit,
+        is_init: container.is_init,
+    });
+    Some(Choice {
+        pod: pod.clone(),
+        containers: containers.collect(),
+        usage: candidate.usage,
+        candidates: ranked.len(),
+        ranked: ranked
+            .iter()
+            .take(KEPT.max(chosen + 1))
+            .map(|(here, candidate)| Ranked { pod: here.name.clone(), candidate: *candidate })
+            .collect(),
+    })
+}
+
+/// All in their order, and the place of the first that may go and was not told to.
+fn first(mut pods: Vec<(Here, Candidate)>) -> Option<(usize, Vec<(Here, Candidate)>)> {
+    // Those that nothing tells apart always stand in the same order.
+    pods.sort_by(|(a, _), (b, _)| (&a.name.namespace, &a.name.name).cmp(&(&b.name.namespace, &b.name.name)));
+    rank(&mut pods, |(_, candidate)| *candidate);
+    let chosen = pods.iter().position(|(here, candidate)| !candidate.critical && !here.leaves)?;
+    Some((chosen, pods))
+}
+
+pub(super) fn working_set(hierarchy: &Hierarchy, path: &CgroupPath) -> Option<Bytes> {
+    Cgroup::open(hierarchy, path).ok()?.working_set().ok().flatten()
+}
+
+impl Choice {
+    /// kubelet's message.
+    pub(super) fn message(&self, threshold: Bytes, available: Bytes) -> String {
+        message(threshold, available, self.pod_use().as_ref(), &self.container_uses())
+    }
+
+    /// The annotations of its Event.
+    pub(super) fn annotations(&self) -> Vec<(&'static str, String)> {
+        annotations(self.pod_use().as_ref(), &self.container_uses())
+    }
+
+    fn pod_use(&self) -> Option<PodUse<'_>> {
+        let request = self.pod.pod_level_request?;
+        Some(PodUse { name: &self.pod.name.name, usage: self.usage, request })
+    }
+
+    fn container_uses(&self) -> Vec<ContainerUse<'_>> {
+        let uses = self.containers.iter().map(|container| ContainerUse {
+            name: &container.name,
+            usage: container.usage,
+            request: container.request,
+        });
+        uses.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use memlet_diagnosis::eviction::PodName;
+
+    use super::*;
+
+    fn here(name: &str, critical: bool, leaves: bool) -> Here {
+        Here {
+            name: PodName { namespace: "default".into(), name: name.into(), uid: name.into() },
+            priority: 0,
+            critical,
+            request: Bytes::ZERO,
+            pod_level_request: None,
+            own_grace: None,
+            cgroup: "/x".parse().unwrap(),
+            containers: Vec::new(),
+            worker: tokio::sync::mpsc::unbounded_channel().0,
+            leaves,
+        }
+    }
+
+    fn pod(name: &str, mebibytes: u64, critical: bool, leaves: bool) -> (Here, Candidate) {
+        let usage = Bytes::from_mib(mebibytes);
+        let candidate = Candidate { usage, request: Bytes::ZERO, priority: 0, critical };
+        (here(name, critical, leaves), candidate)
+    }
+
+    #[test]
+    fn critical_ones_and_those_on_their_way_are_passed_over() {
+        let pods = vec![
+            pod("idle", 1, false, false),
+            pod("static", 900, true, false),
+            pod("gone", 800, false, true),
+            pod("hog", 700, false, false),
+        ];
+        let (chosen, ranked) = first(pods).unwrap();
+        assert_eq!((chosen, ranked[chosen].0.name.name.as_str()), (2, "hog"));
+        assert!(first(vec![pod("static", 900, true, false)]).is_none());
+        assert!(first(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn equals_go_by_name() {
+        let pods = |names: [&str; 3]| names.map(|name| pod(name, 5, false, false)).to_vec();
+        let (_, one) = first(pods(["b", "c", "a"])).unwrap();
+        let (_, other) = first(pods(["c", "a", "b"])).unwrap();
+        let names = |ranked: Vec<(Here, Candidate)>| {
+            ranked.into_iter().map(|(here, _)| here.name.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(one), names(other));
+    }
+}

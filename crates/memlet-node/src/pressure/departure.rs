@@ -1,0 +1,149 @@
+//! The chosen Pod on its way out: asked, or killed at once; watched until its memory is free.
+
+use std::time::Duration;
+
+use memlet_bytes::Bytes;
+use memlet_cgroup::{Cgroup, Hierarchy, Residents};
+use memlet_diagnosis::eviction::{Eviction, GraceStory};
+use memlet_policy::eviction::pace::{self, Grace};
+
+use super::pods::{Here, Pods};
+use crate::worker::News;
+
+/// What the Pod's worker is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// Of its status, condition and Event.
+    pub(crate) message: String,
+    /// Of its Event.
+    pub(crate) annotations: Vec<(&'static str, String)>,
+    /// Between SIGTERM and SIGKILL; `None` where it has been killed.
+    pub(crate) grace: Option<Duration>,
+}
+
+/// A process that does not end within this is in the hands of a dead disk: others must go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A Pod that leaves.
+#[derive(Debug)]
+pub(super) struct Departure {
+    pub(super) record: Eviction,
+    pod: Here,
+    /// When the threshold was noticed.
+    noticed: Duration,
+    /// When the grace ends; `None` once it is over.
+    grace_ends: Option<Duration>,
+    grace: Duration,
+    /// When it was last told to end.
+    told: Duration,
+    residents: Residents,
+}
+
+/// What came of a look at it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It is still here.
+    Stays,
+    /// Its memory is free.
+    Gone,
+    /// It does not end.
+    Stuck,
+}
+
+impl Departure {
+    /// Tells the worker, and kills at once where the record says that no grace is given.
+    pub(super) fn begin(
+        mut record: Eviction,
+        pod: Here,
+        grace: Duration,
+        annotations: Vec<(&'static str, String)>,
+        hierarchy: &Hierarchy,
+        noticed: Duration,
+        clock: impl Fn() -> Duration,
+    ) -> Self {
+        let given = matches!(record.grace, GraceStory::Given { .. });
+        let order = Order { message: record.message.clone(), annotations, grace: given.then_some(grace) };
+        // First, so that it does not start anew what ends now. A worker that has ended needs no telling.
+        let _ = pod.worker.send(News::Evicted(Box::new(order)));
+        let residents = if given { living(&pod, hierarchy) } else { kill(&pod, hierarchy) };
+        let told = clock();
+        record.course.signalled = Some(told.saturating_sub(noticed));
+        record.course.killed = record.course.signalled.filter(|_| !given);
+        let grace_ends = given.then(|| told + grace);
+        Self { record, pod, noticed, grace_ends, grace, told, residents }
+    }
+
+    /// Looks after it. `rate` is how fast memory is used up, `left` what is left.
+    pub(super) fn look(
+        &mut self,
+        pods: &Pods,
+        hierarchy: &Hierarchy,
+        left: Bytes,
+        rate: u64,
+        now: Duration,
+    ) -> Step {
+        if self.residents.forget_ended() {
+            match pods.find(&self.pod.name.uid) {
+                Some(here) => self.pod = here,
+                None => self.pod.containers.clear(),
+            }
+            // Those that were forked meanwhile, and containers that were about to start.
+            self.residents = match self.grace_ends {
+                Some(_) => living(&self.pod, hierarchy),
+                None => kill(&self.pod, hierarchy),
+            };
+            if self.residents.descriptors().next().is_none() {
+                self.record.course.ended = Some(now.saturating_sub(self.noticed));
+                return Step::Gone;
+            }
+        }
+        let Some(ends) = self.grace_ends else {
+            let is_stuck = now.saturating_sub(self.told) > PATIENCE;
+            return if is_stuck { Step::Stuck } else { Step::Stays };
+        };
+        let rest = ends.saturating_sub(now);
+        match pace::grace(rest, left, rate) {
+            Grace::TooLate { in_ } if !rest.is_zero() => {
+                let after = now.saturating_sub(self.told);
+                self.record.grace = GraceStory::Cut { grace: self.grace, after, left: in_ };
+            }
+            Grace::Given if !rest.is_zero() => return Step::Stays,
+            _ => {}
+        }
+        self.residents = kill(&self.pod, hierarchy);
+        self.grace_ends = None;
+        self.told = now;
+        self.record.course.killed = Some(now.saturating_sub(self.noticed));
+        Step::Stays
+    }
+
+    /// What becomes readable when one of its processes has ended.
+    pub(super) fn residents(&self) -> &Residents {
+        &self.residents
+    }
+}
+
+/// Who runs in the Pod's containers; its pause process ends with its sandbox.
+fn living(pod: &Here, hierarchy: &Hierarchy) -> Residents {
+    in_containers(pod, hierarchy, |group| group.residents())
+}
+
+fn kill(pod: &Here, hierarchy: &Hierarchy) -> Residents {
+    in_containers(pod, hierarchy, |group| group.kill_now())
+}
+
+fn in_containers(
+    pod: &Here,
+    hierarchy: &Hierarchy,
+    act: impl Fn(&Cgroup) -> memlet_cgroup::Result<Residents>,
+) -> Residents {
+    let mut all = Residents::default();
+    for container in &pod.containers {
+        match Cgroup::open(hierarchy, &container.cgroup).and_then(|group| act(&group)) {
+            Ok(residents) => all.extend(residents),
+            Err(error) if error.is_gone() => {}
+            Err(error) => tracing::warn!("a container of an evicted Pod cannot be ended: {error}"),
+        }
+    }
+    all
+}

@@ -1,0 +1,437 @@
+//! The thread that keeps the node above its thresholds: it waits for the kernel's word, looks, and acts. One thing at a
+//! time: page cache is asked back, or one Pod leaves, and what that gave is looked at before anything else.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use memlet_bytes::Bytes;
+use memlet_cgroup::{Cgroup, Limit, UsageWatch, Version};
+use memlet_diagnosis::eviction::{Course, Eviction, GraceStory, Reclaim};
+use memlet_policy::eviction::pace::{self, Grace, Growth};
+use memlet_policy::eviction::{Due, HARD_GRACE, Kind, Observation, Watch};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+
+use super::choice::{Choice, choose};
+use super::departure::{Departure, Step};
+use super::gauge::{Gauge, Reading};
+use super::reclaim::{self, Reclaiming};
+use crate::events::{Severity, node_reference};
+use crate::node::Node;
+use crate::records::Record;
+
+/// Far from every threshold: the kernel tells, and this is for what it does not tell of.
+const CALM: Duration = Duration::from_secs(1);
+/// Near one.
+const NEAR: Duration = Duration::from_millis(50);
+/// While something is under way.
+const BUSY: Duration = Duration::from_millis(3);
+/// Notices within this time are one.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Page cache is asked back only where the memory lasts this much longer.
+const RECLAIM_NEEDS: Duration = Duration::from_millis(500);
+/// The least grace that a Pod has which is asked, as everywhere.
+const LEAST_GRACE: Duration = Duration::from_secs(2);
+/// Linux's highest.
+const NICE: i32 = -20;
+
+/// The running thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where a thread, a descriptor or a watch on `kubepods` cannot be had.
+    pub(crate) fn start(node: Arc<Node>, watch: Watch) -> io::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let stop = Arc::new(rustix::event::eventfd(0, flags)?);
+        let kubepods =
+            Cgroup::open(node.cgroups.hierarchy(), node.cgroups.kubepods()).map_err(io::Error::other)?;
+        let alarm = UsageWatch::start(kubepods, Limit::Max).map_err(io::Error::other)?;
+        node.pressure.history.set_rules(watch.rules().copied().collect());
+        let gauge = Gauge { capacity: node.shape.capacity, is_machine: node.config.memory.is_none() };
+        let work = Work {
+            node,
+            watch,
+            gauge,
+            alarm,
+            growth: Growth::default(),
+            start: Instant::now(),
+            stage: Stage::Calm,
+            before: None,
+            asked_back: None,
+            helpless: false,
+        };
+        let until = stop.clone();
+        let thread = std::thread::Builder::new().name("memlet-pressure".to_owned());
+        let thread = thread.spawn(move || work.run(&until))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // An eventfd takes it unless it was written 2⁶⁴ times.
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was a bug, and has told of itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What is under way.
+#[derive(Debug)]
+enum Stage {
+    Calm,
+    Reclaiming(Reclaiming),
+    Leaving(Box<Departure>),
+}
+
+struct Work {
+    node: Arc<Node>,
+    watch: Watch,
+    gauge: Gauge,
+    alarm: UsageWatch,
+    growth: Growth,
+    /// Moments are durations since then.
+    start: Instant,
+    stage: Stage,
+    /// The thresholds as they were before the shortage that page cache is asked back for.
+    before: Option<Watch>,
+    /// When it was asked back last, and what that gave.
+    asked_back: Option<(Duration, Reclaim)>,
+    /// Nobody may be evicted, which is told once.
+    helpless: bool,
+}
+
+impl Work {
+    fn run(mut self, stop: &OwnedFd) {
+        // Among busy containers the thread must not wait its turn; where that may not be set, it does.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        loop {
+            let began = Instant::now();
+            let pause = match self.gauge.read(self.alarm.group()) {
+                Ok(reading) => self.look(&reading),
+                Err(error) => {
+                    tracing::warn!("the node's memory cannot be read: {error}");
+                    CALM
+                }
+            };
+            let stopped = self.wait(stop, pause);
+            if stopped {
+                return;
+            }
+            std::thread::sleep(SHORTEST.saturating_sub(began.elapsed()));
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Takes in one reading and acts; says how long to wait for the next.
+    fn look(&mut self, reading: &Reading) -> Duration {
+        let now = self.now();
+        self.growth.look(now, reading.hard_used());
+        let before = self.watch.clone();
+        let seen = self.watch.observe(|signal| reading.available(signal), now);
+        let busy = self.act(reading, &seen, before, now);
+        if self.before.is_none() {
+            self.tell_condition(seen.under_pressure);
+        }
+        self.node.pressure.history.note(now, reading.least_available(), reading.working_set);
+        let distance = reading.distance(&self.watch);
+        let armed = distance.is_none_or(|distance| self.arm(reading, distance));
+        let near = distance.is_some_and(|distance| self.is_near(distance));
+        let pause = match (busy, armed, near || seen.met) {
+            (true, ..) => BUSY,
+            (_, false, _) => SHORTEST,
+            (_, _, true) => NEAR,
+            _ => CALM,
+        };
+        seen.again.map_or(pause, |again| pause.min(again.max(SHORTEST)))
+    }
+
+    /// So near that what the kernel does not tell of may cross the threshold within a second.
+    fn is_near(&self, distance: Bytes) -> bool {
+        let largest = self.watch.rules().map(|rule| rule.threshold).max();
+        largest.is_some_and(|threshold| distance < threshold)
+    }
+
+    /// Whether something is under way now.
+    fn act(&mut self, reading: &Reading, seen: &Observation, before: Watch, now: Duration) -> bool {
+        match std::mem::replace(&mut self.stage, Stage::Calm) {
+            Stage::Calm => {}
+            Stage::Reclaiming(reclaiming) => match reclaiming.result() {
+                Ok(reclaim) => self.take_reclaimed(reclaim, reading, seen, now),
+                Err(reclaiming) if self.lasts(reading, RECLAIM_NEEDS) => {
+                    self.stage = Stage::Reclaiming(reclaiming);
+                    return true;
+                }
+                Err(reclaiming) => {
+                    self.asked_back = Some((now, reclaiming.give_up()));
+                    self.before = None;
+                }
+            },
+            Stage::Leaving(departure) => {
+                if !self.look_after(departure, reading, now) {
+                    return true;
+                }
+                // What that freed is read before anybody else is chosen.
+                return false;
+            }
+        }
+        let Some(due) = seen.due else {
+            self.helpless &= seen.met;
+            if let Some(before) = self.before.take() {
+                // Page cache went by itself.
+                self.watch = before;
+            }
+            return false;
+        };
+        if self.could_be_cache(&due, reading, now) {
+            return self.ask_back(&due, before, now);
+        }
+        self.before = None;
+        self.evict(&due, reading, now)
+    }
+
+    /// Whether the memory lasts for so long at the pace of now.
+    fn lasts(&self, reading: &Reading, time: Duration) -> bool {
+        let rate = self.growth.rate().unwrap_or(0);
+        pace::time_left(reading.left(), rate).is_none_or(|left| left > time)
+    }
+
+    /// Whether page cache that the kernel can take back is why the threshold is met, and there is the time to ask. It is not
+    /// asked twice without a pause: what the first asking did not give, the second does not.
+    fn could_be_cache(&self, due: &Due, reading: &Reading, now: Duration) -> bool {
+        let is_fresh = |(at, reclaim): &(Duration, Reclaim)| {
+            now.saturating_sub(*at) < reclaim::PAUSE && reclaim.reclaimed < reclaim.wanted
+        };
+        reading.active_file >= due.missing()
+            && !self.asked_back.as_ref().is_some_and(is_fresh)
+            && self.lasts(reading, RECLAIM_NEEDS)
+    }
+
+    fn ask_back(&mut self, due: &Due, before: Watch, now: Duration) -> bool {
+        let resting = |(at, _): &(Duration, Reclaim)| now.saturating_sub(*at) < reclaim::PAUSE;
+        if self.asked_back.as_ref().is_some_and(resting) {
+            // It gave enough a moment ago, and is in use again: nobody needs to go for that.
+            self.before.get_or_insert(before);
+            return false;
+        }
+        let hierarchy = self.node.cgroups.hierarchy().clone();
+        match Reclaiming::start(due.missing(), self.node.pressure.pods.list(), hierarchy) {
+            Some(reclaiming) => {
+                self.before.get_or_insert(before);
+                self.stage = Stage::Reclaiming(reclaiming);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn take_reclaimed(&mut self, reclaim: Reclaim, reading: &Reading, seen: &Observation, now: Duration) {
+        let before = self.before.take();
+        if seen.due.is_none() {
+            // There was no shortage that anybody had to go for.
+            if let Some(before) = before {
+                self.watch = before;
+            }
+            let from: Vec<_> =
+                reclaim.from.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+            let text = format!(
+                "{} of page cache were taken back from {} in {} ms, and {} are available: no Pod is evicted",
+                reclaim.reclaimed,
+                from.join(", "),
+                reclaim.took.as_millis(),
+                reading.least_available(),
+            );
+            self.tell_node(Severity::Normal, "ReclaimedPageCache", text);
+        }
+        self.asked_back = Some((now, reclaim));
+    }
+
+    /// Has the first Pod of the order leave; whether there is one.
+    fn evict(&mut self, due: &Due, reading: &Reading, now: Duration) -> bool {
+        let hierarchy = self.node.cgroups.hierarchy().clone();
+        let Some(choice) = choose(self.node.pressure.pods.list(), &hierarchy) else {
+            self.tell_helpless();
+            return false;
+        };
+        self.helpless = false;
+        let grace = match due.rule.kind {
+            Kind::Hard => HARD_GRACE,
+            Kind::Soft { .. } => {
+                let most = self.node.config.reservations.eviction.max_pod_grace;
+                choice.pod.own_grace.map_or(most, |own| own.min(most)).max(LEAST_GRACE)
+            }
+        };
+        let (left, growth) = (reading.left(), self.growth.rate());
+        let story = match pace::grace(grace, left, growth.unwrap_or(0)) {
+            Grace::Given => GraceStory::Given { grace },
+            Grace::TooLate { in_ } => GraceStory::Skipped { grace, left: in_ },
+        };
+        let record = self.record(due, reading, &choice, story);
+        let (pod, annotations) = (choice.pod.clone(), choice.annotations());
+        self.node.pressure.pods.mark(&pod.name.uid);
+        let start = self.start;
+        let clock = move || start.elapsed();
+        let departure = Departure::begin(record, pod, grace, annotations, &hierarchy, now, clock);
+        self.stage = Stage::Leaving(Box::new(departure));
+        self.tell_node(Severity::Warning, "EvictionThresholdMet", "Attempting to reclaim memory".to_owned());
+        true
+    }
+
+    fn record(&self, due: &Due, reading: &Reading, choice: &Choice, grace: GraceStory) -> Eviction {
+        let recent = |(at, _): &&(Duration, Reclaim)| self.now().saturating_sub(*at) < reclaim::PAUSE;
+        Eviction {
+            at: jiff::Timestamp::now(),
+            node: self.node.config.name.clone(),
+            pod: choice.pod.name.clone(),
+            containers: choice.containers.clone(),
+            pod_level_request: choice.pod.pod_level_request,
+            rule: due.rule,
+            available: due.available,
+            capacity: reading.whole(due.rule.signal),
+            left: reading.left(),
+            growth: self.growth.rate(),
+            reclaim: self.asked_back.as_ref().filter(recent).map(|(_, reclaim)| reclaim.clone()),
+            grace,
+            ranked: choice.ranked.clone(),
+            candidates: choice.candidates,
+            message: choice.message(due.rule.threshold, due.available),
+            course: Course::default(),
+        }
+    }
+
+    /// Looks after the one that leaves; whether that is over.
+    fn look_after(&mut self, mut departure: Box<Departure>, reading: &Reading, now: Duration) -> bool {
+        let rate = self.growth.rate().unwrap_or(0);
+        let (pods, hierarchy) = (&self.node.pressure.pods, self.node.cgroups.hierarchy());
+        if departure.look(pods, hierarchy, reading.left(), rate, now) == Step::Stays {
+            self.stage = Stage::Leaving(departure);
+            return false;
+        }
+        // What was growing has ended with it.
+        self.growth = Growth::default();
+        let mut record = departure.record;
+        let after = self.gauge.read(self.alarm.group());
+        record.course.available_after = after.ok().map(|reading| reading.available(record.rule.signal));
+        self.node.kills.records().add(Record::Eviction(Box::new(record)));
+        true
+    }
+
+    fn tell_condition(&self, on: bool) {
+        let changed = self.node.pressure.condition.send_if_modified(|was| std::mem::replace(was, on) != on);
+        if changed {
+            self.node.pressure.history.set_pressure(on);
+        }
+    }
+
+    fn tell_helpless(&mut self) {
+        if !std::mem::replace(&mut self.helpless, true) {
+            let text =
+                "Attempting to reclaim memory: no Pod may be evicted, so the kernel's OOM killer will choose";
+            self.tell_node(Severity::Warning, "EvictionThresholdMet", text.to_owned());
+        }
+    }
+
+    fn tell_node(&self, severity: Severity, reason: &'static str, text: String) {
+        self.node.recorder.record(node_reference(&self.node.config.name), severity, reason, text);
+    }
+
+    /// Has the kernel tell when the threshold is near; whether it will.
+    fn arm(&mut self, reading: &Reading, distance: Bytes) -> bool {
+        let wanted = level(reading.usage, distance, self.alarm.group().version(), self.helpless);
+        let Some(wanted) = wanted.filter(|wanted| is_other(self.alarm.level(), *wanted, distance)) else {
+            return true;
+        };
+        if let Err(error) = self.alarm.set_level(wanted) {
+            tracing::warn!("the kernel cannot be asked to tell of a shortage: {error}");
+            return true;
+        }
+        // What was crossed before the kernel listened is not told.
+        let usage = self.alarm.group().usage().unwrap_or_default();
+        !matches!(wanted, Limit::Bytes(level) if usage >= level)
+    }
+
+    /// Waits for the kernel's word, for a process to end, or for time; whether the thread is to end.
+    fn wait(&self, stop: &OwnedFd, pause: Duration) -> bool {
+        let leaving: Vec<BorrowedFd<'_>> = match &self.stage {
+            Stage::Leaving(departure) => departure.residents().descriptors().collect(),
+            _ => Vec::new(),
+        };
+        let all = [stop.as_fd(), self.alarm.as_fd()].into_iter().chain(leaving);
+        let mut polled: Vec<_> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let pause = Timespec::try_from(pause).ok();
+        if let Err(error) = rustix::event::poll(&mut polled, pause.as_ref())
+            && error != rustix::io::Errno::INTR
+        {
+            tracing::warn!("the kernel's word cannot be waited for: {error}");
+            std::thread::sleep(NEAR);
+        }
+        let told = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
+        let (stopped, alarmed) = (told(0), told(1));
+        if alarmed && let Err(error) = self.alarm.drain() {
+            tracing::warn!("the kernel's word cannot be read: {error}");
+        }
+        stopped
+    }
+}
+
+/// The usage at which the kernel is to tell: where the threshold would be crossed if it is page cache no more than now, on
+/// cgroup v1 half-way there first, so that the pace is known when it matters. `None`: as it is.
+///
+/// On v2 the level is also a brake. It stays while a Pod leaves, and is lifted where nobody may: then the kernel must be
+/// able to choose.
+fn level(usage: Bytes, distance: Bytes, version: Version, helpless: bool) -> Option<Limit> {
+    let half = Bytes::new(distance.get() / 2);
+    match version {
+        _ if helpless => Some(Limit::Max),
+        _ if distance == Bytes::ZERO => None,
+        Version::V1 if half > HALVES => Some(Limit::Bytes(usage + half)),
+        Version::V1 | Version::V2 => Some(Limit::Bytes(usage + distance)),
+    }
+}
+
+/// Below this distance the next word is that of the threshold itself.
+const HALVES: Bytes = Bytes::from_mib(32);
+
+/// Whether the level has moved so much that the kernel must hear of it.
+fn is_other(level: Limit, wanted: Limit, distance: Bytes) -> bool {
+    match (level, wanted) {
+        (Limit::Bytes(level), Limit::Bytes(wanted)) => {
+            let apart = level.saturating_sub(wanted) + wanted.saturating_sub(level);
+            apart > Bytes::new(distance.get() / 16).max(Bytes::from_kib(256))
+        }
+        (level, wanted) => level != wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_halves_the_way_on_v1_and_is_the_threshold_on_v2() {
+        let mib = Bytes::from_mib;
+        let at = |distance, version, helpless| level(mib(100), mib(distance), version, helpless);
+        assert_eq!(at(800, Version::V1, false), Some(Limit::Bytes(mib(500))));
+        assert_eq!(at(60, Version::V1, false), Some(Limit::Bytes(mib(160))));
+        assert_eq!(at(800, Version::V2, false), Some(Limit::Bytes(mib(900))));
+        assert_eq!(at(0, Version::V2, false), None, "it goes on braking");
+        assert_eq!(at(0, Version::V2, true), Some(Limit::Max));
+        assert!(!is_other(Limit::Bytes(mib(500)), Limit::Bytes(mib(520)), mib(800)));
+        assert!(is_other(Limit::Bytes(mib(500)), Limit::Bytes(mib(560)), mib(800)));
+        assert!(is_other(Limit::Max, Limit::Bytes(mib(500)), mib(800)));
+    }
+}

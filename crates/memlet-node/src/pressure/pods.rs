@@ -1,0 +1,124 @@
+//! The Pods of the node that use memory, as the thread sees them: each with its cgroups and its worker's ear.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use memlet_bytes::Bytes;
+use memlet_cgroup::CgroupPath;
+use memlet_diagnosis::eviction::PodName;
+use memlet_policy::oom_score_adj::is_critical;
+use memlet_policy::resources::{self, Side};
+use tokio::sync::mpsc;
+
+use crate::worker::News;
+
+/// All of them, by uid. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pods(Arc<Mutex<HashMap<String, Here>>>);
+
+/// One Pod that is here.
+#[derive(Clone, Debug)]
+pub(super) struct Here {
+    pub(super) name: PodName,
+    pub(super) priority: i32,
+    pub(super) critical: bool,
+    pub(super) request: Bytes,
+    /// What it requests as a whole, where it does.
+    pub(super) pod_level_request: Option<Bytes>,
+    /// `terminationGracePeriodSeconds`
+    pub(super) own_grace: Option<Duration>,
+    pub(super) cgroup: CgroupPath,
+    /// Those that run.
+    pub(super) containers: Vec<Container>,
+    pub(super) worker: mpsc::UnboundedSender<News>,
+    /// It was told to go.
+    pub(super) leaves: bool,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Container {
+    /// The runtime's id.
+    pub(crate) id: String,
+    /// Its name in the Pod.
+    pub(crate) name: String,
+    pub(crate) is_init: bool,
+    pub(crate) request: Bytes,
+    pub(crate) limit: Option<Bytes>,
+    pub(crate) cgroup: CgroupPath,
+}
+
+impl Pods {
+    /// The Pod's cgroup is there. One that is known stays as it is.
+    pub(crate) fn enter(
+        &self,
+        uid: &str,
+        pod: &Pod,
+        cgroup: &CgroupPath,
+        worker: &mpsc::UnboundedSender<News>,
+    ) {
+        let (metadata, spec) = (&pod.metadata, pod.spec.clone().unwrap_or_default());
+        self.all().entry(uid.to_owned()).or_insert_with(|| Here {
+            name: PodName {
+                namespace: metadata.namespace.clone().unwrap_or_default(),
+                name: metadata.name.clone().unwrap_or_default(),
+                uid: uid.to_owned(),
+            },
+            priority: spec.priority.unwrap_or(0),
+            critical: is_critical(pod),
+            request: resources::pod_memory_request(&spec),
+            pod_level_request: resources::pod_level_memory(&spec, Side::Requests),
+            own_grace: spec
+                .termination_grace_period_seconds
+                .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+            cgroup: cgroup.clone(),
+            containers: Vec::new(),
+            worker: worker.clone(),
+            leaves: false,
+        });
+    }
+
+    /// One of the Pod's containers runs, or is about to.
+    pub(crate) fn runs(&self, uid: &str, container: Container) {
+        if let Some(here) = self.all().get_mut(uid) {
+            here.containers.retain(|known| known.id != container.id);
+            here.containers.push(container);
+        }
+    }
+
+    /// A container has ended.
+    pub(crate) fn ended(&self, uid: &str, id: &str) {
+        if let Some(here) = self.all().get_mut(uid) {
+            here.containers.retain(|known| known.id != id);
+        }
+    }
+
+    /// Nothing of the Pod runs any more.
+    pub(crate) fn leave(&self, uid: &str) {
+        self.all().remove(uid);
+    }
+
+    /// Who is here now.
+    pub(super) fn list(&self) -> Vec<Here> {
+        self.all().values().cloned().collect()
+    }
+
+    /// The Pod as it is now; `None` where it has gone.
+    pub(super) fn find(&self, uid: &str) -> Option<Here> {
+        self.all().get(uid).cloned()
+    }
+
+    /// The Pod was told to go.
+    pub(super) fn mark(&self, uid: &str) {
+        if let Some(here) = self.all().get_mut(uid) {
+            here.leaves = true;
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Here>> {
+        // What is in it stays usable whatever happened to the one who held it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
