@@ -13,7 +13,7 @@ use crate::tasks;
 
 /// The other Pod that held more above its request than the victim did above `request`, the most of all; `None` where the
 /// victim did, or it is not known.
-pub(crate) fn causer(kill: &KillRecord, request: Bytes) -> Option<&PodMemory> {
+pub fn causer(kill: &KillRecord, request: Bytes) -> Option<&PodMemory> {
     let most = kill.neighbours.iter().max_by_key(|pod| pod.above_request())?;
     let victim = kill.report.as_ref().and_then(tasks::victim_held).unwrap_or_default();
     (most.above_request() > victim.saturating_sub(request)).then_some(most)

@@ -25,7 +25,7 @@ mod summary; // one kill in one line
 mod tasks; // the kernel's table of processes
 mod verdict; // what a verdict holds
 
-pub use causer::cause;
+pub use causer::{cause, causer};
 pub use evidence::Evidence;
 pub use facts::level_phrase;
 pub use judge::judge;

@@ -25,6 +25,7 @@ use crate::run::ending;
 use crate::run::result::{Ended, evidence};
 use crate::say;
 
+use super::caused::{self, Caused};
 use super::pending::{self, Pending};
 
 /// A Pod by name, as kubectl writes it.
@@ -35,6 +36,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether this is the Pod.
+    pub(super) fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace == namespace && self.name == name
+    }
+
     /// What the arguments ask for, where that is a Pod: `pod/NAME`, unless there is such a file.
     pub(crate) fn of(arguments: &ExplainArguments) -> Option<Self> {
         if arguments.files.iter().any(|file| Path::new(file).exists()) {
@@ -59,6 +65,8 @@ struct Story {
     /// Oldest first.
     verdicts: Vec<Verdict>,
     kills: Vec<KillRecord>,
+    /// Kills of others when it had filled its node, oldest first.
+    caused: Vec<Caused>,
     /// Why it has no node, where it has none.
     pending: Option<Pending>,
 }
@@ -79,13 +87,14 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
         }
         _ => {}
     }
-    let is_told = !story.verdicts.is_empty() || story.pending.is_some();
+    let is_told = !story.verdicts.is_empty() || !story.caused.is_empty() || story.pending.is_some();
     Ok(if is_told { Exit::DONE } else { Exit::NOT_FOUND })
 }
 
 fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
     let folder = data.kills();
     let records = Records::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let caused = caused::by(asked, &records);
     let records: Vec<Record> =
         records.into_iter().filter(|record| record.is_of_pod(&asked.namespace, &asked.name)).collect();
     let running = matches!(running::find(data)?, Found::Running(_));
@@ -94,7 +103,7 @@ fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
     } else {
         (None, None)
     };
-    if records.is_empty() && pod.is_none() {
+    if records.is_empty() && caused.is_empty() && pod.is_none() {
         let also = if running { "" } else { "; the node does not run, so it could not be asked" };
         bail!(
             "nothing is recorded of a Pod {:?} in the namespace {}, and there is none{also}. Records are kept for a week; \
@@ -103,7 +112,7 @@ fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
             asked.namespace
         );
     }
-    Ok(Story { pending, ..judged(pod, &records) })
+    Ok(Story { pending, caused, ..judged(pod, &records) })
 }
 
 /// The Pod as it is, and why it has no node.
@@ -145,7 +154,7 @@ fn judged(pod: Option<Pod>, records: &[Record]) -> Story {
         })
         .collect();
     verdicts.extend(pod.iter().flat_map(|pod| living(pod, &deaths, &kills)));
-    Story { pod, verdicts, kills, pending: None }
+    Story { pod, verdicts, kills, caused: Vec::new(), pending: None }
 }
 
 /// Verdicts on containers that lost a process and have not ended.
@@ -178,6 +187,7 @@ const TOLD: usize = 1;
 fn text(asked: &Asked, story: &Story, all: bool) -> String {
     let mut text = state(asked, story.pod.as_ref());
     text.extend(story.pending.as_ref().map(pending::text));
+    text.push_str(&caused::text(&story.caused));
     let style = render::Style {
         colour: say::colour(&io::stdout()),
         width: io::stdout()
@@ -228,6 +238,7 @@ fn document(asked: &Asked, story: &Story) -> Value {
         "pod": story.pod,
         "verdicts": story.verdicts,
         "killRecords": story.kills,
+        "caused": story.caused,
         "pending": story.pending,
     })
 }
