@@ -130,7 +130,7 @@ fn causer() -> Result<(), Failed> {
     node.end()
 }
 
-/// Sizes in MiB, of a Guaranteed, a Burstable and a BestEffort Pod.
+/// Sizes in MiB, of a Guaranteed, a Burstable and a `BestEffort` Pod.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     best_effort: u64,
@@ -140,12 +140,12 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// The kernel's points are, with the node's memory N, all of it for Pods: N + usage of a BestEffort process,
+    /// The kernel's points are, with the node's memory N, all of it for Pods: N + usage of a `BestEffort` process,
     /// N − request + usage of a Burstable one, and the usage alone of a Guaranteed one even where root may not lower
     /// `oom_score_adj` and it has 0 (−997 takes nearly all of N from that). So the article's table holds as it stands
     /// where the Burstable one
     ///
-    /// - is above its request by less than what the BestEffort one uses: that one is first;
+    /// - is above its request by less than what the `BestEffort` one uses: that one is first;
     /// - is above its request at all: then what it leaves of N is more than the limit of the Guaranteed one, which
     ///   requests the rest of N, so that this one reaches the node's limit before its own, and still has fewer points.
     fn of(seed: u64) -> Self {
@@ -175,7 +175,7 @@ impl Numbers {
     }
 }
 
-/// BestEffort first, then Burstable, Guaranteed last: a Guaranteed Pod grows until all three are dead.
+/// `BestEffort` first, then Burstable, Guaranteed last: a Guaranteed Pod grows until all three are dead.
 fn killed_in_order(seeds: std::ops::Range<u64>) -> Result<(), Failed> {
     let node = full_node()?;
     for seed in seeds.clone() {

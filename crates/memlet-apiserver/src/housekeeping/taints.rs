@@ -27,8 +27,8 @@ pub(super) fn look_at_all(core: &Core, notices: &NoticeReader) -> Result<(), Api
 /// Looks at the nodes that were changed.
 pub(super) fn follow(core: &Core, changes: &[Recorded]) -> Result<(), ApiError> {
     let of_nodes = changes.iter().filter(|recorded| recorded.resource == Node::URL_PATH_SEGMENT);
-    let changed = of_nodes.map(|recorded| &recorded.change).filter(|it| it.kind != ChangeKind::Deleted);
-    let keys: BTreeSet<&Key> = changed.map(|change| &change.object.key).collect();
+    let there = of_nodes.map(|recorded| &recorded.change).filter(|it| it.kind != ChangeKind::Deleted);
+    let keys: BTreeSet<&Key> = there.map(|change| &change.object.key).collect();
     settle(core, keys)
 }
 

@@ -9,7 +9,7 @@ use memlet_diagnosis::evidence::{KillRecord, Missing, Subject, Victim};
 use memlet_oomlog::Report;
 use memlet_policy::cgroup_names;
 
-use super::{attribution, neighbours, node_event};
+use super::{attribution, node_event};
 use crate::events::{Severity, node_reference};
 use crate::node::Node;
 
@@ -38,8 +38,6 @@ fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
     // What is in no container is in the Pod itself, and what is in no Pod in the group that it is in.
     let pod = if id.is_empty() { Some(victim.clone()) } else { victim.parent() };
     let level = attribution::level(&report, victim, pod.as_ref().unwrap_or(victim), node.cgroups.kubepods());
-    // Read before a Pod that is no longer here is looked for, so that the figures are of now.
-    let neighbours = neighbours::read(node, &uid, level, Some(&report));
     KillRecord {
         at: Timestamp::now(),
         subject: subject(node, uid, id),
@@ -49,10 +47,11 @@ fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
         container_memory: None,
         pod_memory: None,
         oom_score_adj: None,
-        neighbours,
+        // By now they are not what they were.
+        neighbours: Vec::new(),
         missing: vec![Missing {
-            source: "the Pod".to_owned(),
-            reason: "it no longer runs here, or never did".to_owned(),
+            source: "the container".to_owned(),
+            reason: "none that runs here is known in that cgroup".to_owned(),
         }],
     }
 }

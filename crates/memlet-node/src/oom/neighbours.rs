@@ -1,11 +1,11 @@
 //! What the other Pods hold when the limit of all Pods together has run out, read just after the kill: whoever holds most
-//! above its request has filled the node, and is mostly not the one who was killed.
+//! above its request has filled the node, and need not be the one who was killed.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs;
 
-use memlet_cgroup::{Cgroup, Pid};
+use memlet_cgroup::{Cgroup, Limit, Pid};
 use memlet_diagnosis::evidence::{Level, NamedProcess, PodMemory};
 use memlet_oomlog::{Report, Task};
 
@@ -50,7 +50,7 @@ fn memory_of(node: &Node, pod: Admitted) -> Option<(PodMemory, Cgroup)> {
         pod: pod.name,
         pod_uid: pod.uid,
         request: pod.request,
-        limit: group.limit().ok().and_then(|limit| limit.bytes()),
+        limit: group.limit().ok().and_then(Limit::bytes),
         working_set,
         largest: None,
     };

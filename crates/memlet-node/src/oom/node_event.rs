@@ -45,10 +45,9 @@ pub(crate) fn of_unclaimed(record: &KillRecord, victim: &CgroupPath) -> NodeEven
     let whose = if subject.pod.is_empty() {
         "of no Pod that is known here".to_owned()
     } else {
-        format!("of Pod {}/{}, which no longer runs", subject.namespace, subject.pod)
+        format!("of Pod {}/{}, in none of its containers that run", subject.namespace, subject.pod)
     };
-    let message =
-        format!("{line}; in cgroup {victim}, {whose}{}{}", limit_of(record), cause(record, Bytes::ZERO));
+    let message = format!("{line}; in cgroup {victim}, {whose}{}", limit_of(record));
     NodeEvent { reason: OOM_KILLING, message }
 }
 
@@ -142,8 +141,8 @@ mod tests {
         let of = |record: KillRecord| {
             told(&of_unclaimed(&KillRecord { victim: Victim::Unknown, ..record }, &victim))
         };
-        let known = KillRecord { neighbours: vec![], ..record(Level::NodeAllocatable) };
-        insta::assert_snapshot!(of(known.clone()), @"OOMKilling: kernel killed pid 42 (eater), perhaps the main one, at the node's limit for all Pods: anon 40Mi; in cgroup /m/kubepods/besteffort/podu/c, of Pod default/web, which no longer runs; the limit of cgroup /m/kubepods");
+        let known = record(Level::NodeAllocatable);
+        insta::assert_snapshot!(of(known.clone()), @"OOMKilling: kernel killed pid 42 (eater), perhaps the main one, at the node's limit for all Pods: anon 40Mi; in cgroup /m/kubepods/besteffort/podu/c, of Pod default/web, in none of its containers that run; the limit of cgroup /m/kubepods");
         let nameless = Subject { pod: String::new(), container: String::new(), ..known.subject.clone() };
         let unknown = of(KillRecord { subject: nameless, ..known });
         insta::assert_snapshot!(unknown, @"OOMKilling: kernel killed pid 42 (eater), perhaps the main one, at the node's limit for all Pods: anon 40Mi; in cgroup /m/kubepods/besteffort/podu/c, of no Pod that is known here; the limit of cgroup /m/kubepods");

@@ -112,7 +112,7 @@ fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
             asked.namespace
         );
     }
-    Ok(Story { pending, caused, ..judged(pod, &records) })
+    Ok(Story { caused, pending, ..judged(pod, &records) })
 }
 
 /// The Pod as it is, and why it has no node.
