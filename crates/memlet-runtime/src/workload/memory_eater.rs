@@ -7,12 +7,15 @@
 //! SECONDS (1, fractions allowed). Then it frees them in the same steps. A NULL from malloc is said and ends
 //! it with code 1: so a limit that makes malloc fail can be told from a limit that kills.
 
+mod huge_pages; // the fastest way to take memory
+
 use std::fs::File;
 use std::io::Write;
 use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::huge_pages::HugePages;
 use super::output::Output;
 use crate::shim;
 
@@ -27,6 +30,8 @@ const USAGE: &str = "usage: memory-eater [LIMIT_MB] [SECONDS] [OPTION]...
   SECONDS           sleep after each 1000 blocks of 8 KiB (1; fractions allowed)
   --no-flush        keep lines in a block buffer, as C's stdio does on a pipe
   --rate MIB_PER_S  take memory at this rate instead of in steps
+  --first MIB       take so much at once, before the pace begins
+  --huge-pages      take memory in pieces of 2 MiB: the fastest there is
   --spike           take all at once, without a pause or a line in between
   --leak            never give memory back: go on from LIMIT_MB for ever
   --hold            keep what was taken until a signal ends it
@@ -43,6 +48,8 @@ struct Options {
     pause: Duration,
     flush: bool,
     rate: Option<f64>,
+    first_mib: f64,
+    huge_pages: bool,
     spike: bool,
     leak: bool,
     hold: bool,
@@ -59,6 +66,8 @@ impl Options {
             pause: Duration::from_secs(1),
             flush: true,
             rate: None,
+            first_mib: 0.0,
+            huge_pages: false,
             spike: false,
             leak: false,
             hold: false,
@@ -74,6 +83,8 @@ impl Options {
             match argument.as_str() {
                 "--no-flush" => options.flush = false,
                 "--rate" => options.rate = Some(positive(argument, value()?)?),
+                "--first" => options.first_mib = positive(argument, value()?)?,
+                "--huge-pages" => options.huge_pages = true,
                 "--spike" => options.spike = true,
                 "--leak" => options.leak = true,
                 "--hold" => options.hold = true,
@@ -134,6 +145,8 @@ pub(super) fn run(arguments: &[String]) -> i32 {
         fill_page_cache(&options, &mut output)
     } else if options.children > 0 {
         feed_children(&options, &mut output)
+    } else if options.huge_pages {
+        eat_huge_pages(&options, &mut output)
     } else {
         eat(&options, &mut output)
     };
@@ -221,13 +234,13 @@ impl Chain {
 /// Takes memory to the limit, then gives it back.
 fn eat(options: &Options, output: &mut Output) -> Result<(), String> {
     let mut chain = Chain::new();
-    let pace = Pace::new(options);
+    let mut pace = Pace::new(options);
     while options.leak || chain.mib() <= options.limit_mib {
         chain.grow().map_err(|pointer| format!("Malloc Error at {pointer}"))?;
         if chain.blocks.is_multiple_of(STEP) && !options.spike {
             output.line(&progress(chain.blocks, chain.mib()));
         }
-        pace.wait(&chain);
+        pace.wait(chain.blocks, chain.mib());
     }
     if options.spike {
         output.line(&progress(chain.blocks, chain.mib()));
@@ -250,6 +263,33 @@ fn eat(options: &Options, output: &mut Output) -> Result<(), String> {
     Ok(())
 }
 
+/// The same in large pieces, which are given back at once.
+fn eat_huge_pages(options: &Options, output: &mut Output) -> Result<(), String> {
+    /// Pieces between two lines.
+    const LINE: usize = 16;
+    #[allow(clippy::cast_precision_loss, reason = "printed with one decimal")]
+    let mib = |bytes: usize| bytes as f64 / MIB;
+    let mut pages = HugePages::default();
+    let mut pace = Pace::new(options);
+    while options.leak || mib(pages.size()) <= options.limit_mib {
+        if !pages.grow() {
+            return Err("Malloc Error at mmap".to_owned());
+        }
+        let blocks = pages.size() / BLOCK;
+        if pages.pieces().is_multiple_of(LINE) && !options.spike {
+            output.line(&progress(blocks, mib(pages.size())));
+        }
+        pace.wait(blocks, mib(pages.size()));
+    }
+    if options.hold {
+        output.flush();
+        loop {
+            thread::park();
+        }
+    }
+    Ok(())
+}
+
 fn progress(blocks: usize, mib: f64) -> String {
     format!("{blocks:6}  {mib:5.1} MB")
 }
@@ -258,24 +298,31 @@ fn progress(blocks: usize, mib: f64) -> String {
 struct Pace {
     began: Instant,
     rate: Option<f64>,
+    first_mib: f64,
     pause: Duration,
     spike: bool,
 }
 
 impl Pace {
     fn new(options: &Options) -> Self {
-        Self { began: Instant::now(), rate: options.rate, pause: options.pause, spike: options.spike }
+        let Options { rate, first_mib, pause, spike, .. } = *options;
+        Self { began: Instant::now(), rate, first_mib, pause, spike }
     }
 
-    fn wait(&self, chain: &Chain) {
+    /// Waits until more may be taken than so many blocks, which are so many MiB.
+    fn wait(&mut self, blocks: usize, mib: f64) {
         /// Blocks between two looks at the clock: 1 MiB.
         const LOOK: usize = 128;
+        if mib <= self.first_mib {
+            self.began = Instant::now();
+            return;
+        }
         match self.rate {
-            Some(rate) if chain.blocks.is_multiple_of(LOOK) => {
-                let due = Duration::from_secs_f64(chain.mib() / rate);
+            Some(rate) if blocks.is_multiple_of(LOOK) => {
+                let due = Duration::from_secs_f64((mib - self.first_mib) / rate);
                 thread::sleep(due.saturating_sub(self.began.elapsed()));
             }
-            None if chain.blocks.is_multiple_of(STEP) && !self.spike => thread::sleep(self.pause),
+            None if blocks.is_multiple_of(STEP) && !self.spike => thread::sleep(self.pause),
             _ => {}
         }
     }
