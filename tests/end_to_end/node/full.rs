@@ -25,6 +25,11 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("node: full, article 4's order over 20 sizes", &["kubectl"], || killed_in_order(0..20)),
         test_with("node: full, a Guaranteed Pod is protected", &["kubectl"], || killed_in_order(0..2))
             .only_in(Machine::Guest),
+        test_with(
+            "node: under MemoryPressure it is tainted and takes no BestEffort Pods",
+            &["kubectl"],
+            pressed,
+        ),
         test_with("node: a kill that nobody claims is told", &["kubectl", "tail"], nobodys),
     ]
 }
@@ -251,6 +256,33 @@ fn kill_records(node: &Node) -> Result<Vec<KillRecord>, Failed> {
         }
     }
     Ok(records)
+}
+
+/// By its condition, its taint and its admission, and no longer than the pressure lasts.
+fn pressed() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "256Mi", "--eviction-pressure-transition-period", "10s"])?;
+    node.create(&pod("hog", "190 0 --rate 200 --hold", "{}"))?;
+    node.wait_for("pod/hog", |pod| pod["status"]["reason"] == "Evicted")?;
+    let key = "node.kubernetes.io/memory-pressure";
+    let taints = |node: &Value| node["spec"]["taints"][0]["key"].clone();
+    node.wait_for("node/memlet", |node| taints(node) == key)?;
+    let named = pod("named", "8 0", "{}").replace("spec:\n", "spec:\n  nodeName: memlet\n");
+    node.create(&(named + &pod("placed", "8 0", "{}")))?;
+    let named = node.wait_for("pod/named", is_over)?;
+    assert_eq!(
+        (&named["status"]["reason"], &named["status"]["message"]),
+        (&"Evicted".into(), &"Pod was rejected: The node had condition: [MemoryPressure]. ".into()),
+    );
+    let waits = |pod: &Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
+    node.wait_for("pod/placed", waits)?;
+    node.kubectl(&["describe", "node", "memlet"])?
+        .exits(0)
+        .says(&format!("Taints:             {key}:NoSchedule"));
+    node.memlet(&["explain", "pod/placed", "-o", "json"])?.exits(0).says("takes the taint");
+    let placed = node.wait_for("pod/placed", is_over)?;
+    assert_eq!(placed["status"]["phase"], "Succeeded", "it is placed when the pressure is over");
+    assert_eq!(node.get("node/memlet")?["spec"]["taints"], Value::Null);
+    node.end()
 }
 
 /// A process in a cgroup of the node's that no Pod of its has made, killed at a limit there.
