@@ -28,13 +28,13 @@ struct Expectation {
 }
 
 pub(crate) fn tests() -> Vec<Test> {
-    let folder = checkout().join("examples/1-limits-and-malloc");
-    let mut files: Vec<_> =
-        fs::read_dir(&folder).expect("the examples are there").flatten().map(|it| it.path()).collect();
+    let folders =
+        ["1-limits-and-malloc", "4-pod-and-oom-killer"].map(|it| checkout().join("examples").join(it));
+    let files = |folder| fs::read_dir(folder).expect("the examples are there").flatten();
+    let mut files: Vec<_> = folders.iter().flat_map(files).map(|it| it.path()).collect();
     files.sort();
     let manifests = files.into_iter().filter(|path| {
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        path.extension().is_some_and(|ending| ending == "yaml") && !stem.ends_with(".expect")
+        path.extension().is_some_and(|ending| ending == "yaml") && path.with_extension("expect.yaml").exists()
     });
     manifests
         .map(|path| {

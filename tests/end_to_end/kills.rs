@@ -95,7 +95,7 @@ fn at_the_pods_limit() -> Result<(), Failed> {
     house.nothing_is_left()
 }
 
-/// A hog without a limit fills the node; a Guaranteed-like small Pod and a Burstable one live on.
+/// A hog without a limit fills the node, which does not evict; a Guaranteed-like small Pod and a Burstable one live on.
 fn at_the_nodes_limit() -> Result<(), Failed> {
     let house = House::new()?;
     let pod = |name: &str, arguments: &str, resources: &str| {
@@ -107,7 +107,8 @@ fn at_the_nodes_limit() -> Result<(), Failed> {
     let pods = pod("hog", "'2000', '0'", "{}")
         + &pod("burstable", "'8', '0.7'", "{requests: {memory: 32Mi}}")
         + &pod("limited", "'8', '0.7'", "{limits: {memory: 64Mi, cpu: 100m}}");
-    let document = house.run(&pods, &["-o", "json", "--node-memory", "256Mi"])?.exits(137).json()?;
+    let arguments = ["-o", "json", "--node-memory", "256Mi", "--eviction-hard", "memory.available<0%"];
+    let document = house.run(&pods, &arguments)?.exits(137).json()?;
     assert_eq!(terminated(&document, "hog"), ("OOMKilled".into(), 137));
     assert_eq!(terminated(&document, "burstable"), ("Completed".into(), 0));
     assert_eq!(terminated(&document, "limited"), ("Completed".into(), 0));

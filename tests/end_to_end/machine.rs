@@ -182,7 +182,8 @@ fn out_of_memory() -> Result<(), Failed> {
                 apiVersion: v1\nkind: Pod\nmetadata: {name: limited}\nspec:\n  restartPolicy: Never\n  containers:\n  \
                 - {name: limited, image: memlet.dev/memory-eater, args: ['8', '0.7'], \
                 resources: {limits: {memory: 48Mi, cpu: 100m}}}\n";
-    let document = house.run(pods, &["-o", "json"])?.exits(137).json()?;
+    let arguments = ["-o", "json", "--eviction-hard", "memory.available<0%"];
+    let document = house.run(pods, &arguments)?.exits(137).json()?;
     let records = document["killRecords"].as_array().ok_or("no records")?;
     assert_eq!(records.len(), 1, "{records:#?}");
     let record = &records[0];

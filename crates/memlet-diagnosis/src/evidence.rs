@@ -188,6 +188,45 @@ pub struct Missing {
     pub reason: String,
 }
 
+/// What a Pod held when the limit of all Pods together ran out, or the machine's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodMemory {
+    /// The Pod's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// Its uid.
+    pub pod_uid: String,
+    /// What it requests in all.
+    pub request: Bytes,
+    /// The limit of its cgroup, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Bytes>,
+    /// What it held, without the page cache that is dropped first.
+    pub working_set: Bytes,
+    /// Its process that holds most, by the kernel's table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<NamedProcess>,
+}
+
+impl PodMemory {
+    /// What it held above its request: nobody had set that aside for it.
+    pub fn above_request(&self) -> Bytes {
+        self.working_set.saturating_sub(self.request)
+    }
+}
+
+/// A process by number and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedProcess {
+    /// As the kernel's log has it.
+    pub pid: i32,
+    /// Its name.
+    pub comm: String,
+}
+
 /// Everything known about one kill by the kernel's OOM killer: the supervisor's statement and the kernel's
 /// report, joined by cgroup path and pid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,6 +248,10 @@ pub struct KillRecord {
     pub pod_memory: Option<Snapshot>,
     /// The container's score adjustment wanted and had.
     pub oom_score_adj: Option<OomScoreAdj>,
+    /// Where no limit of its own Pod ran out: the other Pods that held most above their requests, largest first, read
+    /// just after the kill.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<PodMemory>,
     /// Witnesses that could not be heard.
     pub missing: Vec<Missing>,
 }

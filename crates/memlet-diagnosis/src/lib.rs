@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod amount; // how amounts are written: for reading, for manifests
+mod causer; // who filled the node
 mod charged; // what kind of memory was charged
 pub mod eviction; // a Pod that its node evicted
 pub mod evidence; // what the witnesses said
@@ -24,6 +25,7 @@ mod summary; // one kill in one line
 mod tasks; // the kernel's table of processes
 mod verdict; // what a verdict holds
 
+pub use causer::{cause, causer};
 pub use evidence::Evidence;
 pub use facts::level_phrase;
 pub use judge::judge;

@@ -58,7 +58,7 @@ pub(crate) fn of(evidence: &Evidence, outcome: &Outcome, kill: Option<&KillRecor
         Some(Level::Container) => raise_own_limit(evidence, report),
         Some(Level::Pod) if own_and_pod_limit_equal(evidence) => raise_own_limit(evidence, report),
         Some(Level::Pod) => Some(pod_limit(evidence, kill)),
-        Some(Level::NodeAllocatable | Level::Machine) => Some(node::memory(evidence, report, level)),
+        Some(Level::NodeAllocatable | Level::Machine) => Some(node::memory(evidence, kill, level)),
         Some(Level::QosClass | Level::Other) => Some(foreign_limit(report)),
         None => if_own_limit(evidence),
     }

@@ -1,16 +1,17 @@
-//! Which Pods the node takes, by what it has for them and has given out already.
+//! Which Pods the node takes, by what it has for them and has given out already, and by how it is.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Taint};
 use memlet_bytes::Bytes;
 use memlet_policy::fit;
 use memlet_policy::memory_qos::{MemoryQos, TierProtection};
 use memlet_policy::qos::QosClass;
 use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, CPU};
+use memlet_policy::{oom_score_adj, taints};
 
 use crate::node_resources::{NodeResources, STORAGE};
 use crate::unsupported;
@@ -43,8 +44,33 @@ struct Amounts {
 /// What one Pod has.
 #[derive(Clone, Debug)]
 struct Share {
+    namespace: String,
+    name: String,
     class: QosClass,
     amounts: Amounts,
+}
+
+impl Share {
+    fn new(pod: &Pod, amounts: Amounts) -> Self {
+        let metadata = &pod.metadata;
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            class: QosClass::of_pod(pod),
+            amounts,
+        }
+    }
+}
+
+/// A Pod that has its share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) class: QosClass,
+    /// Of memory.
+    pub(crate) request: Bytes,
 }
 
 /// What is given out to the Pods admitted. Cheap to clone.
@@ -65,8 +91,9 @@ impl Ledger {
         Self { allocatable: Arc::new(allocatable), given: Arc::default() }
     }
 
-    /// Sets aside what the Pod requests, or says why not. A Pod admitted before stays so.
-    pub(crate) fn admit(&self, pod: &Pod) -> Result<(), Rejection> {
+    /// Sets aside what the Pod requests, or says why not; `short` where the node says `MemoryPressure`. A Pod admitted
+    /// before stays so.
+    pub(crate) fn admit(&self, pod: &Pod, short: bool) -> Result<(), Rejection> {
         if let Some(message) = unsupported::first_unsupported(pod) {
             return Err(Rejection { reason: unsupported::REASON.into(), message });
         }
@@ -75,22 +102,38 @@ impl Ledger {
         if given.contains_key(&uid) {
             return Ok(());
         }
+        if short && !is_taken_under_memory_pressure(pod) {
+            return Err(Rejection { reason: EVICTED.into(), message: UNDER_MEMORY_PRESSURE.to_owned() });
+        }
         let wanted = requests(pod);
         self.check(&wanted, &given)?;
-        given.insert(uid, Share { class: QosClass::of_pod(pod), amounts: wanted });
+        given.insert(uid, Share::new(pod, wanted));
         Ok(())
     }
 
     /// Sets aside what a Pod requests that was admitted by an earlier run, whatever else is here.
     pub(crate) fn readmit(&self, pod: &Pod) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let share = Share { class: QosClass::of_pod(pod), amounts: requests(pod) };
+        let share = Share::new(pod, requests(pod));
         self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, share);
     }
 
     /// Gives back what a Pod had that ended.
     pub(crate) fn release(&self, uid: &str) {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Those that have their share now, in no order.
+    pub(crate) fn admitted(&self) -> Vec<Admitted> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(uid, share): (&String, &Share)| Admitted {
+            namespace: share.namespace.clone(),
+            name: share.name.clone(),
+            uid: uid.clone(),
+            class: share.class,
+            request: share.amounts.memory,
+        };
+        given.iter().map(of).collect()
     }
 
     /// What the cgroups above the Pods keep for those that are here now.
@@ -142,6 +185,25 @@ impl Ledger {
     }
 }
 
+/// kubelet's words for a Pod that comes to a node short of memory; the blank at the end is its own.
+const EVICTED: &str = "Evicted";
+const UNDER_MEMORY_PRESSURE: &str = "The node had condition: [MemoryPressure]. ";
+
+/// Who requests memory is taken all the same, and who the node cannot do without, and who says that it bears it
+/// (`pkg/kubelet/eviction/eviction_manager.go`). The scheduler keeps others away by a taint, which does not help where a
+/// Pod names the node.
+fn is_taken_under_memory_pressure(pod: &Pod) -> bool {
+    let taint = Taint {
+        key: taints::MEMORY_PRESSURE.to_owned(),
+        effect: taints::NO_SCHEDULE.to_owned(),
+        ..Taint::default()
+    };
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    oom_score_adj::is_critical(pod)
+        || QosClass::of_pod(pod) != QosClass::BestEffort
+        || taints::is_tolerated(&taint, tolerations)
+}
+
 fn requests(pod: &Pod) -> Amounts {
     let Some(spec) = &pod.spec else { return Amounts::default() };
     let milli_cpu = resources::pod_requests(spec).get(CPU).map_or(0, Quantity::milli_value);
@@ -188,14 +250,14 @@ mod tests {
     fn memory_is_given_out_once() {
         let ledger = Ledger::new(&node(Bytes::from_mib(924)));
         let large = pod("a", json!({"memory": "600Mi"}));
-        ledger.admit(&large).unwrap();
-        ledger.admit(&large).expect("admitted stays admitted");
-        let rejection = ledger.admit(&pod("b", json!({"memory": "400Mi"}))).unwrap_err();
+        ledger.admit(&large, false).unwrap();
+        ledger.admit(&large, false).expect("admitted stays admitted");
+        let rejection = ledger.admit(&pod("b", json!({"memory": "400Mi"})), false).unwrap_err();
         assert_eq!(rejection.reason, "OutOfmemory");
         insta::assert_snapshot!(rejection.status_message(), @"Pod was rejected: Node didn't have enough resource: memory, requested: 419430400, used: 629145600, capacity: 968884224");
-        ledger.admit(&pod("c", json!({}))).expect("asking for nothing always fits");
+        ledger.admit(&pod("c", json!({})), false).expect("asking for nothing always fits");
         ledger.release("a");
-        ledger.admit(&pod("b", json!({"memory": "400Mi"}))).unwrap();
+        ledger.admit(&pod("b", json!({"memory": "400Mi"})), false).unwrap();
     }
 
     #[test]
@@ -203,30 +265,63 @@ mod tests {
         let ledger = Ledger::new(&node(Bytes::from_mib(924)));
         let large = pod("a", json!({"memory": "1Gi"}));
         ledger.readmit(&large);
-        ledger.admit(&large).expect("admitted stays admitted");
-        assert_eq!(ledger.admit(&pod("b", json!({"memory": "1Mi"}))).unwrap_err().reason, "OutOfmemory");
+        ledger.admit(&large, false).expect("admitted stays admitted");
+        assert_eq!(
+            ledger.admit(&pod("b", json!({"memory": "1Mi"})), false).unwrap_err().reason,
+            "OutOfmemory"
+        );
+    }
+
+    #[test]
+    fn a_node_short_of_memory_takes_no_best_effort_pods() {
+        let ledger = Ledger::new(&node(Bytes::from_gib(1)));
+        let with = |uid: &str, spec: serde_json::Value| {
+            let mut pod = pod(uid, json!({}));
+            let mut written = serde_json::to_value(&pod.spec).unwrap();
+            written.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            pod.spec = serde_json::from_value(written).unwrap();
+            pod
+        };
+        ledger.admit(&pod("before", json!({})), false).unwrap();
+        ledger.admit(&pod("before", json!({})), true).expect("admitted stays admitted");
+        let rejection = ledger.admit(&pod("late", json!({})), true).unwrap_err();
+        assert_eq!(rejection.reason, "Evicted");
+        assert_eq!(rejection.message, "The node had condition: [MemoryPressure]. ");
+        ledger.admit(&pod("burstable", json!({"memory": "1Mi"})), true).unwrap();
+        ledger.admit(&with("critical", json!({"priority": 2_000_000_000})), true).unwrap();
+        let key = "node.kubernetes.io/memory-pressure";
+        ledger
+            .admit(&with("bears", json!({"tolerations": [{"key": key, "operator": "Exists"}]})), true)
+            .unwrap();
+        let other = json!({"tolerations": [{"key": key, "operator": "Exists", "effect": "NoExecute"}]});
+        ledger.admit(&with("bears another", other), true).unwrap_err();
+        let mut of_a_file = pod("static", json!({}));
+        of_a_file.metadata.annotations =
+            Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());
+        ledger.admit(&of_a_file, true).unwrap();
+        ledger.admit(&pod("late", json!({})), false).unwrap();
     }
 
     #[test]
     fn cpu_and_pods_are_limited_too() {
         let ledger = Ledger::new(&node(Bytes::from_gib(1)));
-        assert_eq!(ledger.admit(&pod("a", json!({"cpu": "2001m"}))).unwrap_err().reason, "OutOfcpu");
+        assert_eq!(ledger.admit(&pod("a", json!({"cpu": "2001m"})), false).unwrap_err().reason, "OutOfcpu");
         for index in 0..MAX_PODS {
-            ledger.admit(&pod(&index.to_string(), json!({}))).unwrap();
+            ledger.admit(&pod(&index.to_string(), json!({})), false).unwrap();
         }
-        assert_eq!(ledger.admit(&pod("more", json!({}))).unwrap_err().reason, "OutOfpods");
+        assert_eq!(ledger.admit(&pod("more", json!({})), false).unwrap_err().reason, "OutOfpods");
     }
 
     #[test]
     fn so_are_storage_and_huge_pages() {
         let ledger = Ledger::new(&node(Bytes::from_gib(1)));
-        let large = ledger.admit(&pod("a", json!({"ephemeral-storage": "1Gi"}))).unwrap_err();
+        let large = ledger.admit(&pod("a", json!({"ephemeral-storage": "1Gi"})), false).unwrap_err();
         insta::assert_snapshot!(format!("{}: {}", large.reason, large.message), @"OutOfephemeral-storage: Node didn't have enough resource: ephemeral-storage, requested: 1073741824, used: 0, capacity: 966367640");
-        ledger.admit(&pod("b", json!({"hugepages-2Mi": "4Mi", "example.com/other": "1"}))).unwrap();
-        let second = ledger.admit(&pod("c", json!({"hugepages-2Mi": "2Mi"}))).unwrap_err();
+        ledger.admit(&pod("b", json!({"hugepages-2Mi": "4Mi", "example.com/other": "1"})), false).unwrap();
+        let second = ledger.admit(&pod("c", json!({"hugepages-2Mi": "2Mi"})), false).unwrap_err();
         assert_eq!(second.reason, "OutOfhugepages-2Mi");
         assert_eq!(
-            ledger.admit(&pod("d", json!({"hugepages-1Gi": "1Gi"}))).unwrap_err().reason,
+            ledger.admit(&pod("d", json!({"hugepages-1Gi": "1Gi"})), false).unwrap_err().reason,
             "OutOfhugepages-1Gi"
         );
     }

@@ -20,6 +20,7 @@ use crate::exits::{self, Subscriptions};
 use crate::heartbeat::Heartbeat;
 use crate::node::{self, Node};
 use crate::node_resources::{NodeResources, ReservationError};
+use crate::oom::lost;
 use crate::oom::record::{EndLog, KillLog};
 use crate::oom::witness::Witness;
 use crate::pressure::{Keeper, Pressure};
@@ -84,6 +85,7 @@ pub struct NodeAgent {
     heartbeat: Heartbeat,
     beating: JoinHandle<()>,
     files: JoinHandle<()>,
+    lost_kills: JoinHandle<()>,
     keeper: Option<Keeper>,
 }
 
@@ -148,7 +150,7 @@ impl NodeAgent {
         let node = Arc::new(Node {
             ledger: Ledger::new(&resources),
             exits: Subscriptions::default(),
-            witness: Witness::start(config.kernel_log, &left.ids()),
+            witness: Witness::start(config.kernel_log, &left.ids(), cgroups.clone()),
             kills: KillLog::new(records),
             ends: EndLog::default(),
             pressure: Pressure::default(),
@@ -171,8 +173,10 @@ impl NodeAgent {
         let watching = tokio::spawn(Workers::new(node.clone(), left, mirrors, changed_files).run(asked));
         let heartbeat = Heartbeat { node: node.clone(), description, uid: registered.uid };
         let beating = tokio::spawn(heartbeat.clone().run());
+        let lost_kills = tokio::spawn(lost::follow(node.clone()));
         let keeper = keep(&node, &resources);
-        Ok(Self { node, stop: Some(stop), watching, following, heartbeat, beating, files, keeper })
+        let stop = Some(stop);
+        Ok(Self { node, stop, watching, following, heartbeat, beating, files, lost_kills, keeper })
     }
 
     /// Every kill by the OOM killer from now on, within milliseconds.
@@ -278,6 +282,7 @@ impl Drop for NodeAgent {
         self.following.abort();
         self.beating.abort();
         self.files.abort();
+        self.lost_kills.abort();
     }
 }
 

@@ -65,6 +65,18 @@ impl NodeCgroups {
         &self.kubepods
     }
 
+    /// A cgroup in `kubepods` that the kernel's log names, as this node names it. Inside a cgroup namespace our paths lack
+    /// what the kernel prints before them; a like-named group of another node's is one that is seen from here.
+    pub(crate) fn own(&self, kernel_path: &str) -> Option<CgroupPath> {
+        let (before, inside) = kernel_path.split_once(self.kubepods.as_str())?;
+        if !(inside.is_empty() || inside.starts_with('/')) {
+            return None;
+        }
+        let is_others =
+            !before.is_empty() && before.parse().is_ok_and(|before| self.hierarchy.dir(&before).exists());
+        if is_others { None } else { format!("{}{inside}", self.kubepods).parse().ok() }
+    }
+
     pub(crate) fn pod(&self, class: QosClass, uid: &str) -> Result<CgroupPath, ParsePathError> {
         self.names.pod(class, uid).parse()
     }
@@ -215,4 +227,30 @@ fn set_files(group: &Cgroup, memory: Memory) -> Result<(), memlet_cgroup::Error>
         group.set_protection(min, low)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_names_are_told_apart_by_what_is_seen_from_here() {
+        let root = tempfile::tempdir().unwrap();
+        let mounted = root.path().join("sys/fs/cgroup");
+        // Another node's, beside ours.
+        std::fs::create_dir_all(mounted.join("other/kubepods")).unwrap();
+        std::fs::write(mounted.join("cgroup.controllers"), "memory").unwrap();
+        std::fs::write(mounted.join("cgroup.subtree_control"), "memory").unwrap();
+        let mountinfo = "35 31 0:32 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let hierarchy = Hierarchy::detect_from(mountinfo, root.path()).unwrap();
+        let cgroups = NodeCgroups::new(hierarchy, Driver::Cgroupfs, &CgroupPath::root()).unwrap();
+        let own = |path: &str| cgroups.own(path).map(|path| path.to_string());
+        let ours = || Some("/kubepods/podu/c".to_owned());
+        assert_eq!(own("/kubepods/podu/c"), ours());
+        assert_eq!(own("/outside/kubepods/podu/c"), ours(), "in a cgroup namespace");
+        assert_eq!(own("/other/kubepods/podu/c"), None, "another node's");
+        assert_eq!(own("/kubepods"), Some("/kubepods".to_owned()));
+        assert_eq!(own("/kubepods-of-others/podu"), None);
+        assert_eq!(own("/system.slice"), None);
+    }
 }

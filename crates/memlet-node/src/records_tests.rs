@@ -24,6 +24,7 @@ fn kill(pod: &str, second: i64) -> Record {
         container_memory: None,
         pod_memory: None,
         oom_score_adj: None,
+        neighbours: vec![],
         missing: Vec::new(),
     }))
 }

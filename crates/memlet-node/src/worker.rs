@@ -3,6 +3,7 @@
 //! The task does what can be done ([`Worker::advance`]), publishes the status, and waits for news: of the Pod's
 //! object, of its containers, of the kernel.
 
+mod admit; // whether the node takes the Pod
 mod adopt; // what an earlier run began
 mod deadline; // a Pod that may not be active for ever
 mod definition; // the spec asks for another image than the one that runs
@@ -213,7 +214,7 @@ impl Worker {
 
     /// Does what can be done now; says when to look again by the [`steady`] clock, where only time must pass.
     async fn advance(&mut self) -> Option<Timestamp> {
-        if self.tidied || !self.admit() {
+        if self.tidied || !self.admit().await {
             return None;
         }
         self.heed_order().await;
@@ -255,23 +256,6 @@ impl Worker {
         }
         let old = std::mem::replace(&mut self.pod, pod);
         self.heed_images(&old);
-    }
-
-    fn admit(&mut self) -> bool {
-        if self.admitted || self.rejection.is_some() {
-            return self.admitted;
-        }
-        match self.node.ledger.admit(&self.pod) {
-            Ok(()) => {
-                self.admitted = true;
-                self.node.protect_tiers();
-            }
-            Err(rejection) => {
-                self.tell(None, Severity::Warning, rejection.reason.clone(), rejection.message.clone());
-                self.rejection = Some(rejection);
-            }
-        }
-        self.admitted
     }
 
     fn is_final(&self) -> bool {

@@ -1,6 +1,8 @@
-//! Which of a node's taints a Pod does not tolerate.
+//! Which of a node's taints a Pod does not tolerate, and which taints a node has of itself.
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 /// Keeps new Pods off a node.
 pub const NO_SCHEDULE: &str = "NoSchedule";
@@ -10,6 +12,38 @@ pub const NO_EXECUTE: &str = "NoExecute";
 pub const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
 /// The taint that cordoning puts on a node beside `unschedulable`.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// The taint of a node that is short of memory.
+pub const MEMORY_PRESSURE: &str = "node.kubernetes.io/memory-pressure";
+
+/// The taints that a node's conditions put on it, by the condition's type and status: upstream's
+/// `nodeConditionToTaintKeyStatusMap` (`pkg/controller/nodelifecycle`).
+const OF_CONDITIONS: [(&str, &str, &str); 6] = [
+    ("Ready", "False", "node.kubernetes.io/not-ready"),
+    ("Ready", "Unknown", "node.kubernetes.io/unreachable"),
+    ("MemoryPressure", "True", MEMORY_PRESSURE),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+];
+
+/// Whether the node controller, and nobody else, puts this taint on nodes and takes it away.
+pub fn is_of_condition(key: &str, effect: &str) -> bool {
+    effect == NO_SCHEDULE && (key == UNSCHEDULABLE || OF_CONDITIONS.iter().any(|(.., own)| key == *own))
+}
+
+/// The keys of the taints (`NoSchedule`) that a node must have for what it says of itself, and no others of
+/// [their kind](is_of_condition): its conditions, and whether it is cordoned.
+pub fn keys_of_conditions(node: &Node) -> BTreeSet<&'static str> {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let of_conditions = conditions.filter_map(|condition| {
+        let is_it = |(type_, status, _): &&(&str, &str, &str)| {
+            condition.type_ == *type_ && condition.status == *status
+        };
+        OF_CONDITIONS.iter().find(is_it).map(|(.., key)| *key)
+    });
+    let is_cordoned = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    of_conditions.chain(is_cordoned.then_some(UNSCHEDULABLE)).collect()
+}
 
 /// Whether this toleration covers the taint.
 pub fn covers(toleration: &Toleration, taint: &Taint) -> bool {
@@ -82,6 +116,24 @@ mod tests {
         ] {
             assert_eq!(is_tolerated(&gpu, &tolerations(written.clone())), covered, "{written}");
         }
+    }
+
+    #[test]
+    fn conditions_taint_a_node() {
+        let node: Node = serde_json::from_value(json!({
+            "spec": {"unschedulable": true},
+            "status": {"conditions": [
+                {"type": "MemoryPressure", "status": "True"}, {"type": "DiskPressure", "status": "False"},
+                {"type": "Ready", "status": "Unknown"}, {"type": "Custom", "status": "True"},
+            ]},
+        }))
+        .unwrap();
+        let keys: Vec<_> = keys_of_conditions(&node).into_iter().collect();
+        assert_eq!(keys, [MEMORY_PRESSURE, "node.kubernetes.io/unreachable", UNSCHEDULABLE]);
+        assert!(keys_of_conditions(&Node::default()).is_empty());
+        assert!(is_of_condition(UNSCHEDULABLE, NO_SCHEDULE));
+        assert!(!is_of_condition(MEMORY_PRESSURE, NO_EXECUTE), "not of this kind");
+        assert!(!is_of_condition("gpu", NO_SCHEDULE), "somebody else's");
     }
 
     #[test]

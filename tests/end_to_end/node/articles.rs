@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("node: article 2, Pending", &["kubectl"], pending),
         test_with("node: article 2, a pool of nodes that is scaled", &["kubectl"], scaled_pool),
         test_with("node: article 3, from a Pod to its cgroup and its scores", &["kubectl"], cgroups),
+        test_with("node: article 4, a node without memory", &["kubectl"], without_memory),
     ]
 }
 
@@ -223,5 +224,43 @@ fn cgroups() -> Result<(), Failed> {
     watch.kill()?;
     let watched = finish(watch)?;
     watched.says("sh     1/1     Running").says("Terminating");
+    node.end()
+}
+
+/// The example, as its README has it.
+fn without_memory() -> Result<(), Failed> {
+    let file = |name: &str| checkout().join("examples/4-pod-and-oom-killer").join(name).display().to_string();
+    let node = Node::start_with(&["--node-memory", "512Mi", "--eviction-hard", "memory.available<0%"])?;
+    node.kubectl(&["create", "-f", &file("qos.yaml")])?.exits(0);
+    for pod in ["pod/guaranteed", "pod/burstable", "pod/besteffort"] {
+        node.wait_for(pod, is_running)?;
+    }
+    for (pod, scores) in [("guaranteed", vec![-997, 0]), ("burstable", vec![750]), ("besteffort", vec![1000])]
+    {
+        let listed = node.memlet(&["ps", "-o", "json"])?.json()?;
+        let pods = listed["pods"].as_array().ok_or("no Pods")?;
+        let found = pods.iter().find(|view| view["name"] == pod).ok_or("no such Pod")?;
+        let process = &found["containers"][0]["processes"][0];
+        assert!(scores.iter().any(|score| process["oomScoreAdj"] == *score), "{pod}: {process:#}");
+    }
+    node.kubectl(&["create", "-f", &file("grower.yaml")])?.exits(0);
+    for pod in ["pod/besteffort", "pod/burstable"] {
+        let pod = node.wait_for(pod, |pod| pod["status"]["phase"] == "Failed")?;
+        assert_eq!(ended(&pod).expect("it has ended")["reason"], "OOMKilled", "{pod:#}");
+    }
+    for pod in ["pod/guaranteed", "pod/grower"] {
+        assert!(is_running(&node.get(pod)?), "{pod} has ended");
+    }
+    node.memlet(&["explain", "pod/besteffort", "-o", "json"])?
+        .exits(0)
+        .says("the node's, for all Pods together")
+        .says("No other Pod held more above its request");
+    let kubepods = format!("{}/kubepods", node.house.root);
+    let events = node.kubectl(&["get", "events"])?;
+    events
+        .exits(0)
+        .says("Pod default/besteffort, main: kernel killed")
+        .says(&format!("limit of cgroup {kubepods}"));
+    node.memlet(&["explain", "--kernel", "-o", "json"])?.exits(0).says(&format!("\"{kubepods}\""));
     node.end()
 }

@@ -2,6 +2,7 @@
 
 mod articles; // what the four articles type
 mod daemon; // starting, finding, stopping, dying
+mod full; // out of memory as a whole
 mod kubectl; // kubectl's commands, one after another
 mod pool; // several nodes in one program
 mod views; // ps, inspect, explain
@@ -17,10 +18,9 @@ use crate::Test;
 use crate::house::{House, MEMLET, Ran, driver_arguments, finish, patience};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [daemon::tests(), pool::tests(), kubectl::tests(), views::tests(), articles::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all =
+        [daemon::tests(), pool::tests(), kubectl::tests(), views::tests(), articles::tests(), full::tests()];
+    all.into_iter().flatten().collect()
 }
 
 /// How long something may take that a node does by itself.

@@ -222,6 +222,8 @@ pub(crate) const ALL: &[Scenario] = &[
                 "figures:",
                 "node: killed",
                 "node: article 3",
+                "node: full, a Guaranteed",
+                "node: a kill that nobody",
                 "pool: killed",
                 "machine: the clock",
                 "kubectl: run",

@@ -1,6 +1,6 @@
 //! What the server does of itself, on one thread of its own: it deletes what nobody owns any more (`garbage`), events
 //! that are old (`expiry`), Pods of nodes that are no more (`lost_pods`), and what is left in namespaces that are going;
-//! and it says in quotas what is used (`quotas`).
+//! it says in quotas what is used (`quotas`), and on nodes who is kept off them (`taints`).
 //!
 //! Everything here is done through the same verbs as a client's requests, and can be done again: after a start, after
 //! changes were undone, and when something went wrong, everything is looked at anew.
@@ -9,6 +9,7 @@ mod expiry;
 mod garbage;
 mod lost_pods;
 mod quotas;
+mod taints;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,10 +94,12 @@ impl Housekeeping {
         match wake {
             Wake::Changes(changes) => {
                 // What is used is told before what goes: garbage may be much.
-                let told = self.quotas.follow(core, &self.notices, &changes);
+                let told = taints::follow(core, &changes);
+                let told = told.and(self.quotas.follow(core, &self.notices, &changes));
                 self.garbage.follow(core, &changes).and(told)
             }
             Wake::LookAtAll => {
+                taints::look_at_all(core, &self.notices)?;
                 self.quotas.look_at_all(core, &self.notices)?;
                 self.garbage.look_at_all(core)?;
                 settle_namespaces(core)

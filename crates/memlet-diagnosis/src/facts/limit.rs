@@ -6,6 +6,7 @@ use memlet_bytes::Bytes;
 use memlet_oomlog::{Report, Usage};
 
 use crate::Evidence;
+use crate::causer;
 use crate::evidence::{ContainerEnd, KillRecord, Level};
 use crate::tasks;
 use crate::verdict::{Fact, Topic};
@@ -131,6 +132,20 @@ pub(super) fn holders(kill: Option<&KillRecord>, level: Option<Level>, evidence:
     };
     let kill = kill.filter(|_| shared)?;
     let report = kill.report.as_ref()?;
+    let request = evidence.request.unwrap_or_default();
+    if let Some(pod) = causer::causer(kill, request) {
+        let mut text = format!(
+            "most above its request by {}{}, which lives on: {}, with {}",
+            causer::name(pod),
+            causer::process(pod),
+            pod.working_set,
+            causer::requested(pod.request)
+        );
+        if let Some(held) = tasks::victim_held(report) {
+            let _ = write!(text, "; the one killed held {held}, with {}", causer::requested(request));
+        }
+        return Some(Fact::new(Topic::Holders, text));
+    }
     let victim = report.victims.first()?.pid;
     let by_size = tasks::by_size(report);
     let (largest, held) = by_size.first()?;
@@ -142,6 +157,9 @@ pub(super) fn holders(kill: Option<&KillRecord>, level: Option<Level>, evidence:
         }
     } else if let Some((_, held)) = by_size.iter().find(|(task, _)| task.pid == victim) {
         let _ = write!(text, ", which lives on; the one killed held {held}");
+    }
+    if !kill.neighbours.is_empty() {
+        text.push_str(". No other Pod held more above its request");
     }
     if let (Some((peak, limit)), Some(Level::Pod)) = (peak_below_own_limit(evidence, Some(kill)), level) {
         let _ = write!(text, ". This container never held more than {peak} of its own {limit}");

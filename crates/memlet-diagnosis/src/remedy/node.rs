@@ -1,24 +1,40 @@
 //! The node was full: no limit of the Pod's was hit. Requests decide who is placed here, and who is killed first.
 
 use memlet_bytes::Bytes;
-use memlet_oomlog::Report;
 
 use super::{friendly, suggested_limit};
 use crate::Evidence;
 use crate::amount::quantity;
-use crate::evidence::Level;
+use crate::causer;
+use crate::evidence::{KillRecord, Level, PodMemory};
 use crate::tasks;
 use crate::verdict::{Patch, Remedy};
 
-pub(super) fn memory(evidence: &Evidence, report: Option<&Report>, level: Option<Level>) -> Remedy {
+pub(super) fn memory(evidence: &Evidence, kill: Option<&KillRecord>, level: Option<Level>) -> Remedy {
+    let report = kill.and_then(|kill| kill.report.as_ref());
     let held = report.and_then(tasks::victim_held);
-    let mut remedy = match (report.and_then(tasks::larger_survivor), held, evidence.limit) {
-        (Some((task, largest)), held, _) => {
-            bystander(evidence, &format!("pid {} ({}) held {largest}", task.pid, task.comm), held)
+    let causer = kill.and_then(|kill| causer::causer(kill, evidence.request.unwrap_or_default()));
+    let knows_pods = kill.is_some_and(|kill| !kill.neighbours.is_empty());
+    let survivor = report.and_then(tasks::larger_survivor);
+    let mut remedy = match (causer, survivor, held) {
+        (Some(pod), _, _) => bystander(evidence, what_to_do_about(pod), held),
+        // One that is larger but within its request has not done it.
+        (None, Some((task, largest)), _) if !knows_pods => bystander(
+            evidence,
+            format!(
+                "pid {} ({}) held {largest}, and lives on: lower that one's limit, or give it one",
+                task.pid, task.comm
+            ),
+            held,
+        ),
+        (None, survivor, Some(held)) => {
+            let most = if survivor.is_some() { "most above its request" } else { "most" };
+            match evidence.limit {
+                Some(limit) => largest_with_limit(evidence, held, limit),
+                None => largest_without_limit(evidence, held, most),
+            }
         }
-        (None, Some(held), Some(limit)) => largest_with_limit(evidence, held, limit),
-        (None, Some(held), None) => largest_without_limit(evidence, held),
-        (None, None, _) => Remedy {
+        (None, _, None) => Remedy {
             text: format!(
                 "the node was full: give {} a request of what it needs, so that it is placed where that much is \
                  free, and every Pod here a limit",
@@ -49,9 +65,23 @@ fn change_of_request(evidence: &Evidence, new: Bytes, held: Bytes) -> String {
     format!("requests.memory {old} → {} (it held {held})", quantity(new))
 }
 
-/// Somebody larger lives on.
-fn bystander(evidence: &Evidence, largest: &str, held: Option<Bytes>) -> Remedy {
-    let text = format!("{largest}, and lives on: lower that one's limit, or give it one");
+/// A limit where it has none; else a lower one, or a request of what it holds.
+fn what_to_do_about(pod: &PodMemory) -> String {
+    let name = causer::name(pod);
+    match pod.limit {
+        None => format!(
+            "{name} filled the node, and has no limit: give it one (limits.memory), so that it meets its own before the node's"
+        ),
+        Some(limit) => format!(
+            "{name} filled the node within its limit of {limit}: lower that, or let it request what it holds, {}, so that it \
+             is placed where that much is free",
+            quantity(friendly(pod.working_set).min(limit))
+        ),
+    }
+}
+
+/// It was somebody else's doing, who lives on.
+fn bystander(evidence: &Evidence, text: String, held: Option<Bytes>) -> Remedy {
     let Some((held, request)) = held.and_then(|held| Some((held, higher_request(evidence, held)?))) else {
         return Remedy { text, patch: None };
     };
@@ -81,7 +111,7 @@ fn largest_with_limit(evidence: &Evidence, held: Bytes, limit: Bytes) -> Remedy 
     }
 }
 
-fn largest_without_limit(evidence: &Evidence, held: Bytes) -> Remedy {
+fn largest_without_limit(evidence: &Evidence, held: Bytes, most: &str) -> Remedy {
     let container = &evidence.subject.container;
     let node = evidence.node_memory;
     let new = suggested_limit(held);
@@ -97,7 +127,7 @@ fn largest_without_limit(evidence: &Evidence, held: Bytes) -> Remedy {
     }
     Remedy {
         text: format!(
-            "{container} has no limit and held most, {held}: limits.memory {} ({held} × 1.5, rounded up) makes it \
+            "{container} has no limit and held {most}, {held}: limits.memory {} ({held} × 1.5, rounded up) makes it \
              meet its own limit before the node's, and the equal request keeps that much free for it",
             quantity(new)
         ),

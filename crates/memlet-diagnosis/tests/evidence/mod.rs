@@ -201,6 +201,7 @@ pub(crate) fn kill(level: Level, kernel: &Kernel) -> KillRecord {
         container_memory: None,
         pod_memory: None,
         oom_score_adj: Some(OomScoreAdj { wanted: 939, actual: Some(939) }),
+        neighbours: vec![],
         missing: vec![],
     }
 }

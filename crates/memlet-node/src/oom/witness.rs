@@ -10,19 +10,22 @@ use std::time::Duration;
 
 use memlet_diagnosis::evidence::Missing;
 use memlet_oomlog::kmsg::{Entry, Reader, Start};
-use memlet_oomlog::{Assembler, Event, Report, ReportId};
+use memlet_oomlog::{Assembler, Event, Report, ReportId, Scope};
 use memlet_policy::cgroup_names;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::readable;
+use crate::cgroups::NodeCgroups;
 use crate::worker::News;
 
 /// Reports kept per container; a container that loses more children than this keeps the latest.
 const REPORTS: usize = 64;
 /// Reports kept that no known container claims: the container may be in the making.
 const UNCLAIMED: usize = 32;
+/// How long somebody may still claim one, who has a container in the making.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hears the kernel's log. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,7 +43,17 @@ struct Desk {
     reader: Option<Reader>,
     assembler: Assembler,
     containers: HashMap<String, Interested>,
-    unclaimed: VecDeque<Report>,
+    unclaimed: VecDeque<Unclaimed>,
+    /// Whose kills are ours; `None` where nothing is heard.
+    cgroups: Option<NodeCgroups>,
+}
+
+/// A report that concerns this node and is about no known container.
+#[derive(Debug)]
+struct Unclaimed {
+    report: Report,
+    /// Nobody claims it any more.
+    lost_at: Instant,
 }
 
 #[derive(Debug)]
@@ -54,7 +67,7 @@ impl Witness {
     /// run left containers (or sandboxes), what the kernel still remembers of them is read before, to be had by
     /// [`Witness::register`].
     /// Where that cannot be done the witness is deaf, and says why.
-    pub(crate) fn start(listen: bool, left: &[String]) -> Self {
+    pub(crate) fn start(listen: bool, left: &[String], cgroups: NodeCgroups) -> Self {
         if !listen {
             return Self::deaf("switched off by configuration".to_owned());
         }
@@ -65,7 +78,7 @@ impl Witness {
         });
         match opened {
             Ok((reader, waiting)) => {
-                let mut desk = Desk { reader: Some(reader), ..Desk::default() };
+                let mut desk = Desk { reader: Some(reader), cgroups: Some(cgroups), ..Desk::default() };
                 desk.remember(left);
                 let witness =
                     Self(Arc::new(Inner { desk: Mutex::new(desk), news: Notify::new(), deaf: None }));
@@ -98,10 +111,11 @@ impl Witness {
         desk.containers.insert(container_id.to_owned(), Interested { worker, reports: before });
         let (ours, others) = std::mem::take(&mut desk.unclaimed)
             .into_iter()
-            .partition(|report| container_of(report).as_deref() == Some(container_id));
+            .partition(|unclaimed| container_of(&unclaimed.report).as_deref() == Some(container_id));
         desk.unclaimed = others;
-        for report in ours {
-            desk.deliver(report);
+        let ours: VecDeque<Unclaimed> = ours;
+        for unclaimed in ours {
+            desk.deliver(unclaimed.report);
         }
     }
 
@@ -123,12 +137,35 @@ impl Witness {
     /// made.
     pub(crate) fn take_unclaimed(&self, pod_uid: &str) -> Vec<Report> {
         let mut desk = self.0.desk();
-        let (ours, others) = std::mem::take(&mut desk.unclaimed).into_iter().partition(|report| {
-            let identity = report.task_memcg.as_deref().and_then(cgroup_names::decode);
-            identity.and_then(|identity| identity.pod_uid).as_deref() == Some(pod_uid)
-        });
+        let (ours, others): (VecDeque<_>, _) =
+            std::mem::take(&mut desk.unclaimed).into_iter().partition(|it| {
+                let identity = it.report.task_memcg.as_deref().and_then(cgroup_names::decode);
+                identity.and_then(|identity| identity.pod_uid).as_deref() == Some(pod_uid)
+            });
         desk.unclaimed = others;
-        ours.into()
+        ours.into_iter().map(|unclaimed| unclaimed.report).collect()
+    }
+
+    /// Waits for a report that concerns this node and that nobody has claimed while there was time.
+    pub(crate) async fn next_lost(&self) -> Report {
+        loop {
+            let heard = self.0.news.notified();
+            let next = {
+                let mut desk = self.0.desk();
+                let now = Instant::now();
+                if let Some(index) = desk.unclaimed.iter().position(|unclaimed| unclaimed.lost_at <= now)
+                    && let Some(unclaimed) = desk.unclaimed.remove(index)
+                {
+                    return unclaimed.report;
+                }
+                desk.unclaimed.iter().map(|unclaimed| unclaimed.lost_at).min()
+            };
+            match next {
+                // Timed out or not: it is looked at again.
+                Some(next) => drop(tokio::time::timeout_at(next, heard).await),
+                None => heard.await,
+            }
+        }
     }
 
     /// Reads what the log holds now. Never blocks.
@@ -219,7 +256,8 @@ impl Desk {
 
     fn amend(&mut self, id: ReportId, amendment: memlet_oomlog::Amendment, line: u64) {
         let kept = self.containers.values_mut().flat_map(|known| known.reports.iter_mut());
-        if let Some(report) = kept.chain(&mut self.unclaimed).find(|report| report.id == id) {
+        let unclaimed = self.unclaimed.iter_mut().map(|unclaimed| &mut unclaimed.report);
+        if let Some(report) = kept.chain(unclaimed).find(|report| report.id == id) {
             report.amend(amendment, line);
         }
     }
@@ -228,20 +266,33 @@ impl Desk {
         let id = container_of(&report);
         let Some((id, known)) = id.and_then(|id| self.containers.get_mut(&id).map(|known| (id, known)))
         else {
-            push_bounded(&mut self.unclaimed, report, UNCLAIMED);
-            return;
+            return self.keep_unclaimed(report);
         };
         push_bounded(&mut known.reports, report, REPORTS);
         // A worker that has ended no longer cares.
         let _ = known.worker.send(News::KernelReport(id));
     }
+
+    /// Of others' kills only the machine's end concerns this node, and nobody is waited for to claim it.
+    fn keep_unclaimed(&mut self, report: Report) {
+        let Some(cgroups) = &self.cgroups else { return };
+        let now = Instant::now();
+        let lost_at = if report.task_memcg.as_deref().and_then(|path| cgroups.own(path)).is_some() {
+            now + CLAIM_PATIENCE
+        } else if report.scope == Some(Scope::System) {
+            now
+        } else {
+            return;
+        };
+        push_bounded(&mut self.unclaimed, Unclaimed { report, lost_at }, UNCLAIMED);
+    }
 }
 
-fn push_bounded(reports: &mut VecDeque<Report>, report: Report, most: usize) {
-    if reports.len() >= most {
-        reports.pop_front();
+fn push_bounded<T>(kept: &mut VecDeque<T>, one: T, most: usize) {
+    if kept.len() >= most {
+        kept.pop_front();
     }
-    reports.push_back(report);
+    kept.push_back(one);
 }
 
 /// The container that lost a process, by the cgroup in the report.

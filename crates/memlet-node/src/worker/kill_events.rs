@@ -1,30 +1,26 @@
 //! Kills as Events, which is more than upstream tells: there a container's kill shows as the reason of its end, and a
 //! killed child not at all.
 
-use memlet_diagnosis::evidence::{KillRecord, Level, Victim};
+use memlet_diagnosis::evidence::{KillRecord, Victim};
 use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
+use memlet_policy::resources;
 
 use super::{Place, Worker};
 use crate::events::{Severity, node_reference};
-
-/// node-problem-detector's reason for what the kernel's log says of a kill.
-pub(super) const OOM_KILLING: &str = "OOMKilling";
+use crate::oom::node_event::{self, OOM_KILLING};
 
 impl Worker {
     /// An Event on the Pod; and one on the node where its memory is what ran out.
     pub(super) fn tell_kill(&self, place: Place, record: &KillRecord, is_over: bool) {
+        let request = resources::memory_request(self.container(place)).unwrap_or_default();
         let line = memlet_diagnosis::summary(record);
-        let text = format!("{line}{}", main_process(record.victim, is_over, self.oom_kill_mode(place)));
+        let after = main_process(record.victim, is_over, self.oom_kill_mode(place));
+        let text = format!("{line}{after}{}", node_event::cause(record, request));
         self.tell(Some(place), Severity::Warning, OOM_KILLING, text);
-        let (namespace, pod) = (&record.subject.namespace, &record.subject.pod);
-        let (reason, text) = match record.level {
-            Some(Level::NodeAllocatable) => (OOM_KILLING, format!("Pod {namespace}/{pod}, {line}")),
-            // kubelet's own word on a machine without memory.
-            Some(Level::Machine) => ("SystemOOM", system_oom(record)),
-            _ => return,
-        };
-        let node = node_reference(&self.node.config.name);
-        self.node.recorder.record(node, Severity::Warning, reason, text);
+        if let Some(event) = node_event::of_kill(record, request) {
+            let node = node_reference(&self.node.config.name);
+            self.node.recorder.record(node, Severity::Warning, event.reason, event.message);
+        }
     }
 }
 
@@ -36,10 +32,4 @@ fn main_process(victim: Victim, is_over: bool, mode: OomKillMode) -> String {
         (_, false, OomKillMode::Process) => "; the container's main process goes on".to_owned(),
         (_, false, mode) => format!("; the container's main process ends with it ({ANNOTATION}: {mode})"),
     }
-}
-
-fn system_oom(record: &KillRecord) -> String {
-    let victim = record.report.as_ref().and_then(|report| report.victims.first());
-    let victim = victim.map(|victim| format!(", victim process: {}, pid: {}", victim.comm, victim.pid));
-    format!("System OOM encountered{}", victim.unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use memlet_policy::oom_kill_mode::OomKillMode;
 use super::exit::REPORT_PATIENCE;
 use super::{InstanceFacts, Place, Worker};
 use crate::container;
-use crate::oom::attribution;
+use crate::oom::{attribution, neighbours};
 use crate::steady;
 
 /// How long a kill may turn out to have taken the main process too, where the report alone cannot tell.
@@ -148,9 +148,11 @@ impl Worker {
             .as_ref()
             .and_then(|report| attribution::level(report, &facts.cgroup, &self.cgroup, kubepods));
         let counted = container_memory.as_ref().and_then(|snapshot| snapshot.oom_kills);
+        let (_, _, uid) = self.identity();
         let record = KillRecord {
             at: Timestamp::now(),
             subject: self.subject(place, id, facts.attempt),
+            neighbours: neighbours::read(&self.node, &uid, level, report.as_ref()),
             victim,
             level,
             missing: self.missing(report.as_ref(), facts, end),
@@ -182,11 +184,14 @@ impl Worker {
         let id = identity.and_then(|identity| identity.container_id).unwrap_or_default();
         let (cgroup, kubepods) = (self.container_cgroup(&id), self.node.cgroups.kubepods());
         let reason = "the container was killed before the runtime had made it".to_owned();
+        let level = attribution::level(&report, &cgroup, &self.cgroup, kubepods);
+        let (_, _, uid) = self.identity();
         let record = KillRecord {
             at: Timestamp::now(),
             subject: self.subject(place, &id, self.life(place).next_attempt()),
             victim: Victim::Main,
-            level: attribution::level(&report, &cgroup, &self.cgroup, kubepods),
+            level,
+            neighbours: neighbours::read(&self.node, &uid, level, Some(&report)),
             report: Some(report),
             container_memory: None,
             pod_memory: self.snapshot(&self.cgroup),

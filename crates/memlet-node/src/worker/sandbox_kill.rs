@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use memlet_bytes::Bytes;
 use memlet_cgroup::Cgroup;
 use memlet_diagnosis::evidence::{KillRecord, Level, Missing, OomScoreAdj, Subject, Victim};
 use memlet_diagnosis::level_phrase;
@@ -15,9 +16,9 @@ use memlet_policy::{cgroup_names, oom_score_adj};
 
 use super::Worker;
 use super::exit::REPORT_PATIENCE;
-use super::kill_events::OOM_KILLING;
-use crate::events::Severity;
-use crate::oom::attribution;
+use crate::events::{Severity, node_reference};
+use crate::oom::node_event::{self, OOM_KILLING};
+use crate::oom::{attribution, neighbours};
 
 /// What the Pod loses with its pause process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,8 @@ impl Worker {
         let (pod, namespace, pod_uid) = self.identity();
         let victim = report.as_ref().and_then(|report| report.victims.first());
         let actual = victim.and_then(|victim| victim.oom_score_adj).map(i32::from);
-        self.node.kills.add(KillRecord {
+        let neighbours = neighbours::read(&self.node, &pod_uid, level, report.as_ref());
+        let record = KillRecord {
             at: Timestamp::now(),
             subject: Subject {
                 namespace,
@@ -117,7 +119,14 @@ impl Worker {
             container_memory: None,
             pod_memory: self.snapshot(&self.cgroup),
             oom_score_adj: Some(OomScoreAdj { wanted: oom_score_adj::PAUSE, actual }),
-        });
+            neighbours,
+        };
+        // Pause requests nothing.
+        if let Some(event) = node_event::of_kill(&record, Bytes::ZERO) {
+            let node = node_reference(&self.node.config.name);
+            self.node.recorder.record(node, Severity::Warning, event.reason, event.message);
+        }
+        self.node.kills.add(record);
     }
 
     /// Why there is no report, where there is none.

@@ -583,6 +583,20 @@ fn what_does_not_fit_or_work_is_refused() {
         bench.create("hooked", spec).await;
         let status = bench.until("hooked", phase("Failed")).await.status.unwrap();
         assert!(status.message.unwrap().contains("spec.containers[0].lifecycle"));
+        let mut spec = shell("exit 0", None);
+        spec["nodeSelector"] = json!({"disk": "ssd"});
+        bench.create("elsewhere", spec.clone()).await;
+        let status = bench.until("elsewhere", phase("Failed")).await.status.unwrap();
+        assert_eq!(status.reason.as_deref(), Some("NodeAffinity"));
+        assert_eq!(
+            status.message.as_deref(),
+            Some(
+                "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+            )
+        );
+        spec["nodeSelector"] = json!({"kubernetes.io/hostname": "node"});
+        bench.create("here", spec).await;
+        bench.until("here", phase("Succeeded")).await;
         bench.finish().await;
     });
 }

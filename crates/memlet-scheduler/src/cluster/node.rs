@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use memlet_policy::fit::{Allocatable, Demand, fits};
 use memlet_policy::host_ports::HostPort;
 use memlet_policy::labels::Labels;
+use memlet_policy::taints::{NO_SCHEDULE, UNSCHEDULABLE};
 
 use super::facts::{PodFacts, Scored};
 use super::placed::{PlacedId, PlacedPod};
@@ -122,7 +123,11 @@ impl NodeEntry {
     fn update(&mut self, node: &Node) -> bool {
         let spec = node.spec.as_ref();
         let unschedulable = spec.is_some_and(|spec| spec.unschedulable == Some(true));
-        let taints = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        let mut taints = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        if unschedulable {
+            // The taint of a cordon says the same once more, to the same tolerations.
+            taints.retain(|taint| taint.key != UNSCHEDULABLE || taint.effect != NO_SCHEDULE);
+        }
         let allocatable = Allocatable::of_node(node);
         let changed = !self.known
             || self.unschedulable != unschedulable

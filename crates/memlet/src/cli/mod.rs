@@ -128,6 +128,11 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Node")]
     pub(crate) node_memory: Option<Bytes>,
 
+    /// Evict a Pod at once where less memory is available, as kubelet's evictionHard; 0% leaves it to the kernel to kill
+    /// [default: memory.available<100Mi]
+    #[arg(long, value_name = "memory.available<SIZE|PERCENT", help_heading = "Node")]
+    pub(crate) eviction_hard: Option<eviction::ThresholdChoice>,
+
     /// What containers may do with the machine's swap (cgroup v2)
     #[arg(long, value_name = "BEHAVIOR", default_value = "NoSwap", help_heading = "Node")]
     pub(crate) swap_behavior: SwapChoice,

@@ -80,10 +80,14 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
 }
 
 fn settings(arguments: &RunArguments) -> Result<(MemberSettings, Surroundings)> {
+    let mut reservations = Reservations::default();
+    if let Some(choice) = arguments.eviction_hard {
+        reservations.eviction.hard = choice.0;
+    }
     let member = MemberSettings {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
-        reservations: Reservations::default(),
+        reservations,
         registration: Registration::default(),
         static_pods: None,
         cgroups: CgroupPlace { root: arguments.cgroup_root.clone(), driver: arguments.cgroup_driver.into() },

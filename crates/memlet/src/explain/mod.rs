@@ -1,6 +1,7 @@
 //! Logs in, pages out: opens logs of any packing, feeds the reader, prints what it finds. Memory stays bounded however
 //! long the logs are.
 
+mod caused; // what a Pod did to others
 mod document; // JSON and YAML, written piece by piece
 mod encoding; // gzip, zstd, xz, UTF-16
 pub(crate) mod kernel; // this machine's own log

@@ -14,6 +14,7 @@ use memlet_policy::fit::Demand;
 use memlet_policy::phase;
 use memlet_policy::quantity::Quantity;
 use memlet_policy::resources::{self, MEMORY};
+use memlet_policy::taints::is_of_condition;
 use memlet_scheduler::{Misfit, NodeVerdict, Reason, explain_placement};
 use serde::Serialize;
 use serde_json::Value;
@@ -295,6 +296,10 @@ fn mend(verdict: &NodeVerdict, reason: &Reason) -> Option<String> {
     let node = &verdict.node;
     match reason {
         Reason::Unschedulable => Some(format!("let Pods on {node} again: kubectl uncordon {node}")),
+        Reason::UntoleratedTaint { key, effect, .. } if is_of_condition(key, effect) => Some(format!(
+            "{node} takes the taint {key}:{effect} away by itself when that is over; see kubectl describe node {node}, or \
+             tolerate the taint in the Pod"
+        )),
         Reason::UntoleratedTaint { key, effect, .. } => Some(format!(
             "tolerate the taint {key}:{effect} in the Pod, or take it from {node}: kubectl taint node {node} {key}:{effect}-"
         )),

@@ -1,6 +1,7 @@
 //! What a waiting Pod is told, over clusters of a few lines.
 
 use super::*;
+use memlet_policy::taints;
 use serde_json::{from_value, json};
 
 fn node(name: &str, memory: &str, spec: &Value) -> Node {
@@ -74,8 +75,14 @@ fn less_important_pods_may_go() {
 #[test]
 fn other_reasons_are_told_with_what_upstream_leaves_out() {
     let nodes = vec![
-        node("a", "924Mi", &json!({"unschedulable": true})),
+        // With the taint that a cordon brings along, which says nothing new.
+        node(
+            "a",
+            "924Mi",
+            &json!({"unschedulable": true, "taints": [{"key": taints::UNSCHEDULABLE, "effect": "NoSchedule"}]}),
+        ),
         node("b", "924Mi", &json!({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]})),
+        node("c", "924Mi", &json!({"taints": [{"key": taints::MEMORY_PRESSURE, "effect": "NoSchedule"}]})),
     ];
     let pending = judge(&pod("new", "600Mi", None, 0), &cluster(nodes, Vec::new(), &[]));
     assert_eq!(pending.nodes[1].reasons, ["untolerated taint gpu=yes:NoSchedule"]);
@@ -84,6 +91,8 @@ fn other_reasons_are_told_with_what_upstream_leaves_out() {
         [
             "let Pods on a again: kubectl uncordon a",
             "tolerate the taint gpu:NoSchedule in the Pod, or take it from b: kubectl taint node b gpu:NoSchedule-",
+            "c takes the taint node.kubernetes.io/memory-pressure:NoSchedule away by itself when that is over; see kubectl \
+             describe node c, or tolerate the taint in the Pod",
         ]
     );
 }

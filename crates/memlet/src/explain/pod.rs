@@ -27,6 +27,7 @@ use crate::run::ending;
 use crate::run::result::{Ended, evidence};
 use crate::say;
 
+use super::caused::{self, Caused};
 use super::object::named;
 use super::pending::{self, Pending};
 
@@ -38,6 +39,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether this is the Pod.
+    pub(super) fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace == namespace && self.name == name
+    }
+
     /// What the arguments ask for, where that is a Pod: `pod/NAME`, unless there is such a file.
     pub(crate) fn of(arguments: &ExplainArguments) -> Option<Self> {
         let name = named(arguments, &["pod", "pods", "po"])?;
@@ -55,6 +61,8 @@ struct Story {
     kills: Vec<KillRecord>,
     /// There may have been several Pods of this name, one after another.
     evictions: Vec<Eviction>,
+    /// Kills of others when it had filled its node, oldest first.
+    caused: Vec<Caused>,
     /// Why it has no node, where it has none.
     pending: Option<Pending>,
 }
@@ -84,7 +92,7 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
         }
         _ => {}
     }
-    let is_told = !(story.ends.is_empty() && story.evictions.is_empty())
+    let is_told = !(story.ends.is_empty() && story.evictions.is_empty() && story.caused.is_empty())
         || story.pending.is_some()
         || story.pod.as_ref().is_some_and(is_rejected);
     Ok(if is_told { Exit::DONE } else { Exit::NOT_FOUND })
@@ -93,6 +101,7 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
 fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
     let folder = data.kills();
     let records = Records::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let caused = caused::by(asked, &records);
     let records: Vec<Record> =
         records.into_iter().filter(|record| record.is_of_pod(&asked.namespace, &asked.name)).collect();
     let running = matches!(running::find(data)?, Found::Running(_));
@@ -101,7 +110,7 @@ fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
     } else {
         (None, None)
     };
-    if records.is_empty() && pod.is_none() {
+    if records.is_empty() && caused.is_empty() && pod.is_none() {
         let also = if running { "" } else { "; the node does not run, so it could not be asked" };
         bail!(
             "nothing is recorded of a Pod {:?} in the namespace {}, and there is none{also}. Records are kept for a week; \
@@ -110,7 +119,7 @@ fn read(asked: &Asked, data: &DataFolder) -> Result<Story> {
             asked.namespace
         );
     }
-    Ok(Story { pending, ..judged(pod, &records) })
+    Ok(Story { caused, pending, ..judged(pod, &records) })
 }
 
 /// The Pod as it is, and why it has no node.
@@ -161,7 +170,7 @@ fn judged(pod: Option<Pod>, records: &[Record]) -> Story {
         })
         .collect();
     ends.extend(pod.iter().flat_map(|pod| living(pod, &deaths, &kills)));
-    Story { pod, ends, kills, evictions, pending: None }
+    Story { pod, ends, kills, evictions, caused: Vec::new(), pending: None }
 }
 
 /// Whether the container ended because its Pod was evicted: then the eviction is what there is to tell.
@@ -204,6 +213,7 @@ const TOLD: usize = 1;
 fn text(asked: &Asked, story: &Story, all: bool) -> String {
     let mut text = state(asked, story.pod.as_ref());
     text.extend(story.pending.as_ref().map(pending::text));
+    text.push_str(&caused::text(&story.caused));
     let style = render::Style { colour: say::colour(&io::stdout()), width: say::columns(), with_pod: false };
     if story.pod.as_ref().is_some_and(is_rejected) {
         text.push_str(&rejected(story.pod.as_ref(), style));
@@ -288,6 +298,7 @@ fn document(asked: &Asked, story: &Story) -> Value {
         "pod": story.pod,
         "verdicts": story.ends.iter().map(|end| &end.verdict).collect::<Vec<_>>(),
         "killRecords": story.kills,
+        "caused": story.caused,
         "evictions": story.evictions.iter().map(eviction::explain).collect::<Vec<_>>(),
         "evictionRecords": story.evictions,
         "pending": story.pending,

@@ -111,6 +111,7 @@ pub(super) fn kill(at: Timestamp) -> KillRecord {
         container_memory: None,
         pod_memory: None,
         oom_score_adj: None,
+        neighbours: Vec::new(),
         missing: Vec::new(),
     }
 }
