@@ -8,7 +8,7 @@
 //! it with code 1: so a limit that makes malloc fail can be told from a limit that kills.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,10 +27,12 @@ const USAGE: &str = "usage: memory-eater [LIMIT_MB] [SECONDS] [OPTION]...
   SECONDS           sleep after each 1000 blocks of 8 KiB (1; fractions allowed)
   --no-flush        keep lines in a block buffer, as C's stdio does on a pipe
   --rate MIB_PER_S  take memory at this rate instead of in steps
+  --burst-at MIB    from this amount on, take it without a pause
   --spike           take all at once, without a pause or a line in between
   --leak            never give memory back: go on from LIMIT_MB for ever
   --hold            keep what was taken until a signal ends it
   --page-cache      fill the page cache instead: write a file of LIMIT_MB in the current folder
+  --read-again      read that file twice more, so that the kernel takes its pages for ones in use
   --ignore-term     do not end on SIGTERM
   --exit CODE       end with this code instead of 0
   --children N      N child processes take the memory, one after another; the main process lives on";
@@ -43,10 +45,12 @@ struct Options {
     pause: Duration,
     flush: bool,
     rate: Option<f64>,
+    burst_at: Option<f64>,
     spike: bool,
     leak: bool,
     hold: bool,
     page_cache: bool,
+    read_again: bool,
     ignore_term: bool,
     exit: i32,
     children: u32,
@@ -59,10 +63,12 @@ impl Options {
             pause: Duration::from_secs(1),
             flush: true,
             rate: None,
+            burst_at: None,
             spike: false,
             leak: false,
             hold: false,
             page_cache: false,
+            read_again: false,
             ignore_term: false,
             exit: 0,
             children: 0,
@@ -74,10 +80,12 @@ impl Options {
             match argument.as_str() {
                 "--no-flush" => options.flush = false,
                 "--rate" => options.rate = Some(positive(argument, value()?)?),
+                "--burst-at" => options.burst_at = Some(positive(argument, value()?)?),
                 "--spike" => options.spike = true,
                 "--leak" => options.leak = true,
                 "--hold" => options.hold = true,
                 "--page-cache" => options.page_cache = true,
+                "--read-again" => options.read_again = true,
                 "--ignore-term" => options.ignore_term = true,
                 "--exit" => {
                     let code = value()?;
@@ -258,19 +266,27 @@ fn progress(blocks: usize, mib: f64) -> String {
 struct Pace {
     began: Instant,
     rate: Option<f64>,
+    burst_at: f64,
     pause: Duration,
     spike: bool,
 }
 
 impl Pace {
     fn new(options: &Options) -> Self {
-        Self { began: Instant::now(), rate: options.rate, pause: options.pause, spike: options.spike }
+        Self {
+            began: Instant::now(),
+            rate: options.rate,
+            burst_at: options.burst_at.unwrap_or(f64::INFINITY),
+            pause: options.pause,
+            spike: options.spike,
+        }
     }
 
     fn wait(&self, chain: &Chain) {
         /// Blocks between two looks at the clock: 1 MiB.
         const LOOK: usize = 128;
         match self.rate {
+            _ if chain.mib() >= self.burst_at => {}
             Some(rate) if chain.blocks.is_multiple_of(LOOK) => {
                 let due = Duration::from_secs_f64(chain.mib() / rate);
                 thread::sleep(due.saturating_sub(self.began.elapsed()));
@@ -296,6 +312,10 @@ fn fill_page_cache(options: &Options, output: &mut Output) -> Result<(), String>
             thread::sleep(options.pause);
         }
     }
+    if options.read_again {
+        read_again(&file, NAME).map_err(|error| format!("cannot read {NAME}: {error}"))?;
+        output.line(&format!("read {:.1} MB again", mib(written)));
+    }
     if options.hold {
         output.flush();
         loop {
@@ -303,6 +323,15 @@ fn fill_page_cache(options: &Options, output: &mut Output) -> Result<(), String>
         }
     }
     std::fs::remove_file(NAME).map_err(|error| format!("cannot remove {NAME}: {error}"))
+}
+
+/// What was read a second time counts as in use. What is not on disk yet could not be dropped at once.
+fn read_again(file: &File, name: &str) -> io::Result<()> {
+    file.sync_data()?;
+    for _ in 0..2 {
+        io::copy(&mut File::open(name)?, &mut io::sink())?;
+    }
+    Ok(())
 }
 
 /// Lets children take the memory, and says how each ended. The main process takes none.
@@ -341,7 +370,8 @@ mod tests {
     fn arguments_are_read_as_the_usage_says() {
         let plain = parse("").unwrap();
         assert_eq!((plain.limit_mib, plain.pause, plain.flush), (300.0, Duration::from_secs(1), true));
-        let full = parse("64 0.5 --no-flush --rate 10 --children 2 --hold").unwrap();
+        let full = parse("64 0.5 --no-flush --rate 10 --children 2 --hold --burst-at 20").unwrap();
+        assert_eq!((full.burst_at, plain.burst_at), (Some(20.0), None));
         assert_eq!((full.limit_mib, full.pause), (64.0, Duration::from_millis(500)));
         assert_eq!((full.flush, full.rate, full.children, full.hold), (false, Some(10.0), 2, true));
         for (arguments, reason) in [
