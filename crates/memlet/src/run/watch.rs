@@ -33,6 +33,10 @@ use crate::embedded::Embedded;
 use crate::exit::Exit;
 use crate::say;
 
+/// What is to be changed for a Pod that was evicted.
+const WAYS_TO_STAY: &str = "this node has too little memory for what its Pods use. Give it more with --node-memory; or raise \
+     requests.memory to what the Pod uses, so that it is placed where that is to be had, and others go first";
+
 /// A run under way.
 pub(crate) struct Run<'a> {
     node: &'a Embedded,
@@ -196,6 +200,9 @@ impl<'a> Run<'a> {
             Change::Unschedulable { message } => {
                 self.telling.alarm(format!("pod {} is Pending: {message}", pod_name(pod)));
             }
+            Change::Refused { message, .. } if ending::is_evicted(pod) => {
+                self.telling.alarm(format!("pod {} was evicted: {}", pod_name(pod), message.trim_end()));
+            }
             Change::Refused { reason, message } => {
                 self.telling.alarm(format!("pod {} was refused: {reason}: {message}", pod_name(pod)));
             }
@@ -280,7 +287,12 @@ impl<'a> Run<'a> {
         for pod in &pods {
             let failure = ending::failure_to_run(pod).or_else(|| self.troubles.of(pod).cloned());
             if let Some(failure) = failure {
-                let error = anyhow!("pod {} did not run: {failure}", pod_name(pod));
+                let name = pod_name(pod);
+                let error = if ending::is_evicted(pod) {
+                    anyhow!("pod {name} was evicted: {WAYS_TO_STAY}")
+                } else {
+                    anyhow!("pod {name} did not run: {failure}")
+                };
                 self.telling.beside(Stream::Err, say::error_text(&error));
                 exit = if exit == Exit::DONE { Exit::MISTAKE } else { exit };
             }
