@@ -4,6 +4,7 @@ mod articles; // what the four articles type
 mod daemon; // starting, finding, stopping, dying
 mod kubectl; // kubectl's commands, one after another
 mod pool; // several nodes in one program
+mod pressure; // a node short of memory
 mod views; // ps, inspect, explain
 
 use std::io::{BufRead, BufReader};
@@ -17,7 +18,7 @@ use crate::Test;
 use crate::house::{House, MEMLET, Ran, driver_arguments, finish, patience};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [daemon::tests(), pool::tests(), kubectl::tests(), views::tests(), articles::tests()]
+    [daemon::tests(), pool::tests(), pressure::tests(), kubectl::tests(), views::tests(), articles::tests()]
         .into_iter()
         .flatten()
         .collect()
