@@ -33,6 +33,7 @@ pub(crate) fn run(runs: usize) -> Result<()> {
     bench.memory()?;
     api()?;
     node(runs)?;
+    race(runs)?;
     placements()?;
     logs()
 }
@@ -64,6 +65,15 @@ fn podman(runs: usize) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let figures = ["run", "--release", "--package", "memlet", "--example", "podman_figures", "--"];
     command::run(cargo(&figures).arg(folder).arg(runs.to_string()))
+}
+
+/// Eviction against the kernel's OOM killer.
+pub(crate) fn race(tries: usize) -> Result<()> {
+    command::run(&mut cargo(&["build", "--release", "--package", "memlet"]))?;
+    let figures = ["run", "--release", "--package", "memlet", "--example", "race_figures", "--"];
+    let folder = target().join("bench/race");
+    fs::create_dir_all(&folder)?;
+    command::run(cargo(&figures).arg(target().join("release/memlet")).arg(folder).arg(tries.to_string()))
 }
 
 /// How fast the scheduler decides, without containers.

@@ -45,6 +45,9 @@ enum Task {
         /// Only how fast Pods are placed in a large cluster, in memory
         #[arg(long, conflicts_with_all = ["logs", "api", "node"])]
         placements: bool,
+        /// Only the race of eviction against the kernel's OOM killer
+        #[arg(long, conflicts_with_all = ["logs", "api", "node", "placements"])]
+        race: bool,
     },
     /// Feed the readers of logs and of requests with whatever a fuzzer makes up, for a bounded time (needs nightly Rust)
     Fuzz {
@@ -65,6 +68,7 @@ fn main() -> Result<()> {
         Task::Bench { api: true, .. } => bench::api(),
         Task::Bench { node: true, runs, .. } => bench::node(runs),
         Task::Bench { placements: true, .. } => bench::placements(),
+        Task::Bench { race: true, runs, .. } => bench::race(runs),
         Task::Bench { runs, .. } => bench::run(runs),
         Task::Fuzz { seconds } => fuzz::run(seconds),
         Task::Tools => tools::install().map(drop),

@@ -4,20 +4,21 @@
 #![allow(clippy::print_stdout, reason = "it tells what it measured")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use memlet_oomlog::kmsg::{Reader, Start};
 use serde_json::json;
 
 mod figures;
+#[path = "figures/node.rs"]
+mod node;
 
 use figures::{own_kill, report, since_boot};
+use node::{Bench, Node, cpu_ticks};
 
 /// Cgroups of the measurement's own.
 const CGROUP_ROOT: &str = "/memlet-node-bench";
@@ -35,10 +36,12 @@ async fn main() -> Result<()> {
     let [_, memlet, folder, rest @ ..] = &arguments[..] else { bail!("node_figures MEMLET FOLDER [RUNS]") };
     let runs: usize = rest.first().map_or(Ok(20), |runs| runs.parse())?;
     ensure!(runs > 0, "RUNS must be at least 1");
-    let bench = Bench { memlet: PathBuf::from(memlet), folder: PathBuf::from(folder) };
+    let bench =
+        Bench { memlet: PathBuf::from(memlet), folder: PathBuf::from(folder), cgroup_root: CGROUP_ROOT };
+    let bench = Figures(bench);
     bench.starts(runs.min(10)).await?;
-    let node = bench.node()?;
-    let client = bench.client().await?;
+    let node = bench.0.node(&[])?;
+    let client = bench.0.client().await?;
     idle("idle daemon", &node, "<= 30 MiB, <= 0.3 %").await?;
     bench.pods(&client, runs).await?;
     bench.kills(&client, runs).await?;
@@ -49,61 +52,18 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-struct Bench {
-    memlet: PathBuf,
-    folder: PathBuf,
-}
+struct Figures(Bench);
 
-/// A node that is ended, with its Pods, whatever becomes of the measurement.
-struct Node<'a>(&'a Bench, Child);
-
-impl Drop for Node<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.command("stop").arg("--pods").stderr(Stdio::null()).status();
-        let _ = self.1.wait();
-    }
-}
-
-impl Bench {
-    fn command(&self, command: &str) -> Command {
-        let mut started = Command::new(&self.memlet);
-        started.arg(command).arg("--data").arg(self.folder.join("data"));
-        started
-    }
-
-    /// A node that is ready.
-    fn node(&self) -> Result<Node<'_>> {
-        let mut command = self.command("node");
-        command.args(["--address", "127.0.0.1:0", "--cgroup-root", CGROUP_ROOT, "--run-folder"]);
-        command.arg(self.folder.join("run")).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("memlet cannot be started")?;
-        let said = child.stderr.take().context("memlet says nothing")?;
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(said));
-        let node = Node(self, child);
-        for line in lines.by_ref() {
-            if line?.starts_with("ready after") {
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(node);
-            }
-        }
-        bail!("memlet ended before it was ready")
-    }
-
-    async fn client(&self) -> Result<kube::Client> {
-        let kubeconfig = Kubeconfig::read_from(self.folder.join("data/node/admin.kubeconfig"))?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(kube::Client::try_from(config)?)
-    }
-
+impl Figures {
     /// Cold starts: nothing is there but the program.
     async fn starts(&self, runs: usize) -> Result<()> {
         let (mut ready, mut first) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            let _ = std::fs::remove_dir_all(self.folder.join("data"));
+            let _ = std::fs::remove_dir_all(self.0.folder.join("data"));
             let began = Instant::now();
-            let node = self.node()?;
+            let node = self.0.node(&[])?;
             ready.push(began.elapsed());
-            let client = self.client().await?;
+            let client = self.0.client().await?;
             run(&client, &pod("first", "8 0 --hold")).await?;
             first.push(began.elapsed());
             drop(node);
@@ -205,12 +165,12 @@ impl Bench {
     }
 }
 
-impl Bench {
+impl Figures {
     /// Pods that nobody starts, created over TLS into durable storage by clients with a connection each, on this machine.
     async fn creations(&self) -> Result<()> {
         let began = Instant::now();
         let creating = (0..CLIENTS).map(async |client| {
-            let pods: Api<Pod> = Api::default_namespaced(self.client().await?);
+            let pods: Api<Pod> = Api::default_namespaced(self.0.client().await?);
             let mut created = 0_usize;
             while began.elapsed() < CREATING {
                 let mut pod = pod(&format!("idle-{client}-{created}"), "1");
@@ -224,7 +184,7 @@ impl Bench {
         #[expect(clippy::cast_precision_loss, reason = "some ten thousand")]
         let rate = created as f64 / began.elapsed().as_secs_f64();
         println!("Pods created over TLS by {CLIENTS} clients of one core: {rate:.0}/s");
-        delete_all(&self.client().await?).await
+        delete_all(&self.0.client().await?).await
     }
 }
 
@@ -232,9 +192,9 @@ impl Bench {
 async fn idle(what: &str, node: &Node<'_>, aim: &str) -> Result<()> {
     const WATCHED: Duration = Duration::from_secs(10);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (before, pid) = (cpu_ticks(node.1.id())?, node.1.id());
+    let (before, pid) = (cpu_ticks(&proc(node.pid()))?, node.pid());
     tokio::time::sleep(WATCHED).await;
-    let ticks = cpu_ticks(pid)? - before;
+    let ticks = cpu_ticks(&proc(pid))? - before;
     #[expect(clippy::cast_precision_loss, reason = "a percentage of a few ticks")]
     let share = ticks as f64 / rustix::param::clock_ticks_per_second() as f64 / WATCHED.as_secs_f64() * 100.0;
     println!("{what}: {} KiB private memory, {share:.2} % of a core ({aim})", private_kib(pid)?);
@@ -335,11 +295,6 @@ fn private_kib(pid: u32) -> Result<u64> {
     Ok(private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum())
 }
 
-/// Time that the process and its threads ran, in clock ticks.
-fn cpu_ticks(pid: u32) -> Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let field = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
-    Ok(field(11).context("no utime")? + field(12).context("no stime")?)
+fn proc(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
 }

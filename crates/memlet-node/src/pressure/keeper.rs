@@ -142,8 +142,13 @@ impl Work {
         let now = self.now();
         self.growth.look(now, reading.hard_used());
         let before = self.watch.clone();
-        let seen = self.watch.observe(|signal| reading.available(signal), now);
+        let mut seen = self.watch.observe(|signal| reading.available(signal), now);
+        let held_back = self.before.is_some();
         let busy = self.act(reading, &seen, before, now);
+        if held_back && self.before.is_none() {
+            // The thresholds may be as they were before the shortage.
+            seen = self.watch.observe(|signal| reading.available(signal), now);
+        }
         if self.before.is_none() {
             self.tell_condition(seen.under_pressure);
         }

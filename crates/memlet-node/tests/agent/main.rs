@@ -6,6 +6,7 @@
 
 mod api_objects; // configMaps and secrets in variables and files
 mod node_object; // what the Node says
+mod pressure; // who goes when memory is short
 mod runtime;
 mod static_pods; // Pods of a folder, and Pods whose time is over
 
@@ -54,8 +55,12 @@ fn main() {
             a_grace_is_shortened_and_a_forced_delete_ends_too,
         ),
     ];
-    let tests =
-        tests.into_iter().chain(api_objects::TESTS).chain(node_object::TESTS).chain(static_pods::TESTS);
+    let tests = tests
+        .into_iter()
+        .chain(api_objects::TESTS)
+        .chain(node_object::TESTS)
+        .chain(pressure::TESTS)
+        .chain(static_pods::TESTS);
     let trials = tests.map(|(name, test)| {
         let trial =
             Trial::test(name, move || std::panic::catch_unwind(test).map_err(|_| Failed::without_message()));
@@ -390,21 +395,29 @@ fn a_runtime_without_statements_is_judged_by_the_log() {
 }
 
 fn a_bystander_is_not_blamed() {
-    run(true, async |bench| {
-        bench.create("bystander", shell("sleep 1; exit 0", None)).await;
-        bench.until("bystander", phase("Running")).await;
-        bench.create("hog", shell("exec tail /dev/zero", None)).await;
-        let hog = bench.until("hog", phase("Failed")).await;
-        assert_eq!(ending(&hog), ("OOMKilled".to_owned(), 137));
-        let bystander = bench.until("bystander", phase("Succeeded")).await;
-        assert_eq!(ending(&bystander), ("Completed".to_owned(), 0));
-        let kills = bench.agent.kill_records();
-        assert_eq!(kills.len(), 1);
-        assert_eq!((kills[0].subject.pod.as_str(), kills[0].level), ("hog", Some(Level::NodeAllocatable)));
-        let on_node = bench.events("node").await.pop().unwrap();
-        assert!(on_node.starts_with("OOMKilling Pod default/hog, main: kernel killed pid "), "{on_node}");
-        bench.finish().await;
-    });
+    // Nobody is evicted: the kernel is to choose.
+    run_with(
+        true,
+        |config| config.reservations.eviction.hard = None,
+        async |bench| {
+            bench.create("bystander", shell("sleep 1; exit 0", None)).await;
+            bench.until("bystander", phase("Running")).await;
+            bench.create("hog", shell("exec tail /dev/zero", None)).await;
+            let hog = bench.until("hog", phase("Failed")).await;
+            assert_eq!(ending(&hog), ("OOMKilled".to_owned(), 137));
+            let bystander = bench.until("bystander", phase("Succeeded")).await;
+            assert_eq!(ending(&bystander), ("Completed".to_owned(), 0));
+            let kills = bench.agent.kill_records();
+            assert_eq!(kills.len(), 1);
+            assert_eq!(
+                (kills[0].subject.pod.as_str(), kills[0].level),
+                ("hog", Some(Level::NodeAllocatable))
+            );
+            let on_node = bench.events("node").await.pop().unwrap();
+            assert!(on_node.starts_with("OOMKilling Pod default/hog, main: kernel killed pid "), "{on_node}");
+            bench.finish().await;
+        },
+    );
 }
 
 fn kill_9_is_an_error() {

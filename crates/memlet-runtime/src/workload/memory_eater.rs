@@ -7,12 +7,15 @@
 //! SECONDS (1, fractions allowed). Then it frees them in the same steps. A NULL from malloc is said and ends
 //! it with code 1: so a limit that makes malloc fail can be told from a limit that kills.
 
+mod huge_pages; // the fastest way to take memory
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::huge_pages::HugePages;
 use super::output::Output;
 use crate::shim;
 
@@ -27,7 +30,9 @@ const USAGE: &str = "usage: memory-eater [LIMIT_MB] [SECONDS] [OPTION]...
   SECONDS           sleep after each 1000 blocks of 8 KiB (1; fractions allowed)
   --no-flush        keep lines in a block buffer, as C's stdio does on a pipe
   --rate MIB_PER_S  take memory at this rate instead of in steps
+  --first MIB       take so much at once, before the pace begins
   --burst-at MIB    from this amount on, take it without a pause
+  --huge-pages      take memory in pieces of 2 MiB: the fastest there is
   --spike           take all at once, without a pause or a line in between
   --leak            never give memory back: go on from LIMIT_MB for ever
   --hold            keep what was taken until a signal ends it
@@ -45,7 +50,9 @@ struct Options {
     pause: Duration,
     flush: bool,
     rate: Option<f64>,
-    burst_at: Option<f64>,
+    first_mib: f64,
+    burst_at: f64,
+    huge_pages: bool,
     spike: bool,
     leak: bool,
     hold: bool,
@@ -63,7 +70,9 @@ impl Options {
             pause: Duration::from_secs(1),
             flush: true,
             rate: None,
-            burst_at: None,
+            first_mib: 0.0,
+            burst_at: f64::INFINITY,
+            huge_pages: false,
             spike: false,
             leak: false,
             hold: false,
@@ -80,7 +89,9 @@ impl Options {
             match argument.as_str() {
                 "--no-flush" => options.flush = false,
                 "--rate" => options.rate = Some(positive(argument, value()?)?),
-                "--burst-at" => options.burst_at = Some(positive(argument, value()?)?),
+                "--first" => options.first_mib = positive(argument, value()?)?,
+                "--burst-at" => options.burst_at = positive(argument, value()?)?,
+                "--huge-pages" => options.huge_pages = true,
                 "--spike" => options.spike = true,
                 "--leak" => options.leak = true,
                 "--hold" => options.hold = true,
@@ -142,6 +153,8 @@ pub(super) fn run(arguments: &[String]) -> i32 {
         fill_page_cache(&options, &mut output)
     } else if options.children > 0 {
         feed_children(&options, &mut output)
+    } else if options.huge_pages {
+        eat_huge_pages(&options, &mut output)
     } else {
         eat(&options, &mut output)
     };
@@ -229,13 +242,13 @@ impl Chain {
 /// Takes memory to the limit, then gives it back.
 fn eat(options: &Options, output: &mut Output) -> Result<(), String> {
     let mut chain = Chain::new();
-    let pace = Pace::new(options);
+    let mut pace = Pace::new(options);
     while options.leak || chain.mib() <= options.limit_mib {
         chain.grow().map_err(|pointer| format!("Malloc Error at {pointer}"))?;
         if chain.blocks.is_multiple_of(STEP) && !options.spike {
             output.line(&progress(chain.blocks, chain.mib()));
         }
-        pace.wait(&chain);
+        pace.wait(chain.blocks, chain.mib());
     }
     if options.spike {
         output.line(&progress(chain.blocks, chain.mib()));
@@ -258,6 +271,33 @@ fn eat(options: &Options, output: &mut Output) -> Result<(), String> {
     Ok(())
 }
 
+/// The same in large pieces, which are given back at once.
+fn eat_huge_pages(options: &Options, output: &mut Output) -> Result<(), String> {
+    /// Pieces between two lines.
+    const LINE: usize = 16;
+    #[allow(clippy::cast_precision_loss, reason = "printed with one decimal")]
+    let mib = |bytes: usize| bytes as f64 / MIB;
+    let mut pages = HugePages::default();
+    let mut pace = Pace::new(options);
+    while options.leak || mib(pages.size()) <= options.limit_mib {
+        if !pages.grow() {
+            return Err("Malloc Error at mmap".to_owned());
+        }
+        let blocks = pages.size() / BLOCK;
+        if pages.pieces().is_multiple_of(LINE) && !options.spike {
+            output.line(&progress(blocks, mib(pages.size())));
+        }
+        pace.wait(blocks, mib(pages.size()));
+    }
+    if options.hold {
+        output.flush();
+        loop {
+            thread::park();
+        }
+    }
+    Ok(())
+}
+
 fn progress(blocks: usize, mib: f64) -> String {
     format!("{blocks:6}  {mib:5.1} MB")
 }
@@ -266,6 +306,7 @@ fn progress(blocks: usize, mib: f64) -> String {
 struct Pace {
     began: Instant,
     rate: Option<f64>,
+    first_mib: f64,
     burst_at: f64,
     pause: Duration,
     spike: bool,
@@ -273,25 +314,25 @@ struct Pace {
 
 impl Pace {
     fn new(options: &Options) -> Self {
-        Self {
-            began: Instant::now(),
-            rate: options.rate,
-            burst_at: options.burst_at.unwrap_or(f64::INFINITY),
-            pause: options.pause,
-            spike: options.spike,
-        }
+        let Options { rate, first_mib, burst_at, pause, spike, .. } = *options;
+        Self { began: Instant::now(), rate, first_mib, burst_at, pause, spike }
     }
 
-    fn wait(&self, chain: &Chain) {
+    /// Waits until more may be taken than so many blocks, which are so many MiB.
+    fn wait(&mut self, blocks: usize, mib: f64) {
         /// Blocks between two looks at the clock: 1 MiB.
         const LOOK: usize = 128;
+        if mib <= self.first_mib {
+            self.began = Instant::now();
+            return;
+        }
         match self.rate {
-            _ if chain.mib() >= self.burst_at => {}
-            Some(rate) if chain.blocks.is_multiple_of(LOOK) => {
-                let due = Duration::from_secs_f64(chain.mib() / rate);
+            _ if mib >= self.burst_at => {}
+            Some(rate) if blocks.is_multiple_of(LOOK) => {
+                let due = Duration::from_secs_f64((mib - self.first_mib) / rate);
                 thread::sleep(due.saturating_sub(self.began.elapsed()));
             }
-            None if chain.blocks.is_multiple_of(STEP) && !self.spike => thread::sleep(self.pause),
+            None if blocks.is_multiple_of(STEP) && !self.spike => thread::sleep(self.pause),
             _ => {}
         }
     }
@@ -371,7 +412,7 @@ mod tests {
         let plain = parse("").unwrap();
         assert_eq!((plain.limit_mib, plain.pause, plain.flush), (300.0, Duration::from_secs(1), true));
         let full = parse("64 0.5 --no-flush --rate 10 --children 2 --hold --burst-at 20").unwrap();
-        assert_eq!((full.burst_at, plain.burst_at), (Some(20.0), None));
+        assert_eq!((full.burst_at, plain.burst_at), (20.0, f64::INFINITY));
         assert_eq!((full.limit_mib, full.pause), (64.0, Duration::from_millis(500)));
         assert_eq!((full.flush, full.rate, full.children, full.hold), (false, Some(10.0), 2, true));
         for (arguments, reason) in [

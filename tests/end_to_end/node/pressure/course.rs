@@ -105,7 +105,7 @@ fn slow_hog(hog: &str) -> Result<(Node, Value), Failed> {
 }
 
 fn all_of_the_grace() -> Result<(), Failed> {
-    let (node, eviction) = slow_hog("400 0 --rate 15 --ignore-term")?;
+    let (node, eviction) = slow_hog("400 0 --first 45 --rate 10 --ignore-term")?;
     assert_eq!(time(&grace(&eviction, "given")["grace"]), Some(2 * SECOND));
     assert!(after(&eviction, "signalled") < SECOND, "{eviction:#}");
     assert!(after(&eviction, "killed") >= 2 * SECOND, "{eviction:#}");
@@ -116,7 +116,7 @@ fn all_of_the_grace() -> Result<(), Failed> {
 }
 
 fn heeds() -> Result<(), Failed> {
-    let (node, eviction) = slow_hog("400 0 --rate 15")?;
+    let (node, eviction) = slow_hog("400 0 --first 45 --rate 10")?;
     grace(&eviction, "given");
     assert_eq!(eviction["course"]["killed"], Value::Null, "{eviction:#}");
     let end = &node.get("pod/hog")?["status"]["containerStatuses"][0]["state"]["terminated"];
@@ -126,7 +126,7 @@ fn heeds() -> Result<(), Failed> {
 
 /// It crosses the threshold slowly with 56 MiB, so it is given its grace, and has 70 about a second later.
 fn cut() -> Result<(), Failed> {
-    let (node, eviction) = slow_hog("400 0 --rate 15 --burst-at 70 --ignore-term")?;
+    let (node, eviction) = slow_hog("400 0 --first 45 --rate 10 --burst-at 70 --ignore-term")?;
     let cut = grace(&eviction, "cut");
     assert_eq!(time(&cut["grace"]), Some(2 * SECOND));
     let had = time(&cut["after"]).expect("it had some");

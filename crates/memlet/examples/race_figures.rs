@@ -1,0 +1,302 @@
+//! The race of eviction against the kernel's OOM killer, and what watching costs, measured from outside.
+//!
+//! `race_figures MEMLET FOLDER [TRIES] [RATE…]`; `cargo xtask bench --race` calls it with the optimised program. Needs root.
+//!
+//! A node of 1 GiB keeps 100Mi free. A Pod without a request takes 800 MiB at once and goes on at a fixed rate, in huge
+//! pages, heeding SIGTERM or not. Won: it is evicted, and the kernel has killed nobody. Times begin when a thread of this
+//! program, which reads the usage all the time, first sees the threshold crossed.
+#![allow(clippy::print_stdout, reason = "it tells what it measured")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
+use memlet_diagnosis::eviction::{Eviction, GraceStory};
+use memlet_node::{Record, Records};
+use memlet_oomlog::kmsg::{Reader, Start};
+use serde_json::json;
+
+#[allow(dead_code, reason = "others need the rest")]
+mod figures;
+#[path = "figures/node.rs"]
+mod node;
+
+use figures::own_kill;
+use node::{Bench, cpu_ticks};
+
+const CGROUP_ROOT: &str = "/memlet-race-bench";
+const NODE_MIB: u64 = 1024;
+const THRESHOLD_MIB: u64 = 100;
+const RATES: [u32; 9] = [5, 10, 20, 50, 100, 200, 500, 1000, 2000];
+/// Pods that idle while the cost of watching is measured; a node takes 110.
+const IDLE: usize = 100;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, memlet, folder, rest @ ..] = &arguments[..] else {
+        bail!("race_figures MEMLET FOLDER [TRIES] [RATE…]")
+    };
+    let tries: usize = rest.first().map_or(Ok(20), |tries| tries.parse())?;
+    ensure!(tries > 0, "TRIES must be at least 1");
+    let rates: Vec<u32> = rest.iter().skip(1).map(|rate| rate.parse()).collect::<Result<_, _>>()?;
+    let rates = if rates.is_empty() { RATES.to_vec() } else { rates };
+    let bench =
+        Bench { memlet: PathBuf::from(memlet), folder: PathBuf::from(folder), cgroup_root: CGROUP_ROOT };
+    let _ = fs::remove_dir_all(bench.folder.join("data"));
+    let node = bench.node(&["--node-memory", "1Gi", "--eviction-pressure-transition-period", "1s"])?;
+    let client = bench.client().await?;
+    let race = Race { client, records: bench.folder.join("data/node/kills") };
+    println!(
+        "MiB/s  SIGTERM   won      crossing to first signal      to SIGKILL                    to dead                  grace"
+    );
+    for rate in rates {
+        for ignores in [true, false] {
+            race.tries(rate, ignores, tries).await?;
+        }
+    }
+    race.idle(node.pid()).await?;
+    drop(node);
+    Ok(())
+}
+
+struct Race {
+    client: kube::Client,
+    records: PathBuf,
+}
+
+/// One try.
+struct Outcome {
+    won: bool,
+    signalled: Option<Duration>,
+    killed: Option<Duration>,
+    dead: Option<Duration>,
+    grace: &'static str,
+}
+
+impl Race {
+    async fn tries(&self, rate: u32, ignores: bool, tries: usize) -> Result<()> {
+        let mut outcomes = Vec::new();
+        for _ in 0..tries {
+            outcomes.push(self.one(rate, ignores).await?);
+        }
+        let won = outcomes.iter().filter(|outcome| outcome.won).count();
+        let times = |of: fn(&Outcome) -> Option<Duration>| spread(outcomes.iter().filter_map(of).collect());
+        let mut graces: Vec<_> = outcomes.iter().map(|outcome| outcome.grace).collect();
+        graces.sort_unstable();
+        graces.dedup();
+        println!(
+            "{rate:>5}  {:8}  {won:>2}/{tries:<2}    {:28}  {:28}  {:28}  {}",
+            if ignores { "ignored" } else { "heeded" },
+            times(|outcome| outcome.signalled),
+            times(|outcome| outcome.killed),
+            times(|outcome| outcome.dead),
+            graces.join(", "),
+        );
+        Ok(())
+    }
+
+    async fn one(&self, rate: u32, ignores: bool) -> Result<Outcome> {
+        let pods: Api<Pod> = Api::default_namespaced(self.client.clone());
+        self.calm().await?;
+        let watch = Crossing::watch()?;
+        let pod = hog(rate, ignores);
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        pods.create(&PostParams::default(), &pod).await?;
+        let longest = Duration::from_secs(30 + u64::from(120 / rate.max(1)));
+        let deadline = Instant::now() + longest;
+        let over = loop {
+            let pod = pods.get(&name).await?;
+            let status = pod.status.unwrap_or_default();
+            if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+                break status.reason;
+            }
+            ensure!(Instant::now() < deadline, "the Pod has neither been evicted nor killed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let (crossed, oom_killed) = watch.end()?;
+        let eviction = self.last_eviction()?;
+        pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        while pods.get_opt(&name).await?.is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let won = over.as_deref() == Some("Evicted") && !oom_killed;
+        let Some(eviction) = eviction.filter(|_| won) else {
+            return Ok(Outcome { won, signalled: None, killed: None, dead: None, grace: "lost" });
+        };
+        // `at` is the choice's moment, and the course counts from the notice just before: an upper bound.
+        let since = |moment: Option<Duration>| {
+            let at = eviction.at.checked_add(moment?).ok()?;
+            Some(Duration::try_from(at.duration_since(crossed)).unwrap_or_default())
+        };
+        let course = eviction.course;
+        Ok(Outcome {
+            won,
+            signalled: since(course.signalled),
+            killed: since(course.killed),
+            dead: since(course.ended),
+            grace: match eviction.grace {
+                GraceStory::Given { .. } => "given",
+                GraceStory::Skipped { .. } => "skipped",
+                GraceStory::Cut { .. } => "cut",
+            },
+        })
+    }
+
+    fn last_eviction(&self) -> Result<Option<Eviction>> {
+        let records = Records::read(&self.records)?;
+        Ok(records.into_iter().rev().find_map(|record| match record {
+            Record::Eviction(eviction) => Some(*eviction),
+            _ => None,
+        }))
+    }
+
+    /// Waits until the node is no longer under pressure, so that the next Pod is taken.
+    async fn calm(&self) -> Result<()> {
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(self.client.clone());
+        for _ in 0..500 {
+            let node = nodes.list(&ListParams::default()).await?.items.pop().context("there is no node")?;
+            let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+            let pressed = conditions.iter().any(|it| it.type_ == "MemoryPressure" && it.status == "True");
+            let tainted = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+            if !pressed && tainted.iter().all(|taint| !taint.key.ends_with("memory-pressure")) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("the node stays under pressure")
+    }
+
+    /// What watching costs while nothing happens.
+    async fn idle(&self, pid: u32) -> Result<()> {
+        self.calm().await?;
+        let pods: Api<Pod> = Api::default_namespaced(self.client.clone());
+        for number in 0..IDLE {
+            pods.create(&PostParams::default(), &idle(number)).await?;
+        }
+        loop {
+            let all = pods.list(&ListParams::default()).await?.items;
+            let runs = |pod: &&Pod| {
+                pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+            };
+            if all.iter().filter(runs).count() == IDLE {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let (before, of_thread) = (cpu_ticks(Path::new(&format!("/proc/{pid}")))?, watching_thread(pid)?);
+        let thread_before = cpu_ticks(&of_thread)?;
+        let seconds = 60;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let all = cpu_ticks(Path::new(&format!("/proc/{pid}")))? - before;
+        let watching = cpu_ticks(&of_thread)? - thread_before;
+        println!(
+            "{IDLE} idle Pods for {seconds} s: {watching} % of a second in the watching thread, {all} % in the whole \
+             daemon; {:.3} % and {:.3} % of a core (<= 0.5 %)",
+            percent(watching, seconds),
+            percent(all, seconds)
+        );
+        Ok(())
+    }
+}
+
+/// Ticks are hundredths of a second.
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+fn percent(ticks: u64, seconds: u64) -> f64 {
+    ticks as f64 / seconds as f64
+}
+
+fn watching_thread(pid: u32) -> Result<PathBuf> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path();
+        // The kernel keeps 15 characters of a name.
+        if fs::read_to_string(path.join("comm"))?.starts_with("memlet-pressure") {
+            return Ok(path);
+        }
+    }
+    bail!("the daemon has no thread that watches")
+}
+
+fn hog(rate: u32, ignores: bool) -> Pod {
+    let mut arguments = vec!["4000", "1", "--first", "800", "--huge-pages", "--leak", "--rate"];
+    let rate_text = rate.to_string();
+    arguments.push(&rate_text);
+    if ignores {
+        arguments.push("--ignore-term");
+    }
+    let name = format!("hog-{rate}-{}", Timestamp::now().as_nanosecond() % 1_000_000_000);
+    pod(&name, &arguments)
+}
+
+fn idle(number: usize) -> Pod {
+    pod(&format!("idle-{number}"), &["1", "0", "--hold"])
+}
+
+fn pod(name: &str, arguments: &[&str]) -> Pod {
+    let container = json!({ "name": "main", "image": "memlet.dev/memory-eater", "args": arguments });
+    let manifest = json!({
+        "metadata": { "name": name },
+        "spec": { "restartPolicy": "Never", "containers": [container] },
+    });
+    serde_json::from_value(manifest).unwrap_or_default()
+}
+
+/// Median, 99th percentile and worst.
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else {
+        return "-".to_owned();
+    };
+    format!("{median:.1?} (worst {worst:.1?})")
+}
+
+/// Reads the usage of all Pods without a pause, until told to end.
+struct Crossing {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Result<Option<Timestamp>>>,
+    kernel: Reader,
+}
+
+impl Crossing {
+    fn watch() -> Result<Self> {
+        let open = || -> Result<Cgroup> {
+            let path: CgroupPath = format!("{CGROUP_ROOT}/kubepods").parse()?;
+            Ok(Cgroup::open(&Hierarchy::detect()?, &path)?)
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let (until, reads) = (stop.clone(), open()?);
+        let thread = thread::spawn(move || -> Result<Option<Timestamp>> {
+            let crossing = memlet_bytes::Bytes::from_mib(NODE_MIB - THRESHOLD_MIB);
+            while !until.load(Ordering::Relaxed) {
+                let usage = reads.usage()?;
+                // The working set of such a Pod is its usage but for a few pages.
+                if usage > crossing {
+                    return Ok(Some(Timestamp::now()));
+                }
+                // Near it, without a pause; before, there is nothing to see.
+                let near = usage > memlet_bytes::Bytes::from_mib(780);
+                thread::sleep(if near { Duration::from_micros(100) } else { Duration::from_millis(2) });
+            }
+            Ok(None)
+        });
+        Ok(Self { stop, thread, kernel: Reader::open(Start::Now)? })
+    }
+
+    /// When the threshold was crossed, and whether the kernel killed anybody.
+    fn end(mut self) -> Result<(Timestamp, bool)> {
+        self.stop.store(true, Ordering::Relaxed);
+        let crossed = self.thread.join().map_err(|_| anyhow::anyhow!("the reading thread failed"))??;
+        // That there is no kill is the answer that is hoped for.
+        let killed = own_kill(&mut self.kernel, CGROUP_ROOT).is_ok();
+        Ok((crossed.context("the threshold was never crossed")?, killed))
+    }
+}
