@@ -266,7 +266,7 @@ fn oom_killed_at_the_node() -> Result<(), Failed> {
         finish(house.command(&arguments).spawn()?)
     };
     let killed = run(&["--eviction-hard", "memory.available<0%"])?;
-    killed.exits(137).says("main: OOMKilled").says(&format!("{}/kubepods", house.root)).says("node");
+    killed.exits(137).says("main: OOMKilled").says("limit    the node's, for all Pods together");
     // The same with eviction, which is in time.
     run(&[])?.exits(137).says("-- pod node-level was evicted: ").says_not("OOMKilled");
     house.nothing_is_left()

@@ -1,14 +1,14 @@
 //! How a Pod goes: with all of its grace, with less, with none; for page cache not at all; and across a restart of the
 //! program.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
 use super::{Eater, is_running, names, pressure, time};
 use crate::house::patience;
-use crate::node::{Node, ended};
+use crate::node::{Node, SOON, ended};
 use crate::{Test, test_with};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("pressure: a burst ends the grace", &["kubectl"], cut),
         test_with("pressure: who ends on SIGTERM needs no SIGKILL", &["kubectl"], heeds),
         test_with("pressure: page cache is dropped, and nobody goes for it", &["kubectl"], page_cache),
+        test_with("pressure: page cache that a Pod left behind is dropped too", &["kubectl"], left_behind),
         test_with("pressure: killed while memory runs out, started again", &["kubectl"], killed_before),
         test_with("pressure: killed while a Pod leaves, started again", &["kubectl"], killed_meanwhile),
     ]
@@ -105,7 +106,7 @@ fn slow_hog(hog: &str) -> Result<(Node, Value), Failed> {
 }
 
 fn all_of_the_grace() -> Result<(), Failed> {
-    let (node, eviction) = slow_hog("400 0 --first 45 --rate 10 --ignore-term")?;
+    let (node, eviction) = slow_hog("400 0 --rate 15 --ignore-term")?;
     assert_eq!(time(&grace(&eviction, "given")["grace"]), Some(2 * SECOND));
     assert!(after(&eviction, "signalled") < SECOND, "{eviction:#}");
     assert!(after(&eviction, "killed") >= 2 * SECOND, "{eviction:#}");
@@ -116,7 +117,7 @@ fn all_of_the_grace() -> Result<(), Failed> {
 }
 
 fn heeds() -> Result<(), Failed> {
-    let (node, eviction) = slow_hog("400 0 --first 45 --rate 10")?;
+    let (node, eviction) = slow_hog("400 0 --rate 15")?;
     grace(&eviction, "given");
     assert_eq!(eviction["course"]["killed"], Value::Null, "{eviction:#}");
     let end = &node.get("pod/hog")?["status"]["containerStatuses"][0]["state"]["terminated"];
@@ -126,7 +127,7 @@ fn heeds() -> Result<(), Failed> {
 
 /// It crosses the threshold slowly with 56 MiB, so it is given its grace, and has 70 about a second later.
 fn cut() -> Result<(), Failed> {
-    let (node, eviction) = slow_hog("400 0 --first 45 --rate 10 --burst-at 70 --ignore-term")?;
+    let (node, eviction) = slow_hog("400 0 --rate 15 --burst-at 70 --ignore-term")?;
     let cut = grace(&eviction, "cut");
     assert_eq!(time(&cut["grace"]), Some(2 * SECOND));
     let had = time(&cut["after"]).expect("it had some");
@@ -158,6 +159,37 @@ fn page_cache() -> Result<(), Failed> {
     let events = node.events("Node", "memlet")?;
     let told = |reason: &str| events.iter().any(|(of, _)| of == reason);
     assert!(!told("EvictionThresholdMet") && !told("NodeHasInsufficientMemory"), "{events:#?}");
+    assert!(node.evictions()?.is_empty());
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// The file that a Pod read is still in memory when the Pod has gone, and counts as used.
+fn left_behind() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "512Mi"])?;
+    let files = node.house.folder.path().join("files");
+    std::fs::create_dir(&files)?;
+    let reader = Eater::new("reader", "350 0 --page-cache --spike --read-again --hold")
+        .spec("volumes", json!([{"name": "files", "hostPath": {"path": files}}]))
+        .container("volumeMounts", json!([{"name": "files", "mountPath": "/files"}]))
+        .container("workingDir", json!("/files"));
+    node.run_all(&[Eater::holding("idle", 1), reader])?;
+    let deadline = Instant::now() + patience(SOON);
+    while !node.kubectl(&["logs", "reader"])?.stdout.contains("read 350.0 MB again") {
+        assert!(Instant::now() < deadline, "it never read all of its file");
+        std::thread::sleep(SECOND / 10);
+    }
+    node.kubectl(&["delete", "pod", "reader", "--grace-period=1"])?.exits(0);
+    node.usage_reaches(340)?;
+    // Slow enough for page cache to be asked back.
+    node.run_all(&[Eater::new("grower", "200 0 --rate 50 --hold")])?;
+    let told = node.event("Node", "memlet", "ReclaimedPageCache")?;
+    assert!(told.contains(" of page cache were taken back from "), "{told}");
+    std::thread::sleep(3 * SECOND);
+    for name in ["pod/idle", "pod/grower"] {
+        let pod = node.get(name)?;
+        assert!(is_running(&pod) && ended(&pod).is_none(), "{pod:#}");
+    }
     assert!(node.evictions()?.is_empty());
     node.kernel_killed_nobody();
     node.end()

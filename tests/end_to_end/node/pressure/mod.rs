@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
+use memlet_cgroup::{Cgroup, Hierarchy};
 use serde_json::{Value, json};
 
 use super::{Node, SOON, is_running};
@@ -167,10 +167,9 @@ impl Node {
         }
     }
 
-    /// What all Pods of the node that is alone here use.
+    /// What all Pods here use.
     pub(crate) fn usage(&self) -> Result<Bytes, Failed> {
-        let kubepods: CgroupPath = format!("{}/kubepods", self.house.root).parse()?;
-        Ok(Cgroup::open(&Hierarchy::detect()?, &kubepods)?.usage()?)
+        Ok(Cgroup::open(&Hierarchy::detect()?, &self.house.group())?.usage()?)
     }
 
     /// Waits until all Pods together use this much.
@@ -216,13 +215,14 @@ pub(crate) fn kernel_kills(house: &House) -> Result<Vec<String>, Failed> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut log = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/kmsg")?;
     let mut kills = Vec::new();
+    let below = format!("{}/", house.group());
     let mut line = vec![0; 8192];
     loop {
         match log.read(&mut line) {
             Ok(length) => {
                 let line = String::from_utf8_lossy(&line[..length]).into_owned();
                 // The root's number may be the beginning of another's.
-                if line.contains("oom-kill:") && line.contains(&format!("{}/", house.root)) {
+                if line.contains("oom-kill:") && line.contains(&below) {
                     kills.push(line);
                 }
             }

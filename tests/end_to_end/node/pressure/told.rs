@@ -293,7 +293,6 @@ fn node_in_general(text: &str) -> String {
         match key {
             // Of a controller that no lone node has, it makes another line the first.
             "volumes.kubernetes.io/controller-managed-attach-detach:" => continue,
-            "Taints:" => general.push_str(&words.join(" ")),
             _ if in_conditions => general.push_str(&words.join(" ")),
             _ => general.push_str(key),
         }
