@@ -234,7 +234,8 @@ impl Work {
             return false;
         }
         let hierarchy = self.node.cgroups.hierarchy().clone();
-        match Reclaiming::start(due.missing(), self.node.pressure.pods.list(), hierarchy) {
+        let kubepods = self.node.cgroups.kubepods().clone();
+        match Reclaiming::start(due.missing(), self.node.pressure.pods.list(), kubepods, hierarchy) {
             Some(reclaiming) => {
                 self.before.get_or_insert(before);
                 self.stage = Stage::Reclaiming(reclaiming);
@@ -251,12 +252,13 @@ impl Work {
             if let Some(before) = before {
                 self.watch = before;
             }
-            let from: Vec<_> =
+            let asked: Vec<_> =
                 reclaim.from.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+            let from = if asked.is_empty() { "Pods that are gone".to_owned() } else { asked.join(", ") };
             let text = format!(
                 "{} of page cache were taken back from {} in {} ms, and {} are available: no Pod is evicted",
                 reclaim.reclaimed,
-                from.join(", "),
+                from,
                 reclaim.took.as_millis(),
                 reading.least_available(),
             );
