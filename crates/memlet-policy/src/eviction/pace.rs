@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const DYING: Duration = Duration::from_millis(150);
 /// Samples that are kept for [`Growth`].
 const KEPT: usize = 32;
+/// What grew before this time grows no longer; but the look before the last counts however long ago it was.
+const RECENT: Duration = Duration::from_secs(1);
 /// Two looks within this time say nothing.
 const SHORTEST: Duration = Duration::from_millis(4);
 /// Memory comes in pieces, a huge page at a time: what is no more than two of these is no pace.
@@ -34,18 +36,22 @@ impl Growth {
         self.samples.push_back((now, used));
     }
 
-    /// Bytes a second: the fastest growth between an earlier look that is kept and the last. Zero where nothing grows, or
+    /// Bytes a second: the fastest growth between a look of the last second and the last look. Zero where nothing grows, or
     /// no more than the size of the pieces would explain; `None` where there has been but one look.
     ///
-    /// The fastest, since a burst that has just begun hides in the mean.
+    /// The fastest, since a burst that has just begun hides in the mean; of the last second, since one that is over is no
+    /// pace of now.
     pub fn rate(&self) -> Option<u64> {
         let (now, used) = *self.samples.back()?;
         let since = |&(then, had): &(Duration, Bytes)| {
             let time = now.checked_sub(then).filter(|time| *time >= SHORTEST)?;
             let grown = u128::from(used.saturating_sub(had).get().saturating_sub(PIECES));
-            u64::try_from(grown * 1_000_000_000 / time.as_nanos()).ok()
+            Some((time, u64::try_from(grown * 1_000_000_000 / time.as_nanos()).ok()?))
         };
-        self.samples.iter().filter_map(since).max()
+        let mut newest_first = self.samples.iter().rev().filter_map(since);
+        let (_, newest) = newest_first.next()?;
+        let recent = newest_first.take_while(|(time, _)| *time <= RECENT).map(|(_, rate)| rate);
+        Some(recent.fold(newest, u64::max))
     }
 }
 
@@ -109,7 +115,9 @@ mod tests {
         assert_eq!(growth(&[(0, 0), (1000, 14), (1001, 24)]), Some(19), "too short a time");
         assert_eq!(growth(&[(0, 100), (1000, 101), (1005, 103)]), Some(0), "a huge page is no flood");
         let many: Vec<_> = (0..100).map(|step| (step * 100, step * 10)).collect();
-        assert_eq!(growth(&many), Some(98));
+        assert_eq!(growth(&many), Some(96));
+        let over: Vec<_> = (0..=30).map(|step| (step * 50, if step < 9 { step * 50 } else { 400 })).collect();
+        assert_eq!(growth(&over), Some(0), "a burst that ended a second ago");
     }
 
     #[test]
