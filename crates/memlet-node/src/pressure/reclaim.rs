@@ -86,7 +86,12 @@ fn ask(wanted: Bytes, pods: &[Here], kubepods: &CgroupPath, hierarchy: &Hierarch
     if missing > Bytes::ZERO
         && let Ok(all) = Cgroup::open(hierarchy, kubepods)
     {
-        reclaim.reclaimed += take_back(&all, missing);
+        let got = take_back(&all, missing);
+        reclaim.reclaimed += got;
+        if got > Bytes::ZERO {
+            // Whose that was is not known.
+            reclaim.from.clear();
+        }
     }
     reclaim.took = began.elapsed();
     reclaim
