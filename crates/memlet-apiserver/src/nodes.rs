@@ -43,6 +43,11 @@ impl Nodes {
     }
 }
 
+/// The refusal where a node is known and cannot be reached.
+pub(crate) fn not_connected(name: &str) -> ApiError {
+    ApiError::internal(&format!("node {name:?} is not connected to this server; does memlet run on it?"))
+}
+
 /// A question that a node is to answer in this server's place.
 pub(crate) struct NodeRequest {
     pub(crate) node: NodeService,

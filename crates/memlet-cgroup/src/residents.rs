@@ -11,21 +11,24 @@ use crate::{Cgroup, Error, Pid, Result};
 #[derive(Debug, Default)]
 pub struct Residents(Vec<(Pid, OwnedFd)>);
 
+/// Each takes a descriptor, of which a process has few.
+const MOST: usize = 256;
+
 impl Cgroup {
-    /// Who is in this group and below it now.
+    /// Who is in this group and below it now; where they are very many, some of them.
     ///
     /// # Errors
     /// Where the group is gone.
     pub fn residents(&self) -> Result<Residents> {
-        let opened: Vec<_> =
-            self.members_recursive()?.pids.iter().filter_map(|pid| Some((*pid, pid.open()?))).collect();
+        let members = self.members_recursive()?.pids;
+        let opened: Vec<_> = members.iter().filter_map(|pid| Some((*pid, pid.open()?))).take(MOST).collect();
         // Between the list and the opening a process may have ended and its number gone to a stranger.
         let still = self.members_recursive()?.pids;
         Ok(Residents(opened.into_iter().filter(|(pid, _)| still.contains(pid)).collect()))
     }
 
-    /// Sends SIGKILL to every process in this group and below it, and waits for none. Answers who they were; where forks
-    /// may race with it (v1), ask again when those have ended.
+    /// Sends SIGKILL to every process in this group and below it, and waits for none. Answers who they were. On v1, where
+    /// forks race with it and very many are killed some at a time, ask again when those have ended.
     ///
     /// # Errors
     /// Where the group is gone, or a process may not be killed.

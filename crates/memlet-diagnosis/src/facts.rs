@@ -20,7 +20,7 @@ pub use limit::level_phrase;
 pub(crate) use limit::{counter, own_and_pod_limit_equal, peak_below_own_limit, shortened};
 
 impl Fact {
-    fn new(topic: Topic, text: impl Into<String>) -> Self {
+    pub(crate) fn new(topic: Topic, text: impl Into<String>) -> Self {
         Self { topic, text: text.into() }
     }
 }

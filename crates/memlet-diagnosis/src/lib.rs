@@ -27,6 +27,6 @@ mod verdict; // what a verdict holds
 pub use evidence::Evidence;
 pub use facts::level_phrase;
 pub use judge::judge;
-pub use remedy::suggested_limit;
+pub use remedy::{friendly, suggested_limit};
 pub use summary::summary;
 pub use verdict::{ChildKill, Fact, Outcome, Patch, Remedy, Topic, Verdict};

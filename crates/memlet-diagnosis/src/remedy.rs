@@ -31,7 +31,7 @@ pub fn suggested_limit(short: Bytes) -> Bytes {
 
 /// Rounds up to a multiple of the largest power of two that is at most an eighth of the amount, at least 1Mi: what is
 /// added is an eighth at most, and the number stays short (150Mi → 160Mi, 192Mi → 192Mi, 1.5Gi → 1536Mi).
-fn friendly(amount: Bytes) -> Bytes {
+pub fn friendly(amount: Bytes) -> Bytes {
     let eighth = (amount.get() / 8).max(1);
     let step = (1_u64 << eighth.ilog2()).max(1 << 20);
     Bytes::new(amount.get().checked_next_multiple_of(step).unwrap_or(u64::MAX))

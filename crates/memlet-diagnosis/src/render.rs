@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style as Ansi};
 
 use crate::evidence::Victim;
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::{Outcome, Remedy, Verdict};
 
 /// How to show a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,10 +42,7 @@ pub fn text(verdict: &Verdict, style: Style) -> String {
         page.paragraph("", &format!("and {more} more"));
     }
     if let Some(remedy) = &verdict.remedy {
-        page.paragraph("change", &remedy.text);
-        for line in remedy.patch.iter().flat_map(|patch| patch.yaml.lines()) {
-            page.preformatted(line);
-        }
+        page.remedy(remedy);
     }
     for missing in &verdict.missing {
         page.paragraph("missing", &format!("{}: {}", missing.source, missing.reason));
@@ -53,15 +50,22 @@ pub fn text(verdict: &Verdict, style: Style) -> String {
     page.out
 }
 
-/// A page of labelled paragraphs.
-pub(crate) struct Page {
+/// A page of labelled paragraphs, as verdicts are.
+#[derive(Clone, Debug)]
+pub struct Page {
     style: Style,
     pub(crate) out: String,
 }
 
 impl Page {
-    pub(crate) fn new(style: Style) -> Self {
+    /// Nothing is on it yet.
+    pub fn new(style: Style) -> Self {
         Self { style, out: String::new() }
+    }
+
+    /// What is on it.
+    pub fn finish(self) -> String {
+        self.out
     }
 
     fn headline(&mut self, verdict: &Verdict) {
@@ -83,7 +87,7 @@ impl Page {
     }
 
     /// One or more lines over the whole width, which stand out.
-    pub(crate) fn title(&mut self, text: &str, colour: AnsiColor) {
+    pub fn title(&mut self, text: &str, colour: AnsiColor) {
         let style = Ansi::new().bold().fg_color(Some(colour.into()));
         for line in wrapped(&printable(text), self.width()) {
             let _ = writeln!(self.out, "{}", self.styled(style, &line));
@@ -91,7 +95,7 @@ impl Page {
     }
 
     /// A line as it is, dimmed or not; what it holds must be printable.
-    pub(crate) fn line(&mut self, line: &str, style: Ansi) {
+    pub fn line(&mut self, line: &str, style: Ansi) {
         let line = self.styled(style, line.trim_end());
         let _ = writeln!(self.out, "{line}");
     }
@@ -101,7 +105,7 @@ impl Page {
     }
 
     /// A label and what it is about.
-    pub(crate) fn paragraph(&mut self, label: &str, text: &str) {
+    pub fn paragraph(&mut self, label: &str, text: &str) {
         let width = self.width() - INDENT;
         let text = printable(text);
         for (index, line) in wrapped(&text, width).into_iter().enumerate() {
@@ -111,8 +115,16 @@ impl Page {
         }
     }
 
+    /// What to change, and the change ready to paste.
+    pub(crate) fn remedy(&mut self, remedy: &Remedy) {
+        self.paragraph("change", &remedy.text);
+        for line in remedy.patch.iter().flat_map(|patch| patch.yaml.lines()) {
+            self.preformatted(line);
+        }
+    }
+
     /// A line that must survive being copied: never wrapped.
-    pub(crate) fn preformatted(&mut self, line: &str) {
+    pub fn preformatted(&mut self, line: &str) {
         let line = self.styled(Ansi::new().fg_color(Some(AnsiColor::Green.into())), &printable(line));
         let _ = writeln!(self.out, "{:INDENT$}{line}", "");
     }
@@ -128,7 +140,7 @@ impl Page {
 
 /// Process names are chosen by whoever runs the process: no control character of theirs reaches a terminal, and none
 /// that turns the direction of writing, hides, or ends a line.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let harmful = |c: char| {
         c.is_control()
             || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

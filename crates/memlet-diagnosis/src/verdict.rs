@@ -121,6 +121,16 @@ pub enum Topic {
     Malloc,
     /// Which lines of output are lost.
     Logs,
+    /// What was available, and which threshold that is below.
+    Short,
+    /// Who used how much against its request.
+    Used,
+    /// What became of the page cache.
+    Cache,
+    /// What became of the time to end in order.
+    Grace,
+    /// How fast it went.
+    Took,
 }
 
 impl Topic {
@@ -138,6 +148,11 @@ impl Topic {
             Self::Stalled => "stalled",
             Self::Malloc => "malloc",
             Self::Logs => "logs",
+            Self::Short => "short",
+            Self::Used => "used",
+            Self::Cache => "cache",
+            Self::Grace => "grace",
+            Self::Took => "took",
         }
     }
 }
@@ -186,14 +201,18 @@ pub struct Patch {
 
 impl Patch {
     pub(crate) fn new(evidence: &Evidence, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
-        let container = &evidence.subject.container;
-        let list = if evidence.is_init { "initContainers" } else { "containers" };
+        Self::of(&evidence.subject.container, evidence.is_init, request, limit)
+    }
+
+    /// New numbers for a container of this name.
+    pub fn of(container: &str, is_init: bool, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
+        let list = if is_init { "initContainers" } else { "containers" };
         let mut yaml = format!("spec:\n  {list}:\n  - name: {container}\n    resources:\n");
         for (key, amount) in [("requests", request), ("limits", limit)] {
             if let Some(amount) = amount {
                 let _ = writeln!(yaml, "      {key}: {{memory: {}}}", quantity(amount));
             }
         }
-        Self { container: container.clone(), request, limit, yaml }
+        Self { container: container.to_owned(), request, limit, yaml }
     }
 }

@@ -114,7 +114,7 @@ impl Race {
         let longest = Duration::from_secs(30 + u64::from(120 / rate.max(1)));
         let deadline = Instant::now() + longest;
         let over = loop {
-            let pod = pods.get(&name).await?;
+            let pod = pods.get(&name).await.context("the get")?;
             let status = pod.status.unwrap_or_default();
             if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
                 break status.reason;
@@ -123,8 +123,8 @@ impl Race {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let (crossed, oom_killed) = watch.end()?;
-        let eviction = self.last_eviction()?;
-        pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        let eviction = self.eviction_of(&name).await?;
+        pods.delete(&name, &DeleteParams::default().grace_period(0)).await.context("the delete")?;
         while pods.get_opt(&name).await?.is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -151,12 +151,20 @@ impl Race {
         })
     }
 
-    fn last_eviction(&self) -> Result<Option<Eviction>> {
-        let records = Records::read(&self.records)?;
-        Ok(records.into_iter().rev().find_map(|record| match record {
-            Record::Eviction(eviction) => Some(*eviction),
-            _ => None,
-        }))
+    /// It is written when the memory is free, which may be a little later.
+    async fn eviction_of(&self, pod: &str) -> Result<Option<Eviction>> {
+        for _ in 0..100 {
+            let records = Records::read(&self.records)?;
+            let found = records.into_iter().rev().find_map(|record| match record {
+                Record::Eviction(eviction) if eviction.pod.name == pod => Some(*eviction),
+                _ => None,
+            });
+            if found.is_some() {
+                return Ok(found);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(None)
     }
 
     /// Waits until the node is no longer under pressure, so that the next Pod is taken.

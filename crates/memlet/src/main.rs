@@ -14,6 +14,7 @@ mod node;
 mod rootless;
 mod run;
 mod say;
+mod top;
 mod view;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Kubeconfig(arguments) => commands::kubeconfig::run(&arguments),
         Command::Kubectl(arguments) => commands::kubectl::run(&arguments),
         Command::Ps(arguments) => commands::ps::run(&arguments),
+        Command::Top(arguments) => commands::top::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Image(arguments) => commands::image::run(&arguments),

@@ -1,9 +1,13 @@
-//! `memlet ps`, `inspect` and `explain pod/NAME`, with what they refuse.
+//! `memlet ps`, `top`, `inspect`, `explain pod/NAME` and `explain node/NAME`, with what they refuse.
+
+use std::process::Stdio;
+use std::time::Duration;
 
 use libtest_mimic::Failed;
+use serde_json::Value;
 
 use super::{Node, ended, holder, is_running, memlet};
-use crate::house::House;
+use crate::house::{House, MEMLET, finish};
 use crate::{Test, test, test_with};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -19,17 +23,27 @@ pub(crate) fn tests() -> Vec<Test> {
             &["kubectl"],
             killed_child,
         ),
+        test_with("node: top shows what is used, and what is left below which limit", &["kubectl"], top),
+        test_with("node: top of a pool has every node, again and again until Ctrl-C", &["kubectl"], watched),
+        test_with("node: who would be killed and who evicted are two orders", &["kubectl"], two_orders),
+        test_with(
+            "node: an eviction is explained, of the Pod and of the node, also when both are gone",
+            &["kubectl"],
+            evicted,
+        ),
     ]
 }
 
 fn without_a_node() -> Result<(), Failed> {
     let house = House::new()?;
-    for command in [&["ps"][..], &["inspect", "p"]] {
+    for command in [&["ps"][..], &["inspect", "p"], &["top"], &["top", "--oom-order"]] {
         memlet(&house, command)?.exits(2).complains("start one with `memlet node`");
     }
     memlet(&house, &["kubeconfig"])?.exits(2).complains("memlet node");
     memlet(&house, &["kubectl", "get", "pods"])?.exits(2);
     memlet(&house, &["explain", "pod/p"])?.exits(2).complains("nothing is recorded of a Pod \"p\"");
+    memlet(&house, &["explain", "node/n"])?.exits(2).complains("no node \"n\" is known here");
+    memlet(&house, &["top", "--watch", "0"])?.exits(2).complains("from 0.1 to 86400 seconds");
     house.nothing_is_left()
 }
 
@@ -75,4 +89,159 @@ fn killed_child() -> Result<(), Failed> {
     assert!(ended(&pod).is_none(), "the container lives: {:#}", pod["status"]);
     node.memlet(&["explain", "pod/parent"])?.exits(0).says("killed");
     node.end()
+}
+
+/// A Pod of one memory eater that holds so many megabytes, with these resources.
+fn eater(name: &str, megabytes: u64, resources: &str) -> String {
+    holder(name, "1Gi")
+        .replace("'8'", &format!("'{megabytes}'"))
+        .replace("{limits: {memory: 1Gi}}", resources)
+}
+
+/// Waits until the node's Pods together hold at least so many mebibytes.
+fn wait_until_held(node: &Node, mebibytes: u64) -> Result<Value, Failed> {
+    for _ in 0..200 {
+        let usage = node.memlet(&["top", "-o", "json"])?;
+        let document = usage.exits(0).json()?;
+        if document["nodes"][0]["rss"].as_u64() >= Some(mebibytes << 20) {
+            return Ok(document);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("the Pods never held what they were to".into())
+}
+
+fn top() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "400Mi"])?;
+    node.create(&eater("large", 60, "{requests: {memory: 20Mi}}"))?;
+    node.create(&eater("small", 20, "{limits: {memory: 64Mi}}"))?;
+    let document = wait_until_held(&node, 75)?;
+    let of = |value: &Value| value.as_u64().unwrap_or_default() >> 20;
+    let whole = &document["nodes"][0];
+    assert_eq!(
+        [&whole["limit"], &whole["allocatable"], &whole["evictionThreshold"]].map(of),
+        [400, 300, 100]
+    );
+    assert_eq!(of(&whole["requests"]), 84);
+    assert!(whole["limits"].is_null(), "one has none: {whole:#}");
+    let [large, small] = [&whole["pods"][0], &whole["pods"][1]];
+    assert_eq!((&large["name"], &small["name"]), (&Value::from("large"), &Value::from("small")), "{whole:#}");
+    assert!(
+        (55..80).contains(&of(&large["workingSet"])) && (55..80).contains(&of(&large["rss"])),
+        "{large:#}"
+    );
+    // The one without a limit is bounded by what the node has left, the other by its own.
+    assert_eq!(large["containers"][0]["left"]["of"], "node");
+    assert!((250..330).contains(&of(&large["left"]["bytes"])), "{large:#}");
+    let left = &small["containers"][0]["left"];
+    assert!(left["of"] == "container" || left["of"] == "pod", "{left:#}");
+    assert!((30..45).contains(&of(&left["bytes"])), "{left:#}");
+    let table = node.memlet(&["top"])?;
+    table.exits(0).says("EVICTS BELOW").says("WORKING SET").says("large").says("small").says("(Pod)");
+    node.memlet(&["top", "-n", "kube-system"])?
+        .exits(0)
+        .says("no Pod of the namespace kube-system")
+        .says_not("large");
+    node.memlet(&["top", "-o", "yaml"])?.exits(0).says("qosClass: Burstable");
+    node.end()
+}
+
+fn watched() -> Result<(), Failed> {
+    let node = Node::start_with(&["--nodes", "2", "--node-memory", "200Mi"])?;
+    node.create(&holder("a", "32Mi"))?;
+    node.wait_for("pod/a", is_running)?;
+    node.memlet(&["top"])?.exits(0).says("memlet-1").says("memlet-2").says("   NODE\n");
+    let child = std::process::Command::new(MEMLET)
+        .args(["top", "--watch", "0.1", "--data"])
+        .arg(node.house.folder.path().join("data"))
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    std::thread::sleep(Duration::from_millis(1500));
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("it has a number");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+    let ran = finish(child)?;
+    ran.exits(0);
+    assert!(ran.stdout.matches("EVICTS BELOW").count() >= 3, "again and again:\n{}", ran.stdout);
+    assert!(!ran.stdout.contains('\x1b'), "it goes to no terminal");
+    node.end()
+}
+
+/// The node evicts the smaller one first, since that uses more than it requested; the kernel goes by scores.
+fn two_orders() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "400Mi"])?;
+    node.create(&eater("steady", 80, "{requests: {memory: 100Mi}}"))?;
+    node.create(&eater("greedy", 40, "{requests: {memory: 10Mi}}"))?;
+    wait_until_held(&node, 115)?;
+    let orders = node.memlet(&["top", "--oom-order", "-o", "json"])?.exits(0).json()?;
+    let order = &orders["nodes"][0];
+    assert_eq!(
+        (&order["killOrder"]["of"], &order["killOrder"]["total"]),
+        (&"node".into(), &(400_u64 << 20).into())
+    );
+    let evicted: Vec<&str> = order["evictionOrder"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|pod| pod["pod"].as_str())
+        .collect();
+    assert_eq!(evicted, ["greedy", "steady"], "{order:#}");
+    // The kernel's formula, where the node's limit is what runs out.
+    for candidate in order["killOrder"]["processes"].as_array().into_iter().flatten() {
+        let process = &candidate["process"];
+        let held: i64 = ["rss", "swap", "pageTables"].iter().filter_map(|part| process[part].as_i64()).sum();
+        let adjusted =
+            process["oomScoreAdj"].as_i64().unwrap_or_default() * ((400 << 20) / 4096 / 1000) * 4096;
+        let points = candidate["points"].as_i64().unwrap_or_default();
+        assert!((points - held - adjusted).abs() < 16 << 10, "{candidate:#}");
+    }
+    node.memlet(&["top", "--oom-order"])?.exits(0).says("THE KERNEL KILLS").says("1. default/greedy");
+    node.end()
+}
+
+fn evicted() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "400Mi"])?;
+    node.create(&eater("steady", 40, "{requests: {memory: 60Mi}}"))?;
+    wait_until_held(&node, 38)?;
+    node.create(&eater("hog", 600, "{}"))?;
+    node.wait_for("pod/hog", |pod| pod["status"]["reason"] == "Evicted")?;
+    let explained = || -> Result<_, Failed> {
+        // The record is written when its containers have ended.
+        for _ in 0..100 {
+            let ran = node.memlet(&["explain", "pod/hog"])?;
+            if ran.stdout.contains("low on memory") {
+                return Ok(ran);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        node.memlet(&["explain", "pod/hog"])
+    };
+    let told = explained()?;
+    told.exits(0)
+        .says("Evicted: node memlet was low on memory")
+        .says("less than 100Mi")
+        .says("default/hog")
+        .says("default/steady")
+        .says("requests: {memory:")
+        .says_not("SIGKILL");
+    node.memlet(&["explain", "pod/hog", "--all"])?.exits(0).says("SIGKILL");
+    let whole = node.memlet(&["explain", "node/memlet"])?;
+    whole
+        .exits(0)
+        .says("under memory pressure since")
+        .says("in the last hour 1 eviction")
+        .says("evicts above")
+        .says("THE NODE EVICTS");
+    let document = node.memlet(&["explain", "node", "memlet", "-o", "json"])?.exits(0).json()?;
+    assert_eq!(document["past"]["evictionsInWeek"], 1, "{document:#}");
+    assert_eq!(document["advice"][0]["pod"], "default/hog", "{document:#}");
+    node.kubectl(&["delete", "pod", "hog", "--wait"])?.exits(0);
+    node.memlet(&["explain", "pod/hog"])?.exits(0).says("is gone").says("Evicted: node memlet");
+    node.memlet(&["stop", "--pods"])?.exits(0);
+    let stopped = node.memlet(&["explain", "node/memlet"])?;
+    stopped.exits(0).says("does not run").says("1 eviction").says("default/hog");
+    node.memlet(&["explain", "pod/hog"])?.exits(0).says("Evicted: node memlet");
+    node.house.nothing_is_left()
 }

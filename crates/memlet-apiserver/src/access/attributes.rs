@@ -63,8 +63,17 @@ fn watches(uri: &Uri) -> bool {
 
 /// Whether a request goes on for as long as the client likes: upstream's `--long-running-request-regexp`, and watches.
 pub(crate) fn is_long_running(uri: &Uri) -> bool {
-    let last = uri.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    matches!(last, "log" | "logs" | "exec" | "attach" | "portforward" | "proxy") || watches(uri)
+    let path = uri.path().trim_end_matches('/');
+    let last = path.rsplit('/').next().unwrap_or_default();
+    matches!(last, "log" | "logs" | "exec" | "attach" | "portforward" | "proxy")
+        || is_of_a_node(path)
+        || watches(uri)
+}
+
+/// `/api/v1/nodes/{name}/proxy/…`
+fn is_of_a_node(path: &str) -> bool {
+    let rest = path.strip_prefix("/api/v1/nodes/").and_then(|rest| rest.split_once('/'));
+    rest.is_some_and(|(_, rest)| rest.starts_with("proxy/"))
 }
 
 #[cfg(test)]
@@ -98,6 +107,7 @@ mod tests {
                 "update coordination.k8s.io,a,leases,,l",
             ),
             (&Method::PATCH, "/api/v1/nodes/n/status", "patch ,,nodes,status,n"),
+            (&get, "/api/v1/nodes/n/proxy/stats/summary", "get ,,nodes,proxy,n"),
             (&get, "/metrics", "get /metrics"),
             (&Method::POST, "/", "post /"),
         ] {
@@ -111,6 +121,8 @@ mod tests {
             ("/api/v1/pods?watch=true", true),
             ("/api/v1/namespaces/a/pods/b/log?follow=true", true),
             ("/api/v1/namespaces/a/pods/b/exec?command=ls", true),
+            ("/api/v1/nodes/n/proxy/containerLogs/a/b/c?follow=true", true),
+            ("/api/v1/namespaces/proxy/pods", false),
             ("/api/v1/pods", false),
             ("/api/v1/namespaces/a/pods/watch", false),
         ] {

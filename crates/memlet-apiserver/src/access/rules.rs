@@ -235,6 +235,8 @@ mod tests {
             (&get, "/api/v1/namespaces/b/pods/b/log", "a"),
             (&get, "/api/v1/pods", "an"),
             (&get, "/api/v1/nodes", "an"),
+            (&get, "/api/v1/nodes/n/proxy/stats/summary", "a"),
+            (&post, "/api/v1/nodes/n/proxy/exec/a/b/c", "a"),
             (&post, "/api/v1/namespaces/a/pods", "an"),
             (&delete, "/api/v1/namespaces/a/pods/b", "an"),
             (&put, "/api/v1/namespaces/a/configmaps/c", "a"),

@@ -48,6 +48,8 @@ pub(crate) struct ResourcePath {
     pub(crate) resource: String,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
+    /// What follows `nodes/{name}/proxy`: a path of the node's own server, without its first `/`.
+    pub(crate) proxied: Option<String>,
 }
 
 impl Target {
@@ -106,6 +108,10 @@ impl ResourcePath {
             [resource] => (resource, None, None),
             [resource, name] => (resource, owned(name), None),
             [resource, name, subresource] => (resource, owned(name), owned(subresource)),
+            [resource @ "nodes", name, subresource @ "proxy", proxied @ ..] => {
+                self.proxied = Some(proxied.join("/"));
+                (resource, owned(name), owned(subresource))
+            }
             _ => return None,
         };
         (self.resource, self.name, self.subresource) = (owned(resource)?, name, subresource);
@@ -146,6 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn a_path_of_a_node() {
+        for (path, expected) in [
+            ("/api/v1/nodes/n/proxy", None),
+            ("/api/v1/nodes/n/proxy/", None),
+            ("/api/v1/nodes/n/proxy/stats/summary", Some("stats/summary")),
+            ("/api/v1/nodes/n/proxy/a%2fb", Some("a/b")),
+        ] {
+            let Ok(Target::Resource(found)) = Target::parse(path) else { panic!("{path} is not a resource") };
+            assert_eq!(found.subresource.as_deref(), Some("proxy"), "{path}");
+            assert_eq!(found.proxied.as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn paths_about_the_server_itself() {
         let own = |text: &str| text.to_owned();
         for (path, expected) in [
@@ -170,7 +190,14 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_found() {
-        for path in ["/api/v1/a/b/c/d", "/api/v1/namespaces//pods", "/x", "/api/v1/nodes/%ff"] {
+        for path in [
+            "/api/v1/a/b/c/d",
+            "/api/v1/nodes/n/status/x",
+            "/api/v1/namespaces/a/pods/b/proxy/c",
+            "/api/v1/namespaces//pods",
+            "/x",
+            "/api/v1/nodes/%ff",
+        ] {
             assert!(Target::parse(path).is_err(), "{path}");
         }
     }

@@ -31,7 +31,7 @@ pub(crate) use priority_class::system_classes;
 /// Everything that is served.
 static SERVED: &[&dyn Handler] = &[
     &Serve::<Pod>::with(pod::SUBRESOURCES),
-    &Serve::<Node>::new(),
+    &Serve::<Node>::with(node::SUBRESOURCES),
     &Serve::<Event>::new(),
     &Serve::<Namespace>::with(namespace::SUBRESOURCES),
     &Serve::<ConfigMap>::new(),

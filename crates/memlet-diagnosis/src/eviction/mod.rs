@@ -1,4 +1,13 @@
-//! A Pod that its node evicted for want of memory: what was known when it was chosen, and what came of it.
+//! A Pod that its node evicted for want of memory: what was known when it was chosen, and what came of it; [`explain`] says why
+//! it was that Pod and what to change, [`text`] shows that to people.
+
+mod otherwise; // with another request
+mod remedy; // which number to change
+mod render; // a verdict as text
+mod verdict; // why that Pod
+
+#[cfg(test)]
+mod sample;
 
 use std::time::Duration;
 
@@ -6,6 +15,9 @@ use jiff::Timestamp;
 use memlet_bytes::Bytes;
 use memlet_policy::eviction::{Candidate, Rule};
 use serde::{Deserialize, Serialize};
+
+pub use render::text;
+pub use verdict::{EvictionVerdict, explain};
 
 /// Pods of the order that are kept; those behind them would not have been next.
 pub const KEPT: usize = 20;

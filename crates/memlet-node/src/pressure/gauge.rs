@@ -75,12 +75,13 @@ fn parse(meminfo: &str) -> Machine {
 }
 
 impl Reading {
-    /// What eviction goes by. On a node that is the machine, `memory.available` is what `/stats/summary` says too: free
-    /// memory, and page cache that was not used lately.
+    /// What eviction goes by. On a node that is the machine, `memory.available` is what `/stats/summary` says too (free
+    /// memory, and page cache that was not used lately), or what the kernel says can be had, where that is more: no Pod
+    /// goes for the page cache of others.
     pub(super) fn available(&self, signal: Signal) -> Bytes {
         let of_pods = || self.limit.unwrap_or(self.capacity).saturating_sub(self.working_set);
         match (signal, self.machine) {
-            (Signal::Memory, Some(machine)) => machine.free + machine.inactive_file,
+            (Signal::Memory, Some(machine)) => (machine.free + machine.inactive_file).max(machine.available),
             (Signal::Memory, None) => self.capacity.saturating_sub(self.working_set),
             (Signal::AllocatableMemory, _) => of_pods(),
         }
@@ -159,5 +160,7 @@ mod tests {
         assert_eq!(reading.available(Signal::Memory), Bytes::from_kib(500));
         assert_eq!(reading.available(Signal::AllocatableMemory), MIB(300));
         assert_eq!(reading.left(), Bytes::from_kib(150));
+        let cached = Machine { available: MIB(900), ..parse(meminfo) };
+        assert_eq!(Reading { machine: Some(cached), ..reading }.available(Signal::Memory), MIB(900));
     }
 }

@@ -1,11 +1,14 @@
-//! `kubectl top`: what Pods and nodes use.
+//! `kubectl top`: what Pods and nodes use; and the same as the node itself tells it.
 
 use libtest_mimic::Failed;
 
 use crate::Test;
 use crate::bench::Bench;
 
-pub(crate) const TESTS: &[(&str, Test)] = &[("top: Pods, containers and the node", top)];
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("top: Pods, containers and the node", top),
+    ("proxy: the node's own server through the API server", proxy),
+];
 
 /// A container that computes, and one that holds 8 MiB.
 fn top(bench: &Bench) -> Result<(), Failed> {
@@ -34,5 +37,22 @@ fn top(bench: &Bench) -> Result<(), Failed> {
     bench.kubectl(&["top", "pod", "nobody"]).exits(1).complains("not found");
     let ran = bench.kubectl(&["get", "podmetrics.metrics.k8s.io", "p"]).exits(0);
     assert!(ran.stdout.starts_with("NAME   CPU"), "{ran:?}");
+    Ok(())
+}
+
+fn proxy(bench: &Bench) -> Result<(), Failed> {
+    bench.create("p", "Never", &[("main", "echo a line; sleep 1000")]);
+    bench.wait_running("p")?;
+    let raw = |path: &str| bench.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{path}")]);
+    let ran = raw("node/proxy/stats/summary").exits(0);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(summary["node"]["nodeName"], "node", "{summary}");
+    assert_eq!(summary["pods"][0]["podRef"]["name"], "p", "{summary}");
+    let ran = raw("node:10250/proxy/metrics/resource").exits(0);
+    assert!(ran.stdout.contains(r#"container_memory_working_set_bytes{container="main""#), "{ran:?}");
+    let ran = raw("node/proxy/containerLogs/default/p/main?tailLines=1").exits(0);
+    assert_eq!(ran.stdout, "a line\n");
+    raw("node/proxy/nothing").exits(1).complains("NotFound");
+    raw("other/proxy/stats/summary").exits(1).complains(r#"nodes "other" not found"#);
     Ok(())
 }

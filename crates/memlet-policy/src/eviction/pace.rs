@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const DYING: Duration = Duration::from_millis(150);
 /// Samples that are kept for [`Growth`].
 const KEPT: usize = 32;
-/// What grew before this time grows no longer; but the look before the last counts however long ago it was.
-const RECENT: Duration = Duration::from_secs(1);
+/// What is older says nothing of the pace of now.
+const LATELY: Duration = Duration::from_millis(300);
 /// Two looks within this time say nothing.
 const SHORTEST: Duration = Duration::from_millis(4);
 /// Memory comes in pieces, a huge page at a time: what is no more than two of these is no pace.
@@ -36,22 +36,24 @@ impl Growth {
         self.samples.push_back((now, used));
     }
 
-    /// Bytes a second: the fastest growth between a look of the last second and the last look. Zero where nothing grows, or
+    /// Bytes a second: the fastest growth between an earlier look that is kept and the last. Zero where nothing grows, or
     /// no more than the size of the pieces would explain; `None` where there has been but one look.
     ///
-    /// The fastest, since a burst that has just begun hides in the mean; of the last second, since one that is over is no
-    /// pace of now.
+    /// The fastest, since a burst that has just begun hides in the mean; and of the last moments, since one that is over
+    /// says nothing of what comes.
     pub fn rate(&self) -> Option<u64> {
         let (now, used) = *self.samples.back()?;
-        let since = |&(then, had): &(Duration, Bytes)| {
+        let earlier = self.samples.iter().rev().filter_map(|&(then, had)| {
             let time = now.checked_sub(then).filter(|time| *time >= SHORTEST)?;
-            let grown = u128::from(used.saturating_sub(had).get().saturating_sub(PIECES));
-            Some((time, u64::try_from(grown * 1_000_000_000 / time.as_nanos()).ok()?))
+            Some((time, used.saturating_sub(had)))
+        });
+        let rate = |(time, grown): (Duration, Bytes)| {
+            let grown = u128::from(grown.get().saturating_sub(PIECES));
+            u64::try_from(grown * 1_000_000_000 / time.as_nanos()).unwrap_or(u64::MAX)
         };
-        let mut newest_first = self.samples.iter().rev().filter_map(since);
-        let (_, newest) = newest_first.next()?;
-        let recent = newest_first.take_while(|(time, _)| *time <= RECENT).map(|(_, rate)| rate);
-        Some(recent.fold(newest, u64::max))
+        // Where there was no look in the last moments, the one before them.
+        let lately = earlier.clone().take_while(|(time, _)| *time <= LATELY).map(rate).max();
+        lately.or_else(|| earlier.map(rate).next())
     }
 }
 
@@ -115,9 +117,8 @@ mod tests {
         assert_eq!(growth(&[(0, 0), (1000, 14), (1001, 24)]), Some(19), "too short a time");
         assert_eq!(growth(&[(0, 100), (1000, 101), (1005, 103)]), Some(0), "a huge page is no flood");
         let many: Vec<_> = (0..100).map(|step| (step * 100, step * 10)).collect();
-        assert_eq!(growth(&many), Some(96));
-        let over: Vec<_> = (0..=30).map(|step| (step * 50, if step < 9 { step * 50 } else { 400 })).collect();
-        assert_eq!(growth(&over), Some(0), "a burst that ended a second ago");
+        assert_eq!(growth(&many), Some(86));
+        assert_eq!(growth(&[(0, 0), (10, 800), (400, 800), (800, 801)]), Some(0), "a burst that is over");
     }
 
     #[test]

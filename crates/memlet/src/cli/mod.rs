@@ -2,6 +2,7 @@
 
 mod eviction;
 mod node;
+mod top;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(crate) use node::{
     AddArguments, InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings,
     PoolChange, PsArguments, RmArguments, StatusArguments, StopArguments, size_of_text,
 };
+pub(crate) use top::TopArguments;
 
 /// Runs Kubernetes Pods under their memory limits on this machine, and says what happened to them.
 #[derive(Debug, Parser)]
@@ -58,9 +60,11 @@ pub(crate) enum Command {
     Kubectl(KubectlArguments),
     /// List the node's containers with their processes and memory
     Ps(PsArguments),
+    /// Show what nodes, Pods and containers use of their memory, and how far it is to the limit
+    Top(TopArguments),
     /// Show a Pod's containers, cgroups, limit files and processes
     Inspect(InspectArguments),
-    /// Read kernel logs and explain every kill by the OOM killer in them
+    /// Explain every kill by the OOM killer in kernel logs, the end of a Pod, or the memory of a node
     Explain(ExplainArguments),
     /// Import, list and remove container images
     Image(ImageArguments),
@@ -291,7 +295,8 @@ Examples:
   dmesg -w | memlet explain -                    # each report as it comes
   memlet explain -f /var/log/kern.log            # the same, across log rotation
   memlet explain --all -o markdown kern.log      # to paste into an issue
-  memlet explain pod/memory-eater-128            # a Pod of this machine's node, also when it is gone
+  memlet explain pod/memory-eater-128            # a Pod of this machine's node, also when it is gone: killed, evicted
+  memlet explain node/memlet                     # how short of memory it is and was, and who would be next
   memlet explain -o json kern.log | jq '.reports[].victims'
 
 Any kernel since 2.6.32 and any form of its log is read: dmesg, /dev/kmsg, syslog, journalctl, JSON lines, the logs of
@@ -302,8 +307,8 @@ Exit codes:
   1  none was found; what was read is said on standard error
   2  an input could not be read, or a mistake on the command line")]
 pub(crate) struct ExplainArguments {
-    /// Kernel logs: files, or - for standard input; or pod/NAME for a Pod of the node
-    #[arg(value_name = "FILE|pod/NAME", value_hint = ValueHint::FilePath)]
+    /// Kernel logs: files, or - for standard input; or pod/NAME or node/NAME for a Pod of the node, or the node
+    #[arg(value_name = "FILE|pod/NAME|node/NAME", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
 
     /// Read this machine's own log (/dev/kmsg), from the oldest record that the kernel still holds
@@ -318,7 +323,7 @@ pub(crate) struct ExplainArguments {
     #[arg(short, long)]
     pub(crate) follow: bool,
 
-    /// Processes shown in the table of each report
+    /// Processes shown in the table of each report; of a node, processes and Pods
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
 

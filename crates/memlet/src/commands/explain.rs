@@ -1,4 +1,5 @@
-//! `memlet explain`: every report of the OOM killer in a log, or what became of a Pod of this node, explained.
+//! `memlet explain`: every report of the OOM killer in a log, what became of a Pod of this node, or how short of
+//! memory a node is, explained.
 //!
 //! What a report means is `memlet-diagnosis`'s to say, how it is read out of a log `memlet-oomlog`'s; here logs are
 //! opened, and what was found is printed.
@@ -10,12 +11,15 @@ use anyhow::{Result, bail};
 
 use crate::cli::ExplainArguments;
 use crate::exit::Exit;
-use crate::explain::{Session, kernel, pod};
+use crate::explain::{Session, kernel, node, pod};
 
 /// Reads the logs and answers whether there was anything in them.
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<Exit> {
     if let Some(asked) = pod::Asked::of(arguments) {
         return pod::explain(&asked, arguments);
+    }
+    if let Some(name) = node::asked(arguments) {
+        return node::explain(name, arguments);
     }
     let mut session = Session::new(arguments);
     let files = files(arguments)?;

@@ -11,3 +11,4 @@ pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod top;

@@ -4,6 +4,8 @@
 mod document; // JSON and YAML, written piece by piece
 mod encoding; // gzip, zstd, xz, UTF-16
 pub(crate) mod kernel; // this machine's own log
+pub(crate) mod node; // a node
+mod object; // by kind and name
 mod pages; // text and Markdown
 mod pending; // a Pod that waits for a node
 pub(crate) mod pod; // a Pod of the node

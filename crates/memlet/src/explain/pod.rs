@@ -1,18 +1,20 @@
-//! `memlet explain pod/NAME`: what a node recorded of a Pod's ends and kills, judged.
+//! `memlet explain pod/NAME`: what a node recorded of a Pod's ends, kills and evictions, judged.
 //!
 //! The records outlive container, Pod and node for a week; the Pod itself is asked for where the node runs, for what is so
 //! now.
 
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use memlet_bytes::Bytes;
+use memlet_diagnosis::eviction::{self, Eviction};
 use memlet_diagnosis::evidence::{KillRecord, Victim};
-use memlet_diagnosis::{Verdict, judge, render};
+use memlet_diagnosis::{Outcome, Verdict, judge, render};
 use memlet_node::{Death, Record, Records};
+use memlet_policy::eviction::{EVICTED, NODE_CONDITIONS_MESSAGE};
 use serde_json::{Value, json};
 
 use crate::cli::{ExplainArguments, ExplainFormat};
@@ -25,6 +27,7 @@ use crate::run::ending;
 use crate::run::result::{Ended, evidence};
 use crate::say;
 
+use super::object::named;
 use super::pending::{self, Pending};
 
 /// A Pod by name, as kubectl writes it.
@@ -37,17 +40,8 @@ pub(crate) struct Asked {
 impl Asked {
     /// What the arguments ask for, where that is a Pod: `pod/NAME`, unless there is such a file.
     pub(crate) fn of(arguments: &ExplainArguments) -> Option<Self> {
-        if arguments.files.iter().any(|file| Path::new(file).exists()) {
-            return None;
-        }
-        let is_kind = |text: &str| ["pod", "pods", "po"].contains(&text);
-        let name = match &arguments.files[..] {
-            [one] => one.to_str()?.split_once('/').filter(|(kind, _)| is_kind(kind))?.1,
-            [kind, name] if is_kind(kind.to_str()?) => name.to_str()?,
-            _ => return None,
-        };
-        let plain = !name.is_empty() && !name.contains('/');
-        plain.then(|| Self { namespace: arguments.namespace.clone(), name: name.to_owned() })
+        let name = named(arguments, &["pod", "pods", "po"])?;
+        Some(Self { namespace: arguments.namespace.clone(), name: name.to_owned() })
     }
 }
 
@@ -57,13 +51,24 @@ struct Story {
     /// As it is now; `None` where it is gone, or the node does not run.
     pod: Option<Pod>,
     /// Oldest first.
-    verdicts: Vec<Verdict>,
+    ends: Vec<End>,
     kills: Vec<KillRecord>,
+    /// There may have been several Pods of this name, one after another.
+    evictions: Vec<Eviction>,
     /// Why it has no node, where it has none.
     pending: Option<Pending>,
 }
 
-/// Prints the verdicts on a Pod's containers, and answers whether there were any.
+/// The verdict on the end of a container, or on what it lost while it lives.
+#[derive(Debug)]
+struct End {
+    at: Timestamp,
+    verdict: Verdict,
+    /// It is part of the Pod's eviction.
+    by_eviction: bool,
+}
+
+/// Prints the verdicts on a Pod and its containers, and answers whether there were any.
 pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exit> {
     let data = DataFolder::new(&arguments.place.data);
     let story = read(asked, &data)?;
@@ -79,7 +84,9 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
         }
         _ => {}
     }
-    let is_told = !story.verdicts.is_empty() || story.pending.is_some();
+    let is_told = !(story.ends.is_empty() && story.evictions.is_empty())
+        || story.pending.is_some()
+        || story.pod.as_ref().is_some_and(is_rejected);
     Ok(if is_told { Exit::DONE } else { Exit::NOT_FOUND })
 }
 
@@ -134,34 +141,53 @@ fn judged(pod: Option<Pod>, records: &[Record]) -> Story {
             _ => None,
         })
         .collect();
-    let mut verdicts: Vec<_> = deaths
+    let evictions: Vec<Eviction> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Eviction(eviction) => Some((**eviction).clone()),
+            _ => None,
+        })
+        .collect();
+    let mut ends: Vec<_> = deaths
         .iter()
         .enumerate()
         .filter_map(|(number, death)| {
             let ended = Ended { state: death.state.clone(), end: death.end.clone(), number };
             let evidence =
                 evidence(&death.pod, &instance(&death.subject), Some(&ended), &kills, death.node_memory);
-            Some(judge(&evidence?))
+            let verdict = judge(&evidence?);
+            let by_eviction = evictions.iter().any(|eviction| ended_it(eviction, death, &verdict));
+            Some(End { at: death.at, verdict, by_eviction })
         })
         .collect();
-    verdicts.extend(pod.iter().flat_map(|pod| living(pod, &deaths, &kills)));
-    Story { pod, verdicts, kills, pending: None }
+    ends.extend(pod.iter().flat_map(|pod| living(pod, &deaths, &kills)));
+    Story { pod, ends, kills, evictions, pending: None }
+}
+
+/// Whether the container ended because its Pod was evicted: then the eviction is what there is to tell.
+fn ended_it(eviction: &Eviction, death: &Death, verdict: &Verdict) -> bool {
+    let is_oom_kill = matches!(verdict.outcome, Outcome::OomKilled { .. });
+    eviction.pod.uid == death.subject.pod_uid && eviction.at <= death.at && !is_oom_kill
 }
 
 /// Verdicts on containers that lost a process and have not ended.
-fn living(pod: &Pod, deaths: &[&Death], kills: &[KillRecord]) -> Vec<Verdict> {
+fn living(pod: &Pod, deaths: &[&Death], kills: &[KillRecord]) -> Vec<End> {
     let mut told: Vec<Instance> = deaths.iter().map(|death| instance(&death.subject)).collect();
     let node_memory = deaths.last().map_or(Bytes::ZERO, |death| death.node_memory);
-    let mut verdicts = Vec::new();
+    let mut ends = Vec::new();
     for kill in kills.iter().filter(|kill| kill.victim != Victim::Main) {
         let instance = instance(&kill.subject);
         if pod.metadata.uid.as_deref() == Some(&instance.pod) && !told.contains(&instance) {
-            verdicts
-                .extend(evidence(pod, &instance, None, kills, node_memory).map(|evidence| judge(&evidence)));
+            let evidence = evidence(pod, &instance, None, kills, node_memory);
+            ends.extend(evidence.map(|evidence| End {
+                at: kill.at,
+                verdict: judge(&evidence),
+                by_eviction: false,
+            }));
             told.push(instance);
         }
     }
-    verdicts
+    ends
 }
 
 fn instance(subject: &memlet_diagnosis::evidence::Subject) -> Instance {
@@ -178,25 +204,59 @@ const TOLD: usize = 1;
 fn text(asked: &Asked, story: &Story, all: bool) -> String {
     let mut text = state(asked, story.pod.as_ref());
     text.extend(story.pending.as_ref().map(pending::text));
-    let style = render::Style {
-        colour: say::colour(&io::stdout()),
-        width: io::stdout()
-            .is_terminal()
-            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
-            .flatten()
-            .map(|size| usize::from(size.ws_col)),
-        with_pod: false,
-    };
-    let skipped = if all { 0 } else { story.verdicts.len().saturating_sub(TOLD) };
-    for verdict in &story.verdicts[skipped..] {
+    let style = render::Style { colour: say::colour(&io::stdout()), width: say::columns(), with_pod: false };
+    if story.pod.as_ref().is_some_and(is_rejected) {
+        text.push_str(&rejected(story.pod.as_ref(), style));
+    }
+    let chapters = chapters(story, all, style);
+    let skipped = if all { 0 } else { chapters.len().saturating_sub(TOLD) };
+    for chapter in &chapters[skipped..] {
         text.push('\n');
-        text.push_str(&render::text(verdict, style));
+        text.push_str(chapter);
     }
     if skipped > 0 {
         let ends = if skipped == 1 { "end" } else { "ends" };
         text.push_str(&format!("\n{skipped} earlier {ends} of its containers: --all tells them too\n"));
     }
     text
+}
+
+/// Whether the node did not take the Pod, because it was short of memory and the Pod requests none.
+fn is_rejected(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let message = status.and_then(|status| status.message.as_deref()).unwrap_or_default();
+    status.is_some_and(|status| status.reason.as_deref() == Some(EVICTED))
+        && message.trim_end().ends_with(NODE_CONDITIONS_MESSAGE.trim_end())
+}
+
+fn rejected(pod: Option<&Pod>, style: render::Style) -> String {
+    let node = pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()).unwrap_or_else(|| "NAME".to_owned());
+    let mut page = render::Page::new(style);
+    page.paragraph(
+        "change",
+        &format!(
+            "give a container requests.memory of what it needs: while a node is short of memory it takes no Pod that \
+             requests none. It is so until nothing has been short for a while (--eviction-pressure-transition-period); \
+             `memlet explain node/{node}` tells how it is"
+        ),
+    );
+    page.finish()
+}
+
+/// Ends and evictions, oldest first; the ends that were an eviction's only where all is wanted.
+fn chapters(story: &Story, all: bool, style: render::Style) -> Vec<String> {
+    let ends = story
+        .ends
+        .iter()
+        .filter(|end| all || !end.by_eviction)
+        .map(|end| (end.at, render::text(&end.verdict, style)));
+    let evictions = story
+        .evictions
+        .iter()
+        .map(|eviction| (eviction.at, eviction::text(&eviction::explain(eviction), style)));
+    let mut chapters: Vec<(Timestamp, String)> = ends.chain(evictions).collect();
+    chapters.sort_by_key(|(at, _)| *at);
+    chapters.into_iter().map(|(_, text)| text).collect()
 }
 
 /// How the Pod is now, in a line or two.
@@ -226,8 +286,10 @@ fn document(asked: &Asked, story: &Story) -> Value {
         "namespace": asked.namespace,
         "name": asked.name,
         "pod": story.pod,
-        "verdicts": story.verdicts,
+        "verdicts": story.ends.iter().map(|end| &end.verdict).collect::<Vec<_>>(),
         "killRecords": story.kills,
+        "evictions": story.evictions.iter().map(eviction::explain).collect::<Vec<_>>(),
+        "evictionRecords": story.evictions,
         "pending": story.pending,
     })
 }
@@ -245,6 +307,18 @@ mod tests {
             Command::Explain(arguments) => Asked::of(&arguments),
             _ => None,
         }
+    }
+
+    #[test]
+    fn a_pod_that_was_not_taken_is_told_from_one_that_went() {
+        let pod = |message: &str| -> Pod {
+            let status = json!({"phase": "Failed", "reason": "Evicted", "message": message});
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+        };
+        assert!(is_rejected(&pod("Pod was rejected: The node had condition: [MemoryPressure]. ")));
+        assert!(!is_rejected(&pod("The node was low on resource: memory. ")));
+        let told = rejected(None, render::Style::default());
+        assert!(told.starts_with("  change   give a container requests.memory"), "{told}");
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub(crate) fn pod(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy) -> Resu
 }
 
 /// The uid by which the node knows the Pod: a static Pod has one of its own, of which the object that mirrors it tells.
-fn uid_on_node(pod: &Pod) -> String {
+pub(crate) fn uid_on_node(pod: &Pod) -> String {
     const MIRRORED: &str = "kubernetes.io/config.mirror";
     let of_static = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(MIRRORED));
     of_static.or(pod.metadata.uid.as_ref()).cloned().unwrap_or_default()

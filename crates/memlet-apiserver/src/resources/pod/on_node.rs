@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::error::ApiError;
 use crate::field::{FieldErrors, FieldPath};
-use crate::nodes::{NodeRequest, Refusals};
+use crate::nodes::{self, NodeRequest, Refusals};
 use crate::reply::Reply;
 use crate::request::{Query, ResourceRequest};
 use crate::verbs::{Core, key, typed};
@@ -80,11 +80,7 @@ impl Target {
         let Self { namespace, name, container, node } = self;
         let node =
             node.ok_or_else(|| ApiError::bad_request(format!("pod {name} does not have a host assigned")))?;
-        let service = core.nodes.find(&node).ok_or_else(|| {
-            ApiError::internal(&format!(
-                "node {node:?} is not connected to this server; does memlet run on it?"
-            ))
-        })?;
+        let service = core.nodes.find(&node).ok_or_else(|| nodes::not_connected(&node))?;
         // Names of Kubernetes objects need no escaping.
         let uri = format!("/{what}/{namespace}/{name}/{container}?{query}");
         let uri = uri.parse().map_err(|_| ApiError::bad_request("the request is too long"))?;

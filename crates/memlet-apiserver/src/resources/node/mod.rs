@@ -1,16 +1,28 @@
 //! Nodes. A kubelet registers its node with a status, which therefore counts at creation.
 
+mod proxy; // what the node's own server answers
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use memlet_policy::quantity::Quantity;
 
+use crate::discovery::GroupVersionKind;
 use crate::field::{FieldErrors, FieldPath};
+use crate::handler::Subresource;
 use crate::kind::{Place, ServedKind};
 use crate::names;
 use crate::schema::{self, Type};
 use crate::storage::Fields;
+
+/// Subresources beyond `status`.
+pub(super) const SUBRESOURCES: &[Subresource] = &[Subresource {
+    name: "proxy",
+    kind: GroupVersionKind { group: "", version: "v1", kind: "NodeProxyOptions" },
+    verbs: &["create", "delete", "get", "patch", "update"],
+    handle: proxy::ask,
+}];
 
 /// What the spec keeps Pods away with.
 trait Tainted {
