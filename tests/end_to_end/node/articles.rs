@@ -216,6 +216,11 @@ fn evicted() -> Result<(), Failed> {
         .says("  MemoryPressure   True ")
         .says("   KubeletHasInsufficientMemory   kubelet has insufficient memory available\n");
     node.event("Node", "memlet", "EvictionThresholdMet")?;
+    node.eviction_of("evicted")?;
+    let told = node.memlet(&["explain", "pod/evicted"])?;
+    told.exits(0)
+        .says("Evicted: node memlet was low on memory")
+        .says("  change   requests.memory of main 100Mi → ");
 
     // The way out: a request that is what it uses, for which there must be a node.
     node.kubectl(&["create", "-f", &file("request-raised.yaml")])?.exits(0);

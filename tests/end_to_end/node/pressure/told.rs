@@ -203,12 +203,14 @@ fn run_evicted() -> Result<(), Failed> {
     ran.exits(137)
         .says("-- pod hog was evicted: The node was low on resource: memory. Threshold quantity: 100Mi, available: ")
         .says("main ended: Error, exit code 137");
-    assert!(!ran.stderr.contains("did not run"), "{}", ran.stderr);
-    ran.complains("pod hog was evicted").complains("requests.memory").complains("--node-memory");
+    ran.says("Evicted: node memlet was low on memory").says("  change   ").says_not("SIGKILL");
+    assert_eq!(ran.stderr, "", "it did run");
     let ran = house.run(&hog.manifest(), &["--node-memory", "256Mi", "-o", "json"])?;
     let document = ran.exits(137).json()?;
     assert_eq!(document["pods"][0]["status"]["reason"], "Evicted");
     assert_eq!(document["killRecords"], json!([]));
+    assert_eq!(document["evictions"][0]["pod"]["name"], "hog");
+    assert_eq!(document["evictionRecords"][0]["grace"]["skipped"]["grace"]["secs"], 2);
     assert_eq!(super::kernel_kills(&house)?, Vec::<String>::new());
     house.nothing_is_left()
 }
