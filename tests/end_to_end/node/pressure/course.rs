@@ -26,6 +26,11 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("pressure: page cache that a Pod left behind is dropped too", &["kubectl"], left_behind),
         test_with("pressure: killed while memory runs out, started again", &["kubectl"], killed_before),
         test_with("pressure: killed while a Pod leaves, started again", &["kubectl"], killed_meanwhile),
+        test_with(
+            "pressure: killed at any moment of an eviction, started again",
+            &["kubectl"],
+            killed_at_any_moment,
+        ),
     ]
 }
 
@@ -240,6 +245,33 @@ fn killed_meanwhile() -> Result<(), Failed> {
     let after = node.get("pod/idle")?;
     assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
     assert_eq!(names(&node.evictions()?), ["hog"]);
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// Whatever was done and not written when the program died: the hog goes at last, and nobody else does.
+fn killed_at_any_moment() -> Result<(), Failed> {
+    const NODE: [&str; 4] = ["--node-memory", "256Mi", "--eviction-pressure-transition-period", "0s"];
+    let mut node = Node::start_with(&NODE)?;
+    node.run_all(&[Eater::holding("idle", 1)])?;
+    let before = node.get("pod/idle")?;
+    for (round, milliseconds) in [0, 3, 10, 30, 100, 300].into_iter().enumerate() {
+        let name = format!("hog-{round}");
+        // It stays below what the kernel would kill for, since nobody looks for a while.
+        let hog = Eater::new(&name, "200 0 --rate 400 --hold").tolerating();
+        node.create(&hog.manifest())?;
+        // The threshold is where 156 MiB are used.
+        node.usage_reaches(140)?;
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        node.kill()?;
+        node.start_again(&NODE)?;
+        node.evicted(&name)?;
+        node.kubectl(&["delete", "pod", &name, "--grace-period=1"])?.exits(0);
+    }
+    let after = node.get("pod/idle")?;
+    assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
+    let evictions = node.evictions()?;
+    assert!(names(&evictions).iter().all(|name| name.starts_with("hog-")), "{:?}", names(&evictions));
     node.kernel_killed_nobody();
     node.end()
 }
