@@ -107,8 +107,9 @@ fn at_the_nodes_limit() -> Result<(), Failed> {
     let pods = pod("hog", "'2000', '0'", "{}")
         + &pod("burstable", "'8', '0.7'", "{requests: {memory: 32Mi}}")
         + &pod("limited", "'8', '0.7'", "{limits: {memory: 64Mi, cpu: 100m}}");
-    let arguments = ["-o", "json", "--node-memory", "256Mi", "--eviction-hard", "memory.available<0%"];
-    let document = house.run(&pods, &arguments)?.exits(137).json()?;
+    // It would be evicted first.
+    let node = ["-o", "json", "--node-memory", "256Mi", "--eviction-hard", "memory.available<0%"];
+    let document = house.run(&pods, &node)?.exits(137).json()?;
     assert_eq!(terminated(&document, "hog"), ("OOMKilled".into(), 137));
     assert_eq!(terminated(&document, "burstable"), ("Completed".into(), 0));
     assert_eq!(terminated(&document, "limited"), ("Completed".into(), 0));

@@ -42,6 +42,10 @@ impl Heartbeat {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut until_status = STATUS_EVERY;
         let mut pressure = self.node.pressure.changes();
+        // What was so before anybody listened is not told as a change.
+        if self.node.pressure.is_on() {
+            pressure.mark_changed();
+        }
         loop {
             let changed = tokio::select! {
                 _ = ticks.tick() => false,

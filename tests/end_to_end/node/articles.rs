@@ -6,8 +6,8 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 
 use super::{Node, ended, is_running};
-use crate::house::{checkout, finish, patience};
-use crate::{Test, test_with};
+use crate::house::{House, checkout, finish, patience};
+use crate::{Test, test, test_with};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
@@ -16,6 +16,9 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("node: article 2, what a node has and what is requested of it", &["kubectl"], requested),
         test_with("node: article 2, Pending", &["kubectl"], pending),
         test_with("node: article 2, a pool of nodes that is scaled", &["kubectl"], scaled_pool),
+        test_with("node: article 2, Evicted", &["kubectl"], evicted),
+        test_with("node: article 2, OOMKilled at its own limit", &["kubectl"], oom_killed),
+        test("node: article 2, OOMKilled at the node's limit", oom_killed_at_the_node),
         test_with("node: article 3, from a Pod to its cgroup and its scores", &["kubectl"], cgroups),
         test_with("node: article 4, a node without memory", &["kubectl"], without_memory),
     ]
@@ -143,10 +146,13 @@ fn pending() -> Result<(), Failed> {
     node.end()
 }
 
+/// A manifest of article 2's.
+fn file(name: &str) -> String {
+    checkout().join("examples/2-pending-evicted-oomkilled").join(name).display().to_string()
+}
+
 /// The example, as its README has it.
 fn scaled_pool() -> Result<(), Failed> {
-    let file =
-        |name: &str| checkout().join("examples/2-pending-evicted-oomkilled").join(name).display().to_string();
     let node = Node::start_with(&["--config", &file("pool.yaml")])?;
     node.kubectl(&["create", "-f", &file("tenants.yaml")])?.exits(0);
     for tenant in ["pod/tenant-1", "pod/tenant-2", "pod/tenant-3"] {
@@ -181,6 +187,95 @@ fn scaled_pool() -> Result<(), Failed> {
     assert_eq!(left.stdout.lines().count(), 5, "one of the others had to go: {}", left.stdout);
     node.kubectl(&["get", "events"])?.exits(0).says("Preempted");
     node.end()
+}
+
+/// As the README has it: whose usage is above its request goes, and its neighbour stays; the request is raised, and there is
+/// another node for it.
+fn evicted() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "1Gi"])?;
+    node.kubectl(&["create", "-f", &file("neighbour.yaml")])?.exits(0);
+    let neighbour = node.wait_for("pod/neighbour", is_running)?;
+    node.kubectl(&["create", "-f", &file("evicted.yaml")])?.exits(0);
+    node.evicted("evicted")?;
+    node.kubectl(&["get", "pods"])?
+        .exits(0)
+        .says("evicted     0/1     Error ")
+        .says("neighbour   1/1     Running ");
+    node.kubectl(&["describe", "pod", "evicted"])?
+        .exits(0)
+        .says("Status:           Failed\nReason:           Evicted\n")
+        .says(
+            "Message:          The node was low on resource: memory. Threshold quantity: 100Mi, available: ",
+        )
+        .says(", request is 100Mi, has larger consumption of memory. \n")
+        .says("      Reason:       Error\n      Exit Code:    1")
+        .says("  DisruptionTarget            True")
+        .says("  Warning  Evicted    ");
+    node.pressure_is("memlet", "True")?;
+    node.kubectl(&["describe", "node", "memlet"])?
+        .exits(0)
+        .says("  MemoryPressure   True ")
+        .says("   KubeletHasInsufficientMemory   kubelet has insufficient memory available\n");
+    node.event("Node", "memlet", "EvictionThresholdMet")?;
+    node.eviction_of("evicted")?;
+    let told = node.memlet(&["explain", "pod/evicted"])?;
+    told.exits(0)
+        .says("Evicted: node memlet was low on memory")
+        .says("  change   requests.memory of main 100Mi → ");
+
+    // The way out: a request that is what it uses, for which there must be a node.
+    node.kubectl(&["create", "-f", &file("request-raised.yaml")])?.exits(0);
+    let waits = |pod: &serde_json::Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
+    node.wait_for("pod/request-raised", waits)?;
+    node.memlet(&["node", "add", "large", "--memory", "1Gi"])?.exits(0);
+    let raised = node.wait_for("pod/request-raised", is_running)?;
+    assert_eq!(raised["spec"]["nodeName"], "large");
+    // It has grown to all that it wants, and nobody went for that.
+    let logs = node.kubectl_command(&["logs", "-f", "request-raised"]).spawn();
+    let mut logs = logs?;
+    let lines = BufReader::new(logs.stdout.take().expect("it is piped")).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains(" 89000  695.3 MB")), "it did not grow");
+    logs.kill()?;
+    logs.wait()?;
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(is_running(&node.get("pod/request-raised")?));
+    let after = node.get("pod/neighbour")?;
+    assert_eq!(neighbour["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
+    assert_eq!(node.evictions()?.len(), 1);
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+fn oom_killed() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "1Gi"])?;
+    node.kubectl(&["create", "-f", &file("oomkilled.yaml")])?.exits(0);
+    let restarted =
+        |pod: &serde_json::Value| pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(1);
+    node.wait_for("pod/oomkilled", restarted)?;
+    let described = node.kubectl(&["describe", "pod", "oomkilled"])?;
+    described.exits(0).says("    Last State:     Terminated\n      Reason:       OOMKilled\n");
+    described.says("      Exit Code:    137\n").says("    Limits:\n      memory:  128Mi\n");
+    node.memlet(&["explain", "pod/oomkilled"])?.exits(0).says("limits.memory 128Mi → 192Mi");
+    node.kubectl(&["create", "-f", &file("limit-raised.yaml")])?.exits(0);
+    let raised = node.wait_for("pod/limit-raised", is_running)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let after = node.get("pod/limit-raised")?;
+    assert_eq!(raised["status"]["containerStatuses"], after["status"]["containerStatuses"], "it lives");
+    node.end()
+}
+
+fn oom_killed_at_the_node() -> Result<(), Failed> {
+    let house = House::new()?;
+    let run = |arguments: &[&str]| -> Result<_, Failed> {
+        let file = file("node-level.yaml");
+        let arguments = [&["--node-memory", "256Mi"], arguments, &[file.as_str()]].concat();
+        finish(house.command(&arguments).spawn()?)
+    };
+    let killed = run(&["--eviction-hard", "memory.available<0%"])?;
+    killed.exits(137).says("main: OOMKilled").says("limit    the node's, for all Pods together");
+    // The same with eviction, which is in time.
+    run(&[])?.exits(137).says("-- pod node-level was evicted: ").says_not("OOMKilled");
+    house.nothing_is_left()
 }
 
 /// `kubectl get pods sh -o yaml | grep uid`, the Pod's cgroup and its limit, `crictl ps`, `crictl inspect`, `/proc`.

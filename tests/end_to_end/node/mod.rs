@@ -5,6 +5,7 @@ mod daemon; // starting, finding, stopping, dying
 mod full; // out of memory as a whole
 mod kubectl; // kubectl's commands, one after another
 mod pool; // several nodes in one program
+mod pressure; // a node short of memory
 mod views; // ps, inspect, explain
 
 use std::io::{BufRead, BufReader};
@@ -18,8 +19,15 @@ use crate::Test;
 use crate::house::{House, MEMLET, Ran, driver_arguments, finish, patience};
 
 pub(crate) fn tests() -> Vec<Test> {
-    let all =
-        [daemon::tests(), pool::tests(), kubectl::tests(), views::tests(), articles::tests(), full::tests()];
+    let all = [
+        daemon::tests(),
+        pool::tests(),
+        pressure::tests(),
+        kubectl::tests(),
+        views::tests(),
+        articles::tests(),
+        full::tests(),
+    ];
     all.into_iter().flatten().collect()
 }
 

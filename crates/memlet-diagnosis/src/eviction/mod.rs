@@ -108,7 +108,7 @@ pub struct Ranked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reclaim {
-    /// From whom; all Pods where several were asked.
+    /// From whom; nobody where it was asked of all together, those that are gone included.
     pub from: Vec<PodName>,
     /// How much was needed.
     pub wanted: Bytes,

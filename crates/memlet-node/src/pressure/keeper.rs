@@ -92,6 +92,8 @@ impl Drop for Keeper {
 enum Stage {
     Calm,
     Reclaiming(Reclaiming),
+    /// What came of it is to be read.
+    Reclaimed(Reclaim),
     Leaving(Box<Departure>),
 }
 
@@ -176,7 +178,11 @@ impl Work {
         match std::mem::replace(&mut self.stage, Stage::Calm) {
             Stage::Calm => {}
             Stage::Reclaiming(reclaiming) => match reclaiming.result() {
-                Ok(reclaim) => self.take_reclaimed(reclaim, reading, seen, now),
+                Ok(reclaim) => {
+                    // This reading may be older than the end of it.
+                    self.stage = Stage::Reclaimed(reclaim);
+                    return true;
+                }
                 Err(reclaiming) if self.lasts(reading, RECLAIM_NEEDS) => {
                     self.stage = Stage::Reclaiming(reclaiming);
                     return true;
@@ -186,6 +192,7 @@ impl Work {
                     self.before = None;
                 }
             },
+            Stage::Reclaimed(reclaim) => self.take_reclaimed(reclaim, reading, seen, now),
             Stage::Leaving(departure) => {
                 if !self.look_after(departure, reading, now) {
                     return true;
@@ -234,7 +241,8 @@ impl Work {
             return false;
         }
         let hierarchy = self.node.cgroups.hierarchy().clone();
-        match Reclaiming::start(due.missing(), self.node.pressure.pods.list(), hierarchy) {
+        let kubepods = self.node.cgroups.kubepods().clone();
+        match Reclaiming::start(due.missing(), self.node.pressure.pods.list(), kubepods, hierarchy) {
             Some(reclaiming) => {
                 self.before.get_or_insert(before);
                 self.stage = Stage::Reclaiming(reclaiming);
@@ -251,12 +259,17 @@ impl Work {
             if let Some(before) = before {
                 self.watch = before;
             }
-            let from: Vec<_> =
+            let asked: Vec<_> =
                 reclaim.from.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+            let from = if asked.is_empty() {
+                "all Pods, those that are gone included,".to_owned()
+            } else {
+                asked.join(", ")
+            };
             let text = format!(
                 "{} of page cache were taken back from {} in {} ms, and {} are available: no Pod is evicted",
                 reclaim.reclaimed,
-                from.join(", "),
+                from,
                 reclaim.took.as_millis(),
                 reading.least_available(),
             );

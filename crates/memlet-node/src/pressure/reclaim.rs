@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, Hierarchy};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
 use memlet_diagnosis::eviction::Reclaim;
 
 use super::pods::Here;
@@ -24,10 +24,16 @@ pub(super) struct Reclaiming {
 }
 
 impl Reclaiming {
-    /// Asks those who have most of it, until `wanted` is free. `None` where no thread can be had.
-    pub(super) fn start(wanted: Bytes, pods: Vec<Here>, hierarchy: Hierarchy) -> Option<Self> {
+    /// Asks those who have most of it, until `wanted` is free, and then all that is in `kubepods`. `None` where no thread can
+    /// be had.
+    pub(super) fn start(
+        wanted: Bytes,
+        pods: Vec<Here>,
+        kubepods: CgroupPath,
+        hierarchy: Hierarchy,
+    ) -> Option<Self> {
         let thread = std::thread::Builder::new().name("memlet-reclaim".to_owned());
-        let thread = thread.spawn(move || ask(wanted, &pods, &hierarchy)).ok()?;
+        let thread = thread.spawn(move || ask(wanted, &pods, &kubepods, &hierarchy)).ok()?;
         Some(Self { thread, wanted, began: Instant::now() })
     }
 
@@ -54,7 +60,7 @@ impl Reclaiming {
     }
 }
 
-fn ask(wanted: Bytes, pods: &[Here], hierarchy: &Hierarchy) -> Reclaim {
+fn ask(wanted: Bytes, pods: &[Here], kubepods: &CgroupPath, hierarchy: &Hierarchy) -> Reclaim {
     let began = Instant::now();
     let mut holders: Vec<_> = pods
         .iter()
@@ -72,12 +78,31 @@ fn ask(wanted: Bytes, pods: &[Here], hierarchy: &Hierarchy) -> Reclaim {
         if missing == Bytes::ZERO || held == Bytes::ZERO {
             break;
         }
-        match group.reclaim(missing) {
-            Ok(got) => reclaim.reclaimed += got.unwrap_or_default(),
-            Err(error) => tracing::debug!("page cache cannot be asked back: {error}"),
-        }
+        reclaim.reclaimed += take_back(&group, missing);
         reclaim.from.push(here.name.clone());
+    }
+    // A file stays in memory when the Pod that read it has gone: in use, by nobody who could be asked.
+    let missing = wanted.saturating_sub(reclaim.reclaimed);
+    if missing > Bytes::ZERO
+        && let Ok(all) = Cgroup::open(hierarchy, kubepods)
+    {
+        let got = take_back(&all, missing);
+        reclaim.reclaimed += got;
+        if got > Bytes::ZERO {
+            // Whose that was is not known.
+            reclaim.from.clear();
+        }
     }
     reclaim.took = began.elapsed();
     reclaim
+}
+
+fn take_back(group: &Cgroup, amount: Bytes) -> Bytes {
+    match group.reclaim(amount) {
+        Ok(got) => got.unwrap_or_default(),
+        Err(error) => {
+            tracing::debug!("page cache cannot be asked back: {error}");
+            Bytes::ZERO
+        }
+    }
 }

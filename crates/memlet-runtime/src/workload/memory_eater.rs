@@ -10,7 +10,7 @@
 mod huge_pages; // the fastest way to take memory
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,11 +31,13 @@ const USAGE: &str = "usage: memory-eater [LIMIT_MB] [SECONDS] [OPTION]...
   --no-flush        keep lines in a block buffer, as C's stdio does on a pipe
   --rate MIB_PER_S  take memory at this rate instead of in steps
   --first MIB       take so much at once, before the pace begins
+  --burst-at MIB    from this amount on, take it without a pause
   --huge-pages      take memory in pieces of 2 MiB: the fastest there is
   --spike           take all at once, without a pause or a line in between
   --leak            never give memory back: go on from LIMIT_MB for ever
   --hold            keep what was taken until a signal ends it
   --page-cache      fill the page cache instead: write a file of LIMIT_MB in the current folder
+  --read-again      read that file twice more, so that the kernel takes its pages for ones in use
   --ignore-term     do not end on SIGTERM
   --exit CODE       end with this code instead of 0
   --children N      N child processes take the memory, one after another; the main process lives on";
@@ -49,11 +51,13 @@ struct Options {
     flush: bool,
     rate: Option<f64>,
     first_mib: f64,
+    burst_at: f64,
     huge_pages: bool,
     spike: bool,
     leak: bool,
     hold: bool,
     page_cache: bool,
+    read_again: bool,
     ignore_term: bool,
     exit: i32,
     children: u32,
@@ -67,11 +71,13 @@ impl Options {
             flush: true,
             rate: None,
             first_mib: 0.0,
+            burst_at: f64::INFINITY,
             huge_pages: false,
             spike: false,
             leak: false,
             hold: false,
             page_cache: false,
+            read_again: false,
             ignore_term: false,
             exit: 0,
             children: 0,
@@ -84,11 +90,13 @@ impl Options {
                 "--no-flush" => options.flush = false,
                 "--rate" => options.rate = Some(positive(argument, value()?)?),
                 "--first" => options.first_mib = positive(argument, value()?)?,
+                "--burst-at" => options.burst_at = positive(argument, value()?)?,
                 "--huge-pages" => options.huge_pages = true,
                 "--spike" => options.spike = true,
                 "--leak" => options.leak = true,
                 "--hold" => options.hold = true,
                 "--page-cache" => options.page_cache = true,
+                "--read-again" => options.read_again = true,
                 "--ignore-term" => options.ignore_term = true,
                 "--exit" => {
                     let code = value()?;
@@ -299,14 +307,15 @@ struct Pace {
     began: Instant,
     rate: Option<f64>,
     first_mib: f64,
+    burst_at: f64,
     pause: Duration,
     spike: bool,
 }
 
 impl Pace {
     fn new(options: &Options) -> Self {
-        let Options { rate, first_mib, pause, spike, .. } = *options;
-        Self { began: Instant::now(), rate, first_mib, pause, spike }
+        let Options { rate, first_mib, burst_at, pause, spike, .. } = *options;
+        Self { began: Instant::now(), rate, first_mib, burst_at, pause, spike }
     }
 
     /// Waits until more may be taken than so many blocks, which are so many MiB.
@@ -318,6 +327,7 @@ impl Pace {
             return;
         }
         match self.rate {
+            _ if mib >= self.burst_at => {}
             Some(rate) if blocks.is_multiple_of(LOOK) => {
                 let due = Duration::from_secs_f64((mib - self.first_mib) / rate);
                 thread::sleep(due.saturating_sub(self.began.elapsed()));
@@ -343,6 +353,10 @@ fn fill_page_cache(options: &Options, output: &mut Output) -> Result<(), String>
             thread::sleep(options.pause);
         }
     }
+    if options.read_again {
+        read_again(&file, NAME).map_err(|error| format!("cannot read {NAME}: {error}"))?;
+        output.line(&format!("read {:.1} MB again", mib(written)));
+    }
     if options.hold {
         output.flush();
         loop {
@@ -350,6 +364,15 @@ fn fill_page_cache(options: &Options, output: &mut Output) -> Result<(), String>
         }
     }
     std::fs::remove_file(NAME).map_err(|error| format!("cannot remove {NAME}: {error}"))
+}
+
+/// What was read a second time counts as in use. What is not on disk yet could not be dropped at once.
+fn read_again(file: &File, name: &str) -> io::Result<()> {
+    file.sync_data()?;
+    for _ in 0..2 {
+        io::copy(&mut File::open(name)?, &mut io::sink())?;
+    }
+    Ok(())
 }
 
 /// Lets children take the memory, and says how each ended. The main process takes none.
@@ -388,7 +411,8 @@ mod tests {
     fn arguments_are_read_as_the_usage_says() {
         let plain = parse("").unwrap();
         assert_eq!((plain.limit_mib, plain.pause, plain.flush), (300.0, Duration::from_secs(1), true));
-        let full = parse("64 0.5 --no-flush --rate 10 --children 2 --hold").unwrap();
+        let full = parse("64 0.5 --no-flush --rate 10 --children 2 --hold --burst-at 20").unwrap();
+        assert_eq!((full.burst_at, plain.burst_at), (20.0, f64::INFINITY));
         assert_eq!((full.limit_mib, full.pause), (64.0, Duration::from_millis(500)));
         assert_eq!((full.flush, full.rate, full.children, full.hold), (false, Some(10.0), 2, true));
         for (arguments, reason) in [

@@ -13,9 +13,11 @@ use memlet_cgroup::CgroupPath;
 use memlet_node::MemoryRules;
 use memlet_policy::cgroup_limits::SwapBehavior;
 use memlet_policy::cgroup_names::Driver;
+use memlet_policy::eviction as eviction_policy;
 use memlet_policy::memory_qos::{MemoryQos, ReservationPolicy, ThrottlingFactor};
 use serde::Deserialize;
 
+use eviction::ThresholdChoice;
 pub(crate) use node::{
     AddArguments, InspectArguments, KubeconfigArguments, KubectlArguments, NodeArguments, NodeSettings,
     PoolChange, PsArguments, RmArguments, StatusArguments, StopArguments, size_of_text,
@@ -128,10 +130,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Node")]
     pub(crate) node_memory: Option<Bytes>,
 
-    /// Evict a Pod at once where less memory is available, as kubelet's evictionHard; 0% leaves it to the kernel to kill
-    /// [default: memory.available<100Mi]
+    /// Evict a Pod at once where less memory is available, as kubelet's evictionHard; 0% switches it off [default:
+    /// memory.available<100Mi]
     #[arg(long, value_name = "memory.available<SIZE|PERCENT", help_heading = "Node")]
-    pub(crate) eviction_hard: Option<eviction::ThresholdChoice>,
+    pub(crate) eviction_hard: Option<ThresholdChoice>,
 
     /// What containers may do with the machine's swap (cgroup v2)
     #[arg(long, value_name = "BEHAVIOR", default_value = "NoSwap", help_heading = "Node")]
@@ -204,6 +206,15 @@ pub(crate) struct RunArguments {
 }
 
 impl RunArguments {
+    /// When the node evicts Pods.
+    pub(crate) fn eviction(&self) -> eviction_policy::Settings {
+        let default = eviction_policy::Settings::default();
+        eviction_policy::Settings {
+            hard: self.eviction_hard.map_or(default.hard, |choice| choice.0),
+            ..default
+        }
+    }
+
     /// What the node does about memory beyond limits.
     pub(crate) fn memory_rules(&self) -> MemoryRules {
         MemoryRules {

@@ -55,11 +55,12 @@ const LAST_GRACE: Duration = Duration::ZERO;
 /// What this node cannot do, said before anything is made.
 fn check(arguments: &RunArguments, documents: &[Document]) -> Result<()> {
     if let Some(memory) = arguments.node_memory {
-        let kept = NodeMemory::new(memory).eviction_bytes();
+        let node = NodeMemory { eviction_hard: arguments.eviction().hard, ..NodeMemory::new(memory) };
+        let kept = node.eviction_bytes();
         ensure!(
             memory > kept,
             "--node-memory {memory} leaves nothing for Pods: every node keeps {kept} of its memory free, so give it \
-             more than that"
+             more than that, or set --eviction-hard"
         );
     }
     for document in documents {
@@ -80,14 +81,10 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
 }
 
 fn settings(arguments: &RunArguments) -> Result<(MemberSettings, Surroundings)> {
-    let mut reservations = Reservations::default();
-    if let Some(choice) = arguments.eviction_hard {
-        reservations.eviction.hard = choice.0;
-    }
     let member = MemberSettings {
         name: arguments.node_name.clone(),
         memory: arguments.node_memory,
-        reservations,
+        reservations: Reservations { eviction: arguments.eviction(), ..Reservations::default() },
         registration: Registration::default(),
         static_pods: None,
         cgroups: CgroupPlace { root: arguments.cgroup_root.clone(), driver: arguments.cgroup_driver.into() },

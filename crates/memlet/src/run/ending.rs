@@ -1,6 +1,7 @@
 //! When a run is over, and what its exit code is. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use memlet_policy::eviction::EVICTED;
 
 use crate::exit::Exit;
 
@@ -41,7 +42,15 @@ fn is_stuck(pod: &Pod) -> bool {
     failure_to_run(pod).is_some()
 }
 
-/// Why a Pod cannot even run, where that is so.
+/// Whether the Pod ran, and had to go for another's sake: one that was not taken has no such condition.
+pub(crate) fn is_evicted(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let disrupted = status.conditions.iter().flatten();
+    let mut disrupted = disrupted.filter(|it| it.type_ == "DisruptionTarget" && it.status == "True");
+    status.reason.as_deref() == Some(EVICTED) && disrupted.next().is_some()
+}
+
+/// Why a Pod cannot even run, or had to end as a whole, where that is so.
 pub(crate) fn failure_to_run(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     if let Some(reason) = &status.reason
@@ -100,6 +109,10 @@ pub(crate) fn exit(pods: &[Pod]) -> Exit {
             {
                 return Exit::of_container(code);
             }
+        }
+        if is_evicted(pod) {
+            // Its containers ended well when they were asked to, and not because they were done.
+            return Exit::of_container(0);
         }
         if failure_to_run(pod).is_some() {
             return Exit::MISTAKE;
@@ -166,5 +179,25 @@ mod tests {
         let stuck = pod("Never", "Pending", 0, &stuck, &json!({}));
         assert!(is_over(&stuck, Patience::Restarts(0)));
         assert_eq!(exit(&[stuck]), Exit::MISTAKE);
+    }
+    #[test]
+    fn an_evicted_pod_has_run_and_is_no_success() {
+        let ended = |code: i32| json!({"terminated": {"exitCode": code}});
+        let evicted = |code, conditions: &Value| {
+            let mut pod = pod("Always", "Failed", 0, &ended(code), &json!({}));
+            let status = pod.status.as_mut().unwrap();
+            status.reason = Some("Evicted".into());
+            status.conditions = serde_json::from_value(conditions.clone()).unwrap();
+            pod
+        };
+        let disrupted = json!([{"type": "DisruptionTarget", "status": "True"}]);
+        for (code, expected) in [(0, 1), (137, 137), (143, 143)] {
+            let pod = evicted(code, &disrupted);
+            assert!(is_over(&pod, Patience::Endless) && is_evicted(&pod));
+            assert_eq!(exit(&[pod]), Exit::of_container(expected), "{code}");
+        }
+        let rejected = evicted(0, &json!([]));
+        assert!(!is_evicted(&rejected));
+        assert_eq!(exit(&[rejected]), Exit::MISTAKE);
     }
 }

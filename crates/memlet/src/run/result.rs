@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod};
 use memlet_bytes::Bytes;
+use memlet_diagnosis::eviction::{Eviction, EvictionVerdict};
 use memlet_diagnosis::evidence::{ContainerEnd, Exit, KillRecord, Subject, Victim};
-use memlet_diagnosis::{Evidence, Verdict, judge};
+use memlet_diagnosis::{Evidence, Outcome, Verdict, judge};
 use memlet_policy::qos::QosClass;
 use memlet_policy::{cgroup_limits, oom_score_adj, resources};
 use serde::Serialize;
@@ -23,6 +24,10 @@ pub(crate) struct Document<'a> {
     pub(crate) kill_records: &'a [KillRecord],
     /// A verdict per ended container, in the order of their ends.
     pub(crate) verdicts: &'a [Verdict],
+    /// A verdict per evicted Pod, oldest first.
+    pub(crate) evictions: &'a [EvictionVerdict],
+    /// What was known when those Pods were chosen.
+    pub(crate) eviction_records: &'a [Eviction],
 }
 
 /// The runtime's statements about containers that ended, by instance.
@@ -50,6 +55,23 @@ pub(crate) fn verdicts(pods: &[Pod], ends: &Ends, kills: &[KillRecord], node_mem
             Some(judge(&evidence(pod, instance, Some(ended), kills, node_memory)?))
         })
         .collect()
+}
+
+/// The verdicts to tell: where a container's last end was its Pod's eviction, that is told instead.
+pub(crate) fn beside_evictions<'a>(verdicts: &'a [Verdict], evictions: &[Eviction]) -> Vec<&'a Verdict> {
+    let is_last = |verdict: &Verdict| {
+        let own = &verdict.subject;
+        verdicts.iter().all(|other| {
+            let same = other.subject.pod_uid == own.pod_uid && other.subject.container == own.container;
+            !same || other.subject.restart_count <= own.restart_count
+        })
+    };
+    let is_evicted = |verdict: &Verdict| {
+        let is_kill = matches!(verdict.outcome, Outcome::OomKilled { .. });
+        let mut pods = evictions.iter().map(|eviction| &eviction.pod.uid);
+        !is_kill && is_last(verdict) && pods.any(|uid| *uid == verdict.subject.pod_uid)
+    };
+    verdicts.iter().filter(|verdict| !is_evicted(verdict)).collect()
 }
 
 /// What is known of one instance of a container, which has ended or runs still; `None` where its Pod has no such container.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IsTerminal};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures::StreamExt;
@@ -9,8 +10,10 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event as CoreEvent, N
 use kube::api::{Api, DeleteParams};
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
+use memlet_diagnosis::eviction::{self, Eviction, EvictionVerdict};
 use memlet_diagnosis::evidence::{KillRecord, Victim};
 use memlet_diagnosis::{Verdict, render, summary};
+use memlet_node::Record;
 use memlet_policy::cgroup_names::{CgroupNames, container_in};
 use memlet_policy::qos::QosClass;
 use memlet_policy::quantity::Quantity;
@@ -32,6 +35,9 @@ use crate::cli::{Format, RunArguments};
 use crate::embedded::Embedded;
 use crate::exit::Exit;
 use crate::say;
+
+/// An eviction is recorded when all of its Pod has ended, which may be a moment after the Pod says so.
+const UNTIL_RECORDED: Duration = Duration::from_secs(2);
 
 /// A run under way.
 pub(crate) struct Run<'a> {
@@ -196,6 +202,9 @@ impl<'a> Run<'a> {
             Change::Unschedulable { message } => {
                 self.telling.alarm(format!("pod {} is Pending: {message}", pod_name(pod)));
             }
+            Change::Refused { message, .. } if ending::is_evicted(pod) => {
+                self.telling.alarm(format!("pod {} was evicted: {}", pod_name(pod), message.trim_end()));
+            }
             Change::Refused { reason, message } => {
                 self.telling.alarm(format!("pod {} was refused: {reason}: {message}", pod_name(pod)));
             }
@@ -270,14 +279,25 @@ impl<'a> Run<'a> {
         let kills = self.node.first().agent.kill_records();
         let pods: Vec<Pod> = self.order.iter().filter_map(|uid| self.pods.get(uid).cloned()).collect();
         let verdicts = result::verdicts(&pods, &self.ends, &kills, self.node_memory);
+        let records = self.evictions(&pods).await;
+        let evictions: Vec<_> = records.iter().map(eviction::explain).collect();
         if format == Format::Text {
-            self.tell_verdicts(&verdicts);
+            self.tell_verdicts(&result::beside_evictions(&verdicts, &records), &evictions);
         } else {
-            let document = Document { pods: &pods, kill_records: &kills, verdicts: &verdicts };
+            let document = Document {
+                pods: &pods,
+                kill_records: &kills,
+                verdicts: &verdicts,
+                evictions: &evictions,
+                eviction_records: &records,
+            };
             self.telling.beside(Stream::Out, document.to_text(format)?);
         }
         let mut exit = ending::exit(&pods);
         for pod in &pods {
+            if ending::is_evicted(pod) {
+                continue;
+            }
             let failure = ending::failure_to_run(pod).or_else(|| self.troubles.of(pod).cloned());
             if let Some(failure) = failure {
                 let error = anyhow!("pod {} did not run: {failure}", pod_name(pod));
@@ -311,7 +331,29 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn tell_verdicts(&mut self, verdicts: &[Verdict]) {
+    /// What was recorded of these Pods' evictions, oldest first.
+    async fn evictions(&self, pods: &[Pod]) -> Vec<Eviction> {
+        let evicted: Vec<_> = pods
+            .iter()
+            .filter(|pod| ending::is_evicted(pod))
+            .filter_map(|pod| pod.metadata.uid.as_deref())
+            .collect();
+        let deadline = Instant::now() + UNTIL_RECORDED;
+        loop {
+            let records = self.node.first().agent.records().all();
+            let evictions = records.into_iter().filter_map(|record| match record {
+                Record::Eviction(eviction) if evicted.contains(&eviction.pod.uid.as_str()) => Some(*eviction),
+                _ => None,
+            });
+            let evictions: Vec<_> = evictions.collect();
+            if evictions.len() >= evicted.len() || Instant::now() > deadline {
+                return evictions;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn tell_verdicts(&mut self, verdicts: &[&Verdict], evictions: &[EvictionVerdict]) {
         let style = render::Style {
             colour: say::colour(&io::stdout()),
             width: rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col)),
@@ -319,6 +361,9 @@ impl<'a> Run<'a> {
         };
         for verdict in verdicts {
             self.telling.text(format!("\n{}", render::text(verdict, style)));
+        }
+        for verdict in evictions {
+            self.telling.text(format!("\n{}", eviction::text(verdict, style)));
         }
     }
 }

@@ -1,0 +1,277 @@
+//! How a Pod goes: with all of its grace, with less, with none; for page cache not at all; and across a restart of the
+//! program.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+
+use super::{Eater, is_running, names, pressure, time};
+use crate::house::patience;
+use crate::node::{Node, SOON, ended};
+use crate::{Test, test_with};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test_with("pressure: a soft threshold has its time, and its Pod a grace", &["kubectl"], soft),
+        test_with("pressure: a soft threshold that is not met for long", &["kubectl"], soft_and_short),
+        test_with(
+            "pressure: SIGTERM unheeded, all of the grace, then SIGKILL",
+            &["kubectl"],
+            all_of_the_grace,
+        ),
+        test_with("pressure: a burst ends the grace", &["kubectl"], cut),
+        test_with("pressure: who ends on SIGTERM needs no SIGKILL", &["kubectl"], heeds),
+        test_with("pressure: page cache is dropped, and nobody goes for it", &["kubectl"], page_cache),
+        test_with("pressure: page cache that a Pod left behind is dropped too", &["kubectl"], left_behind),
+        test_with("pressure: killed while memory runs out, started again", &["kubectl"], killed_before),
+        test_with("pressure: killed while a Pod leaves, started again", &["kubectl"], killed_meanwhile),
+        test_with(
+            "pressure: killed at any moment of an eviction, started again",
+            &["kubectl"],
+            killed_at_any_moment,
+        ),
+    ]
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn grace<'a>(eviction: &'a Value, story: &str) -> &'a Value {
+    let told = &eviction["grace"][story];
+    assert!(told.is_object(), "no grace that was {story}: {eviction:#}");
+    told
+}
+
+fn after(eviction: &Value, step: &str) -> Duration {
+    time(&eviction["course"][step]).unwrap_or_else(|| panic!("no {step}: {eviction:#}"))
+}
+
+fn soft() -> Result<(), Failed> {
+    let node = Node::start_with(&[
+        "--node-memory=512Mi",
+        "--eviction-hard=memory.available<50Mi",
+        "--eviction-soft=memory.available<150Mi",
+        "--eviction-soft-grace-period=memory.available=3s",
+        "--eviction-max-pod-grace-period=4",
+    ])?;
+    // 112Mi are left: below one threshold, above the other.
+    let hog = Eater::new("hog", "400 0 --spike --hold --ignore-term");
+    node.run_all(&[Eater::holding("idle", 1), hog.spec("terminationGracePeriodSeconds", json!(30))])?;
+    let condition = node.pressure_is("memlet", "True")?;
+    assert!(node.evictions()?.is_empty(), "the node says so before anybody goes");
+    let pod = node.evicted("hog")?;
+    let message = pod["status"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("Threshold quantity: 150Mi, available: 1"), "{message}");
+    let eviction = node.eviction_of("hog")?;
+    assert_eq!(time(&eviction["rule"]["kind"]["soft"]["after"]), Some(3 * SECOND), "{eviction:#}");
+    let at = |text: &Value| text.as_str().expect("it has a time").parse::<jiff::Timestamp>();
+    let waited = at(&eviction["at"])?.duration_since(at(&condition["lastTransitionTime"])?);
+    // The condition's time is in whole seconds, and written after the threshold was met.
+    assert!(waited.unsigned_abs() >= SECOND, "it was heeded after {waited}");
+    // The node's maximum, since the Pod's own is longer; and SIGTERM is not heeded.
+    assert_eq!(time(&grace(&eviction, "given")["grace"]), Some(4 * SECOND));
+    assert!(after(&eviction, "killed") >= 4 * SECOND, "{eviction:#}");
+    let idle = node.get("pod/idle")?;
+    assert!(is_running(&idle) && ended(&idle).is_none(), "{idle:#}");
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// It grows past the soft threshold and gives all back in time.
+fn soft_and_short() -> Result<(), Failed> {
+    let node = Node::start_with(&[
+        "--node-memory=512Mi",
+        "--eviction-hard=memory.available<50Mi",
+        "--eviction-soft=memory.available<150Mi",
+        "--eviction-soft-grace-period=memory.available=60s",
+        "--eviction-pressure-transition-period=1s",
+    ])?;
+    node.create(&Eater::new("passing", "400 0 --rate 800").spec("restartPolicy", json!("Never")).manifest())?;
+    node.pressure_is("memlet", "True")?;
+    let pod = node.wait_for("pod/passing", |pod| ended(pod).is_some())?;
+    assert_eq!(pod["status"]["phase"], "Succeeded", "{pod:#}");
+    node.pressure_is("memlet", "False")?;
+    assert!(node.evictions()?.is_empty());
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// On a node of 256Mi: 100 MiB that stay, and room for 56 more before the threshold, and for 156 before the kernel kills.
+fn slow_hog(hog: &str) -> Result<(Node, Value), Failed> {
+    let node = Node::start_with(&["--node-memory", "256Mi"])?;
+    node.run_all(&[Eater::holding("ballast", 100).requesting("120Mi")])?;
+    node.usage_reaches(100)?;
+    node.create(&Eater::new("hog", hog).manifest())?;
+    node.evicted("hog")?;
+    let eviction = node.eviction_of("hog")?;
+    let ballast = node.get("pod/ballast")?;
+    assert!(is_running(&ballast) && ended(&ballast).is_none(), "{ballast:#}");
+    node.kernel_killed_nobody();
+    Ok((node, eviction))
+}
+
+fn all_of_the_grace() -> Result<(), Failed> {
+    let (node, eviction) = slow_hog("400 0 --rate 15 --ignore-term")?;
+    assert_eq!(time(&grace(&eviction, "given")["grace"]), Some(2 * SECOND));
+    assert!(after(&eviction, "signalled") < SECOND, "{eviction:#}");
+    assert!(after(&eviction, "killed") >= 2 * SECOND, "{eviction:#}");
+    assert!(after(&eviction, "ended") >= after(&eviction, "killed"), "{eviction:#}");
+    let end = &node.get("pod/hog")?["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&end["reason"], &end["exitCode"]), (&"Error".into(), &137.into()), "{end:#}");
+    node.end()
+}
+
+fn heeds() -> Result<(), Failed> {
+    let (node, eviction) = slow_hog("400 0 --rate 15")?;
+    grace(&eviction, "given");
+    assert_eq!(eviction["course"]["killed"], Value::Null, "{eviction:#}");
+    let end = &node.get("pod/hog")?["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&end["reason"], &end["exitCode"]), (&"Error".into(), &143.into()), "{end:#}");
+    node.end()
+}
+
+/// It crosses the threshold slowly with 56 MiB, so it is given its grace, and has 70 about a second later.
+fn cut() -> Result<(), Failed> {
+    let (node, eviction) = slow_hog("400 0 --rate 15 --burst-at 70 --ignore-term")?;
+    let cut = grace(&eviction, "cut");
+    assert_eq!(time(&cut["grace"]), Some(2 * SECOND));
+    let had = time(&cut["after"]).expect("it had some");
+    assert!(had < 2 * SECOND, "{eviction:#}");
+    assert!(time(&cut["left"]).expect("it is told") < 2 * SECOND, "{eviction:#}");
+    assert!(after(&eviction, "killed") >= had, "{eviction:#}");
+    node.end()
+}
+
+/// 430 MiB of a file that was read again and again count as used on a node of 512Mi (kubernetes issue 43916). The kernel can
+/// drop all of it.
+fn page_cache() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "512Mi"])?;
+    let reader = Eater::new("reader", "430 0 --page-cache --spike --read-again --hold")
+        .spec("volumes", json!([{"name": "disk", "emptyDir": {}}]))
+        .container("volumeMounts", json!([{"name": "disk", "mountPath": "/disk"}]))
+        .container("workingDir", json!("/disk"));
+    node.run_all(&[Eater::holding("idle", 1), reader])?;
+    let told = node.event("Node", "memlet", "ReclaimedPageCache")?;
+    assert!(told.contains(" of page cache were taken back from default/reader in "), "{told}");
+    assert!(told.ends_with(" are available: no Pod is evicted"), "{told}");
+    // Later than anything that the threshold would have led to.
+    std::thread::sleep(2 * SECOND);
+    for name in ["pod/idle", "pod/reader"] {
+        let pod = node.get(name)?;
+        assert!(is_running(&pod) && ended(&pod).is_none(), "{pod:#}");
+    }
+    assert_eq!(pressure(&node.get("node/memlet")?).expect("it is told")["status"], "False");
+    let events = node.events("Node", "memlet")?;
+    let told = |reason: &str| events.iter().any(|(of, _)| of == reason);
+    assert!(!told("EvictionThresholdMet") && !told("NodeHasInsufficientMemory"), "{events:#?}");
+    assert!(node.evictions()?.is_empty());
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// The file that a Pod read is still in memory when the Pod has gone, and counts as used.
+fn left_behind() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "512Mi"])?;
+    let files = node.house.folder.path().join("files");
+    std::fs::create_dir(&files)?;
+    let reader = Eater::new("reader", "350 0 --page-cache --spike --read-again --hold")
+        .spec("volumes", json!([{"name": "files", "hostPath": {"path": files}}]))
+        .container("volumeMounts", json!([{"name": "files", "mountPath": "/files"}]))
+        .container("workingDir", json!("/files"));
+    node.run_all(&[Eater::holding("idle", 1), reader])?;
+    let deadline = Instant::now() + patience(SOON);
+    while !node.kubectl(&["logs", "reader"])?.stdout.contains("read 350.0 MB again") {
+        assert!(Instant::now() < deadline, "it never read all of its file");
+        std::thread::sleep(SECOND / 10);
+    }
+    node.kubectl(&["delete", "pod", "reader", "--grace-period=1"])?.exits(0);
+    node.usage_reaches(340)?;
+    // Slow enough for page cache to be asked back.
+    node.run_all(&[Eater::new("grower", "200 0 --rate 50 --hold")])?;
+    let told = node.event("Node", "memlet", "ReclaimedPageCache")?;
+    assert!(
+        told.contains(" of page cache were taken back from all Pods, those that are gone included, in "),
+        "{told}"
+    );
+    std::thread::sleep(3 * SECOND);
+    for name in ["pod/idle", "pod/grower"] {
+        let pod = node.get(name)?;
+        assert!(is_running(&pod) && ended(&pod).is_none(), "{pod:#}");
+    }
+    assert!(node.evictions()?.is_empty());
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// The threshold is crossed while nobody looks.
+fn killed_before() -> Result<(), Failed> {
+    const NODE: [&str; 2] = ["--node-memory", "512Mi"];
+    let mut node = Node::start_with(&NODE)?;
+    node.run_all(&[Eater::holding("idle", 1), Eater::new("hog", "450 0 --rate 60 --hold --ignore-term")])?;
+    let before = node.get("pod/idle")?;
+    node.kill()?;
+    assert!(node.evictions()?.is_empty(), "the node was killed too late for this test");
+    node.usage_reaches(440)?;
+    node.start_again(&NODE)?;
+    node.evicted("hog")?;
+    node.pressure_is("memlet", "True")?;
+    let after = node.get("pod/idle")?;
+    assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
+    assert_eq!(names(&node.evictions()?), ["hog"]);
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// The program dies between SIGTERM and SIGKILL, which the next one has to send.
+fn killed_meanwhile() -> Result<(), Failed> {
+    const NODE: [&str; 5] = [
+        "--node-memory=512Mi",
+        "--eviction-hard=memory.available<50Mi",
+        "--eviction-soft=memory.available<150Mi",
+        "--eviction-soft-grace-period=memory.available=3s",
+        "--eviction-max-pod-grace-period=15",
+    ];
+    let mut node = Node::start_with(&NODE)?;
+    let hog = Eater::new("hog", "400 0 --spike --hold --ignore-term");
+    node.run_all(&[Eater::holding("idle", 1), hog.spec("terminationGracePeriodSeconds", json!(30))])?;
+    let before = node.get("pod/idle")?;
+    node.event("Pod", "hog", "Evicted")?;
+    node.kill()?;
+    assert!(node.evictions()?.is_empty(), "it had not gone yet");
+    std::thread::sleep(patience(SECOND));
+    node.start_again(&NODE)?;
+    let pod = node.evicted("hog")?;
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{pod:#}");
+    let after = node.get("pod/idle")?;
+    assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
+    assert_eq!(names(&node.evictions()?), ["hog"]);
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// Whatever was done and not written when the program died: the hog goes at last, and nobody else does.
+fn killed_at_any_moment() -> Result<(), Failed> {
+    const NODE: [&str; 4] = ["--node-memory", "256Mi", "--eviction-pressure-transition-period", "0s"];
+    let mut node = Node::start_with(&NODE)?;
+    node.run_all(&[Eater::holding("idle", 1)])?;
+    let before = node.get("pod/idle")?;
+    for (round, milliseconds) in [0, 3, 10, 30, 100, 300].into_iter().enumerate() {
+        let name = format!("hog-{round}");
+        // It stays below what the kernel would kill for, since nobody looks for a while.
+        let hog = Eater::new(&name, "200 0 --rate 400 --hold").tolerating();
+        node.create(&hog.manifest())?;
+        // The threshold is where 156 MiB are used.
+        node.usage_reaches(140)?;
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        node.kill()?;
+        node.start_again(&NODE)?;
+        node.evicted(&name)?;
+        node.kubectl(&["delete", "pod", &name, "--grace-period=1"])?.exits(0);
+    }
+    let after = node.get("pod/idle")?;
+    assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
+    let evictions = node.evictions()?;
+    assert!(names(&evictions).iter().all(|name| name.starts_with("hog-")), "{:?}", names(&evictions));
+    node.kernel_killed_nobody();
+    node.end()
+}
