@@ -233,6 +233,23 @@ pub(crate) const ALL: &[Scenario] = &[
         ..PLAIN
     },
     Scenario {
+        name: "v2-pressure",
+        memory_mib: 2048,
+        runs: &[only(
+            Program::Node,
+            &[
+                "the_largest_goes",
+                "who_is_slow",
+                "a_burst_in_its_grace",
+                "nobody_critical_goes",
+                "page_cache_goes",
+                "a_bystander",
+            ],
+        )],
+        patience: LONG,
+        ..PLAIN
+    },
+    Scenario {
         name: "systemd",
         memory_mib: 2048,
         system: System::Systemd,
