@@ -103,14 +103,13 @@ impl Heartbeat {
         let told =
             registration::report(client, cri, &self.description, Readiness::Ready, under_pressure).await?;
         let name = &self.description.name;
-        match told {
-            Some(changed) => {
-                changed.into_iter().for_each(|reason| self.tell(reason));
+        if let Some(changed) = told {
+            for reason in changed {
+                self.tell(reason);
             }
-            None => {
-                tracing::warn!("the Node {name} was deleted; it is registered again");
-                self.uid = registration::register(client, cri, &self.description).await?.uid;
-            }
+        } else {
+            tracing::warn!("the Node {name} was deleted; it is registered again");
+            self.uid = registration::register(client, cri, &self.description).await?.uid;
         }
         Ok(())
     }

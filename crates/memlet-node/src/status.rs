@@ -39,6 +39,21 @@ pub(crate) struct Failure {
     pub(crate) is_disruption: bool,
 }
 
+impl Failure {
+    /// What a status says that an earlier run of this agent wrote.
+    pub(crate) fn of_status(status: &PodStatus) -> Option<Self> {
+        let reason = status.reason.clone().filter(|_| status.phase.as_deref() == Some("Failed"))?;
+        let is_own = |condition: &PodCondition| {
+            condition.type_ == DISRUPTION_TARGET && condition.reason.as_deref() == Some(BY_THIS_NODE)
+        };
+        Some(Self {
+            reason: reason.into(),
+            message: status.message.clone().unwrap_or_default().into(),
+            is_disruption: status.conditions.iter().flatten().any(is_own),
+        })
+    }
+}
+
 /// The status now. `before` is the last one known: from it come the times of conditions that did not change,
 /// conditions that are not the node agent's, and a final phase, which a Pod never leaves.
 pub(crate) fn pod_status(pod: &Pod, facts: &Facts<'_>, before: &PodStatus, now: Timestamp) -> PodStatus {
@@ -168,6 +183,8 @@ fn is_done(status: &ContainerStatus) -> bool {
 
 /// Tells whoever made the Pod that it ended for its node's sake.
 const DISRUPTION_TARGET: &str = "DisruptionTarget";
+/// That condition's reason, where it is this node that ended the Pod.
+const BY_THIS_NODE: &str = "TerminationByKubelet";
 
 /// The conditions that the node agent owns, in kubelet's order; all others of a Pod are kept as they are, before
 /// them. A Pod that is here has been scheduled, also where no scheduler said so (`spec.nodeName` from the start).
@@ -209,7 +226,7 @@ fn conditions(
     let disruption = facts.failure.filter(|failure| failure.is_disruption).map(|failure| PodCondition {
         type_: DISRUPTION_TARGET.to_owned(),
         status: "True".to_owned(),
-        reason: Some("TerminationByKubelet".to_owned()),
+        reason: Some(BY_THIS_NODE.to_owned()),
         message: Some(failure.message.to_string()),
         last_transition_time: Some(life::seconds(now)),
         observed_generation: pod.metadata.generation,

@@ -296,3 +296,20 @@ fn init_containers_hold_the_pod_pending() {
     let initialized = &status.conditions.unwrap()[1];
     assert_eq!(initialized.message.as_deref(), Some("containers with incomplete status: [second]"));
 }
+
+#[test]
+fn why_a_pod_failed_is_known_again_after_a_restart() {
+    let pod = eater();
+    let evicted =
+        |is_disruption| Failure { reason: "Evicted".into(), message: "low. ".into(), is_disruption };
+    for failure in [evicted(true), evicted(false)] {
+        let facts = Facts { failure: Some(&failure), ..Facts::default() };
+        let said = pod_status(&pod, &facts, &PodStatus::default(), at("01:24:00"));
+        let known = Failure::of_status(&said).unwrap();
+        assert_eq!(known, failure);
+        let facts = Facts { failure: Some(&known), ..Facts::default() };
+        assert_eq!(pod_status(&pod, &facts, &said, at("01:25:00")), said);
+    }
+    let of_itself = PodStatus { phase: Some("Failed".into()), ..PodStatus::default() };
+    assert_eq!(Failure::of_status(&of_itself), None);
+}

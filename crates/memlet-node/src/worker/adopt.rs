@@ -9,6 +9,7 @@ use super::{InstanceFacts, News, Place, Sandbox, Worker};
 use crate::adoption::life::Relation;
 use crate::adoption::{self, Found, FoundContainer, Known};
 use crate::life::{Ended, Instance, Life};
+use crate::status::Failure;
 
 /// What a worker begins with.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ impl Worker {
         if let Some(start_time) = &self.status.start_time {
             self.start_time = start_time.0;
         }
+        // The Pod stays failed, and for the same reason.
+        self.failure = Failure::of_status(&self.status);
         self.admitted = true;
         self.resumed = true;
         self.adopt_sandbox(&found, &known).await;

@@ -23,7 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [told::tests(), choice::tests(), course::tests()].into_iter().flatten().collect()
 }
 
-/// A Pod of one memory eater: BestEffort, and restarted always, unless it is said otherwise.
+/// A Pod of one memory eater: `BestEffort`, and restarted always, unless it is said otherwise.
 pub(crate) struct Eater(Value);
 
 impl Eater {

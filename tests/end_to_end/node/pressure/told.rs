@@ -1,7 +1,7 @@
 //! What is told of an eviction: in the Pod, the Node and the Events, in kubelet's words; and by `memlet run`.
 
 use libtest_mimic::Failed;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Eater, is_running, names, pressure};
 use crate::house::{House, finish};
@@ -12,6 +12,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test_with("pressure: the hog goes, and it is told as a cluster tells it", &["kubectl"], hog),
         test_with("pressure: the condition ends in its time", &["kubectl"], condition_ends),
+        test_with("pressure: who is placed and who is taken meanwhile", &["kubectl"], meanwhile),
         test_with("pressure: one node of a pool, and no other", &["kubectl"], pool),
         test("pressure: wrong settings", wrong_settings),
         test("pressure: memlet run tells that its Pod was evicted", run_evicted),
@@ -90,6 +91,7 @@ fn hog() -> Result<(), Failed> {
     node.event("Pod", "hog-evict5", "Killing")?;
     let described = node.kubectl(&["describe", "pod", "hog-evict5"])?;
     assert_eq!(pod_in_general(&described.exits(0).stdout), pod_in_general(DESCRIBED_POD));
+    node.wait_for("node/memlet", is_tainted)?;
     let described = node.kubectl(&["describe", "node", "memlet"])?;
     assert_eq!(node_in_general(&described.exits(0).stdout), node_in_general(DESCRIBED_NODE));
     node.end()
@@ -130,6 +132,54 @@ fn condition_ends() -> Result<(), Failed> {
     let events = node.events("Node", "memlet")?;
     let series = node.kubectl(&["get", "events", "-A", "--sort-by=.lastTimestamp"])?;
     assert!(is_over(&events) || series.stdout.contains("NodeHasSufficientMemory"), "{events:#?}");
+    node.end()
+}
+
+const TAINT: &str = "node.kubernetes.io/memory-pressure";
+
+fn is_tainted(node: &Value) -> bool {
+    node["spec"]["taints"].as_array().is_some_and(|taints| taints.iter().any(|taint| taint["key"] == TAINT))
+}
+
+/// The scheduler places nobody there who does not tolerate the taint, and the node itself takes those that request memory.
+fn meanwhile() -> Result<(), Failed> {
+    // As recorded of a cluster.
+    const NOWHERE: &str = "0/1 nodes are available: 1 node(s) had untolerated taint(s). no new claims to deallocate, \
+                           preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    let node = Node::start_with(&["--node-memory", "256Mi", "--eviction-pressure-transition-period", "15s"])?;
+    node.create(&Eater::new("hog", "400 0 --rate 200").manifest())?;
+    node.evicted("hog")?;
+    node.wait_for("node/memlet", is_tainted)?;
+    let here = |pod: Eater| pod.spec("nodeName", json!("memlet"));
+    let idle = |name: &str| Eater::holding(name, 1);
+    for pod in [
+        idle("placed"),
+        idle("placed-burstable").requesting("1Mi"),
+        idle("placed-tolerating").tolerating(),
+        here(idle("named")),
+        here(idle("named-burstable").requesting("1Mi")),
+        here(idle("named-critical")).spec("priorityClassName", json!("system-node-critical")),
+    ] {
+        node.create(&pod.manifest())?;
+    }
+    for name in ["pod/placed", "pod/placed-burstable"] {
+        let pod = node.wait_for(name, |pod| pod["status"]["conditions"][0]["reason"] == "Unschedulable")?;
+        assert_eq!(pod["status"]["conditions"][0]["message"], NOWHERE, "{name}");
+    }
+    for name in ["pod/placed-tolerating", "pod/named-burstable", "pod/named-critical"] {
+        node.wait_for(name, is_running)?;
+    }
+    let rejected = node.evicted("named")?;
+    let status = &rejected["status"];
+    assert_eq!(status["message"], "Pod was rejected: The node had condition: [MemoryPressure]. ");
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    assert!(conditions.iter().all(|it| it["type"] != "DisruptionTarget"), "it never ran: {status:#}");
+    // With the condition the taint goes, and the others come.
+    for name in ["pod/placed", "pod/placed-burstable"] {
+        node.wait_for(name, is_running)?;
+    }
+    assert!(!is_tainted(&node.get("node/memlet")?));
+    assert_eq!(names(&node.evictions()?), ["hog"]);
     node.end()
 }
 
@@ -295,6 +345,7 @@ fn node_in_general(text: &str) -> String {
         match key {
             // Of a controller that no lone node has, it makes another line the first.
             "volumes.kubernetes.io/controller-managed-attach-detach:" => continue,
+            "Taints:" => general.push_str(&words.join(" ")),
             _ if in_conditions => general.push_str(&words.join(" ")),
             _ => general.push_str(key),
         }
