@@ -34,6 +34,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const RECLAIM_NEEDS: Duration = Duration::from_millis(500);
 /// The least grace that a Pod has which is asked, as everywhere.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
+/// The agent's first Pods are known by then.
+const SETTLING: Duration = Duration::from_secs(5);
 /// Linux's highest.
 const NICE: i32 = -20;
 
@@ -281,7 +283,12 @@ impl Work {
     /// Has the first Pod of the order leave; whether there is one.
     fn evict(&mut self, due: &Due, reading: &Reading, now: Duration) -> bool {
         let hierarchy = self.node.cgroups.hierarchy().clone();
-        let Some(choice) = choose(self.node.pressure.pods.list(), &hierarchy) else {
+        let pods = self.node.pressure.pods.list();
+        if pods.is_empty() && now < SETTLING {
+            // Those that an earlier run left are not known yet.
+            return false;
+        }
+        let Some(choice) = choose(pods, &hierarchy) else {
             self.tell_helpless();
             return false;
         };
