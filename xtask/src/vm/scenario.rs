@@ -242,7 +242,6 @@ pub(crate) const ALL: &[Scenario] = &[
                 "who_is_slow",
                 "a_burst_in_its_grace",
                 "nobody_critical_goes",
-                "page_cache_goes",
                 "a_bystander",
             ],
         )],

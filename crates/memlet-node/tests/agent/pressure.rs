@@ -66,7 +66,6 @@ fn the_largest_goes_before_the_kernel_kills() {
                 && message.ends_with("Ki, request is 0, has larger consumption of memory. "),
             "{message:?}"
         );
-        assert_eq!(ending(&hog), ("Error".to_owned(), 137));
         let disruption = &status.conditions.unwrap()[0];
         assert_eq!(disruption.type_, "DisruptionTarget");
         assert_eq!(disruption.reason.as_deref(), Some("TerminationByKubelet"));
@@ -84,8 +83,10 @@ fn the_largest_goes_before_the_kernel_kills() {
         let eviction = eviction(&bench).await;
         assert_eq!((eviction.pod.name.as_str(), eviction.candidates), ("hog", 2));
         assert_eq!(eviction.ranked[1].pod.name, "idle");
-        let skipped = matches!(eviction.grace, GraceStory::Skipped { .. } | GraceStory::Cut { .. });
-        assert!(skipped, "there was no time for a grace: {eviction:#?}");
+        let given = matches!(eviction.grace, GraceStory::Given { .. });
+        // The brake of cgroup v2 may slow it down so much that there is time for a grace, which tail heeds.
+        assert!(!given || bench.config.hierarchy.version() == Version::V2, "{eviction:#?}");
+        assert_eq!(ending(&hog), ("Error".to_owned(), if given { 143 } else { 137 }));
         // It stays as it is: whoever made it makes another.
         tokio::time::sleep(Duration::from_millis(300)).await;
         bench.until("hog", phase("Failed")).await;
@@ -96,7 +97,7 @@ fn the_largest_goes_before_the_kernel_kills() {
 
 /// Writes so much at once, and then a little more every now and then.
 const DRIP: &str =
-    "head -c 40000000 /dev/zero; for i in $(seq 100); do head -c 1000000 /dev/zero; sleep 0.1; done";
+    "head -c 92000000 /dev/zero; for i in $(seq 40); do head -c 1000000 /dev/zero; sleep 0.1; done";
 
 fn who_is_slow_may_end_by_itself() {
     run(true, async |bench| {
