@@ -103,7 +103,12 @@ fn wait_until_held(node: &Node, mebibytes: u64) -> Result<Value, Failed> {
     for _ in 0..200 {
         let usage = node.memlet(&["top", "-o", "json"])?;
         let document = usage.exits(0).json()?;
-        if document["nodes"][0]["rss"].as_u64() >= Some(mebibytes << 20) {
+        let node = &document["nodes"][0];
+        // A program may run a moment before the Pod's status says so.
+        let pods = node["pods"].as_array().into_iter().flatten();
+        let mut containers = pods.flat_map(|pod| pod["containers"].as_array().into_iter().flatten());
+        let all_told = containers.all(|container| container["left"]["bytes"].is_u64());
+        if node["rss"].as_u64() >= Some(mebibytes << 20) && all_told {
             return Ok(document);
         }
         std::thread::sleep(Duration::from_millis(100));

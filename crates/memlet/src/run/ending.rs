@@ -1,6 +1,8 @@
 //! When a run is over, and what its exit code is. Pure.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use memlet_policy::eviction::EVICTED;
 
 use crate::exit::Exit;
@@ -48,6 +50,17 @@ pub(crate) fn is_evicted(pod: &Pod) -> bool {
     let disrupted = status.conditions.iter().flatten();
     let mut disrupted = disrupted.filter(|it| it.type_ == "DisruptionTarget" && it.status == "True");
     status.reason.as_deref() == Some(EVICTED) && disrupted.next().is_some()
+}
+
+/// Whether any of its containers has run.
+pub(crate) fn has_run(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    containers.flat_map(|container| [&container.state, &container.last_state]).flatten().any(|state| {
+        let began = |at: &Time| at.0 > Timestamp::UNIX_EPOCH;
+        let ended = state.terminated.as_ref();
+        state.running.is_some() || ended.and_then(|ended| ended.started_at.as_ref()).is_some_and(began)
+    })
 }
 
 /// Why a Pod cannot even run, or had to end as a whole, where that is so.
@@ -136,6 +149,15 @@ mod tests {
                  "state": state, "lastState": last}]},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn what_failed_may_have_run() {
+        let of = |state: &Value| has_run(&pod("Never", "Failed", 0, state, &json!({})));
+        let ended = |started: &str| json!({"terminated": {"exitCode": 137, "startedAt": started}});
+        assert!(of(&ended("2026-03-01T10:00:00Z")) && of(&json!({"running": {}})));
+        assert!(!of(&ended("1970-01-01T00:00:00Z")), "its start failed");
+        assert!(!of(&json!({"waiting": {"reason": "ErrImagePull"}})));
     }
 
     #[test]

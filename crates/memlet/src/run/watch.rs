@@ -300,7 +300,8 @@ impl<'a> Run<'a> {
             }
             let failure = ending::failure_to_run(pod).or_else(|| self.troubles.of(pod).cloned());
             if let Some(failure) = failure {
-                let error = anyhow!("pod {} did not run: {failure}", pod_name(pod));
+                let what = if ending::has_run(pod) { "failed" } else { "did not run" };
+                let error = anyhow!("pod {} {what}: {failure}", pod_name(pod));
                 self.telling.beside(Stream::Err, say::error_text(&error));
                 exit = if exit == Exit::DONE { Exit::MISTAKE } else { exit };
             }
