@@ -36,6 +36,9 @@ const CGROUP_ROOT: &str = "/memlet-race-bench";
 const NODE_MIB: u64 = 1024;
 const THRESHOLD_MIB: u64 = 100;
 const RATES: [u32; 9] = [5, 10, 20, 50, 100, 200, 500, 1000, 2000];
+/// What the Pod takes at once: just below the threshold, and where others use some, as much less.
+const FIRST_MIB: u32 = 880;
+const FIRST_BESIDE_MIB: u32 = 600;
 /// Pods that idle while the cost of watching is measured; a node takes 110.
 const IDLE: usize = 100;
 
@@ -60,10 +63,12 @@ async fn main() -> Result<()> {
     );
     for rate in rates {
         for ignores in [true, false] {
-            race.tries(rate, ignores, tries).await?;
+            race.tries(FIRST_MIB, rate, ignores, tries).await?;
         }
     }
     race.idle(node.pid()).await?;
+    println!("beside {IDLE} idle Pods:");
+    race.tries(FIRST_BESIDE_MIB, 1000, true, tries).await?;
     drop(node);
     Ok(())
 }
@@ -83,10 +88,10 @@ struct Outcome {
 }
 
 impl Race {
-    async fn tries(&self, rate: u32, ignores: bool, tries: usize) -> Result<()> {
+    async fn tries(&self, first: u32, rate: u32, ignores: bool, tries: usize) -> Result<()> {
         let mut outcomes = Vec::new();
         for _ in 0..tries {
-            outcomes.push(self.one(rate, ignores).await?);
+            outcomes.push(self.one(first, rate, ignores).await?);
         }
         let won = outcomes.iter().filter(|outcome| outcome.won).count();
         let times = |of: fn(&Outcome) -> Option<Duration>| spread(outcomes.iter().filter_map(of).collect());
@@ -104,11 +109,11 @@ impl Race {
         Ok(())
     }
 
-    async fn one(&self, rate: u32, ignores: bool) -> Result<Outcome> {
+    async fn one(&self, first: u32, rate: u32, ignores: bool) -> Result<Outcome> {
         let pods: Api<Pod> = Api::default_namespaced(self.client.clone());
         self.calm().await?;
         let watch = Crossing::watch()?;
-        let pod = hog(rate, ignores);
+        let pod = hog(first, rate, ignores);
         let name = pod.metadata.name.clone().unwrap_or_default();
         pods.create(&PostParams::default(), &pod).await?;
         let longest = Duration::from_secs(30 + u64::from(120 / rate.max(1)));
@@ -234,8 +239,9 @@ fn watching_thread(pid: u32) -> Result<PathBuf> {
     bail!("the daemon has no thread that watches")
 }
 
-fn hog(rate: u32, ignores: bool) -> Pod {
-    let mut arguments = vec!["4000", "1", "--first", "880", "--huge-pages", "--leak", "--rate"];
+fn hog(first: u32, rate: u32, ignores: bool) -> Pod {
+    let first = first.to_string();
+    let mut arguments = vec!["4000", "1", "--first", &first, "--huge-pages", "--leak", "--rate"];
     let rate_text = rate.to_string();
     arguments.push(&rate_text);
     if ignores {
@@ -291,7 +297,7 @@ impl Crossing {
                     return Ok(Some(Timestamp::now()));
                 }
                 // Near it, without a pause; before, there is nothing to see.
-                let near = usage > memlet_bytes::Bytes::from_mib(850);
+                let near = usage > memlet_bytes::Bytes::from_mib(NODE_MIB - 2 * THRESHOLD_MIB);
                 thread::sleep(if near { Duration::from_micros(100) } else { Duration::from_millis(2) });
             }
             Ok(None)
