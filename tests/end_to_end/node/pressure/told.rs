@@ -299,12 +299,14 @@ fn pod_in_general(text: &str) -> String {
             while lines.next_if(|line| line.starts_with("      ")).is_some() {}
             continue;
         }
-        // Pods have the node's network here.
-        if line.trim_start().starts_with("IP") {
+        // Pods have the node's network here, and kubectl has told of optional objects in two ways.
+        let key = line.trim_start();
+        if ["IP", "ConfigMapOptional:", "Optional:"].iter().any(|left_out| key.starts_with(left_out)) {
             continue;
         }
         let words: Vec<_> = line.split_whitespace().map(word_in_general).collect();
-        let line = words.join(" ");
+        // Newer kubectls say of an Event which container it is about.
+        let line = words.join(" ").replace("spec.containers{main}: ", "");
         let line = OF_ONE_POD
             .iter()
             .find(|key| line.starts_with(**key))
@@ -345,6 +347,8 @@ fn node_in_general(text: &str) -> String {
         match key {
             // Of a controller that no lone node has, it makes another line the first.
             "volumes.kubernetes.io/controller-managed-attach-detach:" => continue,
+            // Newer kubectls leave it out.
+            "Kube-Proxy" => continue,
             "Taints:" => general.push_str(&words.join(" ")),
             _ if in_conditions => general.push_str(&words.join(" ")),
             _ => general.push_str(key),
