@@ -58,8 +58,6 @@ pub(crate) enum News {
     KernelReport(String),
     /// This container's count of kills may have risen.
     KillCounted(String),
-    /// The Pod is to go.
-    Evicted(Box<Order>),
 }
 
 /// Why a Pod ends though its object does not say so.
@@ -115,8 +113,10 @@ pub(crate) struct Worker {
     rejection: Option<Rejection>,
     /// Why the Pod has failed whatever its containers say.
     pub(crate) failure: Option<Failure>,
-    /// It is evicted.
-    order: Option<Order>,
+    /// Whoever evicts it says so here, and is heard also in the middle of a start.
+    orders: (watch::Sender<Option<Arc<Order>>>, watch::Receiver<Option<Arc<Order>>>),
+    /// It is evicted, and that is told.
+    order: Option<Arc<Order>>,
     /// The Pod's last container has ended and its place is cleared.
     pub(crate) tidied: bool,
     pub(crate) ending: bool,
@@ -173,6 +173,7 @@ impl Worker {
             admitted: false,
             rejection: None,
             failure: None,
+            orders: watch::channel(None),
             order: None,
             tidied: false,
             ending: false,
@@ -266,6 +267,9 @@ impl Worker {
     async fn advance_containers(&mut self) -> Option<Timestamp> {
         for index in 0..self.init.len() {
             let place = Place::Init(index);
+            if self.is_ordered_out() {
+                return None;
+            }
             match self.decision(place) {
                 Decision::Stay if self.life(place).ended().is_some_and(|ended| ended.exit_code == 0) => {}
                 Decision::Start | Decision::StartAll => {
@@ -287,11 +291,11 @@ impl Worker {
         let mut look_again = None;
         for index in 0..self.containers.len() {
             let place = Place::Regular(index);
+            if self.wish.borrow().ends() || self.is_ordered_out() {
+                break;
+            }
             if matches!(self.decision(place), Decision::Start | Decision::StartAll) {
                 look_again = earliest(look_again, self.try_start(place).await);
-            }
-            if self.wish.borrow().ends() || self.order.is_some() {
-                break;
             }
         }
         look_again
@@ -370,6 +374,8 @@ impl Worker {
                     return false;
                 }
             }
+            // The sender is this worker's own.
+            _ = self.orders.1.changed() => {}
             () = sleep(pause) => {}
         }
         self.take_all().await;
@@ -392,7 +398,6 @@ impl Worker {
             }
             News::KernelReport(id) => self.kernel_reported(&id),
             News::KillCounted(id) => self.kill_counted(&id),
-            News::Evicted(order) => self.take_order(*order),
         }
     }
 

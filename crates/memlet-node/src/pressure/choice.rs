@@ -1,7 +1,7 @@
 //! Whom: every Pod's use is read at the moment of the choice.
 
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy};
+use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Pid};
 use memlet_diagnosis::eviction::{ContainerShare, KEPT, Ranked};
 use memlet_policy::eviction::{Candidate, ContainerUse, PodUse, annotations, message, rank};
 
@@ -20,8 +20,8 @@ pub(super) struct Choice {
 
 /// Chooses; `None` where there is nobody that may go.
 pub(super) fn choose(pods: Vec<Here>, hierarchy: &Hierarchy) -> Option<Choice> {
-    // One whose cgroup is gone has nothing to give.
-    let measured = pods.into_iter().filter_map(|here| {
+    // One whose cgroup is gone has nothing to give, and one that leaves is no candidate any more.
+    let measured = pods.into_iter().filter(|here| !here.leaves).filter_map(|here| {
         let usage = working_set(hierarchy, &here.cgroup)?;
         let Here { request, priority, critical, .. } = here;
         Some((here, Candidate { usage, request, priority, critical }))
@@ -48,20 +48,56 @@ pub(super) fn choose(pods: Vec<Here>, hierarchy: &Hierarchy) -> Option<Choice> {
     })
 }
 
-/// All in their order, and the place of the first that may go and was not told to.
+/// All in their order, and the place of the first that may go.
 fn first(mut pods: Vec<(Here, Candidate)>) -> Option<(usize, Vec<(Here, Candidate)>)> {
     // Those that nothing tells apart always stand in the same order.
     pods.sort_by(|(a, _), (b, _)| (&a.name.namespace, &a.name.name).cmp(&(&b.name.namespace, &b.name.name)));
     rank(&mut pods, |(_, candidate)| *candidate);
-    let chosen = pods.iter().position(|(here, candidate)| !candidate.critical && !here.leaves)?;
+    let chosen = pods.iter().position(|(_, candidate)| !candidate.critical)?;
     Some((chosen, pods))
 }
 
 pub(super) fn working_set(hierarchy: &Hierarchy, path: &CgroupPath) -> Option<Bytes> {
-    Cgroup::open(hierarchy, path).ok()?.working_set().ok().flatten()
+    match Cgroup::open(hierarchy, path).and_then(|group| group.working_set()) {
+        Ok(working_set) => working_set,
+        Err(error) if error.is_gone() => None,
+        Err(error) => {
+            tracing::warn!("what {path} uses cannot be read, so it is not chosen: {error}");
+            None
+        }
+    }
+}
+
+/// What processes hold that the kernel cannot take back, as their own counts say: those are never late, while those of a
+/// group are gathered now and then.
+fn held_by_processes(group: &Cgroup) -> Bytes {
+    let of_process = |pid: Pid| -> Option<Bytes> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix(" kB")?.parse().ok().map(Bytes::from_kib)
+        };
+        Some([field("RssAnon:"), field("RssShmem:")].into_iter().flatten().sum())
+    };
+    group.processes_recursive().unwrap_or_default().into_iter().filter_map(of_process).sum()
 }
 
 impl Choice {
+    /// Whether most of what the Pod uses is page cache that the kernel can take back, whatever the figures of a moment ago
+    /// made of it.
+    pub(super) fn is_mostly_cache(&self, hierarchy: &Hierarchy) -> bool {
+        let figures = || {
+            let group = Cgroup::open(hierarchy, &self.pod.cgroup).ok()?;
+            let (usage, stat) = (group.usage().ok()?, group.stat().ok()?);
+            let in_memory = stat.shmem.unwrap_or_default();
+            let cached = stat.file.unwrap_or_default().saturating_sub(in_memory);
+            // Processes may be many, so they are asked last.
+            (cached.get() > usage.get() / 4)
+                .then(|| (held_by_processes(&group) + in_memory).get() < usage.get() / 2)
+        };
+        figures().unwrap_or(false)
+    }
+
     /// kubelet's message.
     pub(super) fn message(&self, threshold: Bytes, available: Bytes) -> String {
         message(threshold, available, self.pod_use().as_ref(), &self.container_uses())
@@ -93,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn here(name: &str, critical: bool, leaves: bool) -> Here {
+    fn here(name: &str, critical: bool) -> Here {
         Here {
             name: PodName { namespace: "default".into(), name: name.into(), uid: name.into() },
             priority: 0,
@@ -103,34 +139,29 @@ mod tests {
             own_grace: None,
             cgroup: "/x".parse().unwrap(),
             containers: Vec::new(),
-            worker: tokio::sync::mpsc::unbounded_channel().0,
-            leaves,
+            orders: tokio::sync::watch::channel(None).0,
+            leaves: false,
         }
     }
 
-    fn pod(name: &str, mebibytes: u64, critical: bool, leaves: bool) -> (Here, Candidate) {
+    fn pod(name: &str, mebibytes: u64, critical: bool) -> (Here, Candidate) {
         let usage = Bytes::from_mib(mebibytes);
         let candidate = Candidate { usage, request: Bytes::ZERO, priority: 0, critical };
-        (here(name, critical, leaves), candidate)
+        (here(name, critical), candidate)
     }
 
     #[test]
-    fn critical_ones_and_those_on_their_way_are_passed_over() {
-        let pods = vec![
-            pod("idle", 1, false, false),
-            pod("static", 900, true, false),
-            pod("gone", 800, false, true),
-            pod("hog", 700, false, false),
-        ];
+    fn critical_ones_are_passed_over() {
+        let pods = vec![pod("idle", 1, false), pod("static", 900, true), pod("hog", 700, false)];
         let (chosen, ranked) = first(pods).unwrap();
-        assert_eq!((chosen, ranked[chosen].0.name.name.as_str()), (2, "hog"));
-        assert!(first(vec![pod("static", 900, true, false)]).is_none());
+        assert_eq!((chosen, ranked[chosen].0.name.name.as_str()), (1, "hog"));
+        assert!(first(vec![pod("static", 900, true)]).is_none());
         assert!(first(Vec::new()).is_none());
     }
 
     #[test]
     fn equals_go_by_name() {
-        let pods = |names: [&str; 3]| names.map(|name| pod(name, 5, false, false)).to_vec();
+        let pods = |names: [&str; 3]| names.map(|name| pod(name, 5, false)).to_vec();
         let (_, one) = first(pods(["b", "c", "a"])).unwrap();
         let (_, other) = first(pods(["c", "a", "b"])).unwrap();
         let names = |ranked: Vec<(Here, Candidate)>| {

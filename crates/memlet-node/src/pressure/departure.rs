@@ -1,5 +1,6 @@
 //! The chosen Pod on its way out: asked, or killed at once; watched until its memory is free.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use memlet_bytes::Bytes;
@@ -8,7 +9,6 @@ use memlet_diagnosis::eviction::{Eviction, GraceStory};
 use memlet_policy::eviction::pace::{self, Grace};
 
 use super::pods::{Here, Pods};
-use crate::worker::News;
 
 /// What the Pod's worker is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub(crate) struct Order {
 
 /// A process that does not end within this is in the hands of a dead disk: others must go.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a Pod leaves behind without a process (files in memory) goes with its volumes; kubelet waits as long for that.
+const CLEARING: Duration = Duration::from_secs(30);
+/// With less than this part of the threshold left nobody is waited for that goes on allocating.
+const LAST_PART: u64 = 4;
 
 /// A Pod that leaves.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct Departure {
     grace: Duration,
     /// When it was last told to end.
     told: Duration,
+    /// When its last process was seen to have ended.
+    ended: Option<Duration>,
     residents: Residents,
 }
 
@@ -44,7 +50,9 @@ pub(super) struct Departure {
 pub(super) enum Step {
     /// It is still here.
     Stays,
-    /// Its memory is free.
+    /// Its processes have ended, and something of it may still be cleared away.
+    Ended,
+    /// Nothing of it is here.
     Gone,
     /// It does not end.
     Stuck,
@@ -63,14 +71,14 @@ impl Departure {
     ) -> Self {
         let given = matches!(record.grace, GraceStory::Given { .. });
         let order = Order { message: record.message.clone(), annotations, grace: given.then_some(grace) };
-        // First, so that it does not start anew what ends now. A worker that has ended needs no telling.
-        let _ = pod.worker.send(News::Evicted(Box::new(order)));
+        // First, so that it does not start anew what ends now.
+        pod.orders.send_replace(Some(Arc::new(order)));
         let residents = if given { living(&pod, hierarchy) } else { kill(&pod, hierarchy) };
         let told = clock();
         record.course.signalled = Some(told.saturating_sub(noticed));
         record.course.killed = record.course.signalled.filter(|_| !given);
         let grace_ends = given.then(|| told + grace);
-        Self { record, pod, noticed, grace_ends, grace, told, residents }
+        Self { record, pod, noticed, grace_ends, grace, told, ended: None, residents }
     }
 
     /// Looks after it. `rate` is how fast memory is used up, `left` what is left.
@@ -93,8 +101,14 @@ impl Departure {
                 None => kill(&self.pod, hierarchy),
             };
             if self.residents.descriptors().next().is_none() {
-                self.record.course.ended = Some(now.saturating_sub(self.noticed));
-                return Step::Gone;
+                let ended = *self.ended.get_or_insert(now);
+                self.record.course.ended = Some(ended.saturating_sub(self.noticed));
+                let is_here = pods.find(&self.pod.name.uid).is_some();
+                return if is_here && now.saturating_sub(ended) < CLEARING {
+                    Step::Ended
+                } else {
+                    Step::Gone
+                };
             }
         }
         let Some(ends) = self.grace_ends else {
@@ -102,7 +116,8 @@ impl Departure {
             return if is_stuck { Step::Stuck } else { Step::Stays };
         };
         let rest = ends.saturating_sub(now);
-        match pace::grace(rest, left, rate) {
+        let is_last = rate > 0 && left < Bytes::new(self.record.rule.threshold.get() / LAST_PART);
+        match pace::grace(if is_last { Duration::MAX / 2 } else { rest }, left, rate) {
             Grace::TooLate { in_ } if !rest.is_zero() => {
                 let after = now.saturating_sub(self.told);
                 self.record.grace = GraceStory::Cut { grace: self.grace, after, left: in_ };
@@ -115,6 +130,16 @@ impl Departure {
         self.told = now;
         self.record.course.killed = Some(now.saturating_sub(self.noticed));
         Step::Stays
+    }
+
+    /// A hard threshold is met meanwhile: no more grace than that gives.
+    pub(super) fn hurry(&mut self, grace: Duration, now: Duration) {
+        self.grace_ends = self.grace_ends.map(|ends| ends.min(now + grace));
+    }
+
+    /// When its last process was seen to have ended.
+    pub(super) fn ended(&self) -> Option<Duration> {
+        self.ended
     }
 
     /// What becomes readable when one of its processes has ended.

@@ -4,7 +4,7 @@ use std::fs;
 
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Limit};
-use memlet_policy::eviction::{Signal, Watch};
+use memlet_policy::eviction::{Kind, Signal, Watch};
 
 /// Where a node's memory is read.
 #[derive(Debug)]
@@ -55,14 +55,15 @@ impl Gauge {
                 Limit::Bytes(limit) => Some(limit),
                 Limit::Max => None,
             },
-            machine: self.is_machine.then(machine),
+            machine: self.is_machine.then(machine).flatten(),
             capacity: self.capacity,
         })
     }
 }
 
-fn machine() -> Machine {
-    fs::read_to_string("/proc/meminfo").map(|text| parse(&text)).unwrap_or_default()
+/// `None` where it cannot be read: nobody goes for that.
+fn machine() -> Option<Machine> {
+    fs::read_to_string("/proc/meminfo").ok().map(|text| parse(&text))
 }
 
 fn parse(meminfo: &str) -> Machine {
@@ -112,10 +113,13 @@ impl Reading {
         self.usage.saturating_sub(self.droppable)
     }
 
-    /// How much more Pods may use until the nearest threshold is crossed; `None` where there is no threshold, zero where one is
-    /// met.
+    /// How much more Pods may use until the nearest threshold is crossed; `None` where there is no threshold, zero where a
+    /// hard one is met. A soft one that is met says nothing of the next.
     pub(super) fn distance(&self, watch: &Watch) -> Option<Bytes> {
-        let distances = watch.rules().map(|rule| self.available(rule.signal).saturating_sub(rule.threshold));
+        let distances = watch.rules().filter_map(|rule| {
+            let distance = self.available(rule.signal).saturating_sub(rule.threshold);
+            (rule.kind == Kind::Hard || distance > Bytes::ZERO).then_some(distance)
+        });
         distances.min()
     }
 }

@@ -34,6 +34,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const RECLAIM_NEEDS: Duration = Duration::from_millis(500);
 /// The least grace that a Pod has which is asked, as everywhere.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
+/// What is cleared away after a Pod is waited for only where the memory lasts this much longer.
+const CLEARING_NEEDS: Duration = Duration::from_millis(200);
 /// The agent's first Pods are known by then.
 const SETTLING: Duration = Duration::from_secs(5);
 /// Linux's highest.
@@ -69,6 +71,7 @@ impl Keeper {
             stage: Stage::Calm,
             before: None,
             asked_back: None,
+            sure_until: Duration::ZERO,
             helpless: false,
         };
         let until = stop.clone();
@@ -112,6 +115,8 @@ struct Work {
     before: Option<Watch>,
     /// When it was asked back last, and what that gave.
     asked_back: Option<(Duration, Reclaim)>,
+    /// Until then what is asked back is known to be page cache, however fast memory seems to be used up.
+    sure_until: Duration,
     /// Nobody may be evicted, which is told once.
     helpless: bool,
 }
@@ -185,7 +190,7 @@ impl Work {
                     self.stage = Stage::Reclaimed(reclaim);
                     return true;
                 }
-                Err(reclaiming) if self.lasts(reading, RECLAIM_NEEDS) => {
+                Err(reclaiming) if self.lasts(reading, RECLAIM_NEEDS) || now < self.sure_until => {
                     self.stage = Stage::Reclaiming(reclaiming);
                     return true;
                 }
@@ -196,7 +201,7 @@ impl Work {
             },
             Stage::Reclaimed(reclaim) => self.take_reclaimed(reclaim, reading, seen, now),
             Stage::Leaving(departure) => {
-                if !self.look_after(departure, reading, now) {
+                if !self.look_after(departure, reading, seen, now) {
                     return true;
                 }
                 // What that freed is read before anybody else is chosen.
@@ -214,8 +219,7 @@ impl Work {
         if self.could_be_cache(&due, reading, now) {
             return self.ask_back(&due, before, now);
         }
-        self.before = None;
-        self.evict(&due, reading, now)
+        self.evict(&due, reading, before, now)
     }
 
     /// Whether the memory lasts for so long at the pace of now.
@@ -281,7 +285,7 @@ impl Work {
     }
 
     /// Has the first Pod of the order leave; whether there is one.
-    fn evict(&mut self, due: &Due, reading: &Reading, now: Duration) -> bool {
+    fn evict(&mut self, due: &Due, reading: &Reading, before: Watch, now: Duration) -> bool {
         let hierarchy = self.node.cgroups.hierarchy().clone();
         let pods = self.node.pressure.pods.list();
         if pods.is_empty() && now < SETTLING {
@@ -289,10 +293,18 @@ impl Work {
             return false;
         }
         let Some(choice) = choose(pods, &hierarchy) else {
+            self.before = None;
             self.tell_helpless();
             return false;
         };
         self.helpless = false;
+        if self.asked_back.as_ref().is_none_or(|(at, _)| now.saturating_sub(*at) >= reclaim::PAUSE)
+            && choice.is_mostly_cache(&hierarchy)
+        {
+            self.sure_until = now + RECLAIM_NEEDS;
+            return self.ask_back(due, before, now);
+        }
+        self.before = None;
         let grace = match due.rule.kind {
             Kind::Hard => HARD_GRACE,
             Kind::Soft { .. } => {
@@ -339,15 +351,28 @@ impl Work {
     }
 
     /// Looks after the one that leaves; whether that is over.
-    fn look_after(&mut self, mut departure: Box<Departure>, reading: &Reading, now: Duration) -> bool {
+    fn look_after(
+        &mut self,
+        mut departure: Box<Departure>,
+        reading: &Reading,
+        seen: &Observation,
+        now: Duration,
+    ) -> bool {
         let rate = self.growth.rate().unwrap_or(0);
         let (pods, hierarchy) = (&self.node.pressure.pods, self.node.cgroups.hierarchy());
-        if departure.look(pods, hierarchy, reading.left(), rate, now) == Step::Stays {
+        if seen.due.is_some_and(|due| due.rule.kind == Kind::Hard) {
+            departure.hurry(HARD_GRACE, now);
+        }
+        let step = departure.look(pods, hierarchy, reading.left(), rate, now);
+        if departure.ended() == Some(now) {
+            // What was growing has ended with it.
+            self.growth = Growth::default();
+        }
+        let still_needed = seen.due.is_some() && self.lasts(reading, CLEARING_NEEDS);
+        if step == Step::Stays || (step == Step::Ended && still_needed) {
             self.stage = Stage::Leaving(departure);
             return false;
         }
-        // What was growing has ended with it.
-        self.growth = Growth::default();
         let mut record = departure.record;
         let after = self.gauge.read(self.alarm.group());
         record.course.available_after = after.ok().map(|reading| reading.available(record.rule.signal));

@@ -10,9 +10,9 @@ use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::eviction::PodName;
 use memlet_policy::oom_score_adj::is_critical;
 use memlet_policy::resources::{self, Side};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-use crate::worker::News;
+use super::departure::Order;
 
 /// All of them, by uid. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,8 @@ pub(super) struct Here {
     pub(super) cgroup: CgroupPath,
     /// Those that run.
     pub(super) containers: Vec<Container>,
-    pub(super) worker: mpsc::UnboundedSender<News>,
+    /// Where its worker hears that it is to go.
+    pub(super) orders: watch::Sender<Option<Arc<Order>>>,
     /// It was told to go.
     pub(super) leaves: bool,
 }
@@ -57,7 +58,7 @@ impl Pods {
         uid: &str,
         pod: &Pod,
         cgroup: &CgroupPath,
-        worker: &mpsc::UnboundedSender<News>,
+        orders: &watch::Sender<Option<Arc<Order>>>,
     ) {
         let (metadata, spec) = (&pod.metadata, pod.spec.clone().unwrap_or_default());
         self.all().entry(uid.to_owned()).or_insert_with(|| Here {
@@ -75,7 +76,7 @@ impl Pods {
                 .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
             cgroup: cgroup.clone(),
             containers: Vec::new(),
-            worker: worker.clone(),
+            orders: orders.clone(),
             leaves: false,
         });
     }

@@ -4,44 +4,49 @@ use std::time::Duration;
 
 use super::{Place, Worker};
 use crate::events::Severity;
-use crate::pressure::{Container, Order};
+use crate::pressure::Container;
 use crate::status::Failure;
 use memlet_policy::eviction::EVICTED;
 use memlet_policy::resources;
 
 impl Worker {
-    /// The order has come. From now on nothing is started, whatever else is in hand.
-    pub(super) fn take_order(&mut self, order: Order) {
-        self.tell_annotated(Severity::Warning, EVICTED, order.message.clone(), &order.annotations);
-        self.order.get_or_insert(order);
+    /// Whether the Pod is to go. From then on nothing is started, whatever else is in hand.
+    pub(super) fn is_ordered_out(&self) -> bool {
+        self.orders.1.borrow().is_some()
     }
 
     /// Ends the Pod if it was ordered to go. Its object stays, to tell of it.
     pub(super) async fn heed_order(&mut self) {
-        let Some(order) = self.order.clone().filter(|_| self.failure.is_none() && !self.is_final()) else {
-            return;
-        };
+        let order = self.orders.1.borrow().clone();
+        let Some(order) = order.filter(|_| self.failure.is_none() && !self.is_final()) else { return };
+        if self.order.is_none() {
+            self.tell_annotated(Severity::Warning, EVICTED, order.message.clone(), &order.annotations);
+            self.order = Some(order.clone());
+        }
         for place in self.places() {
             self.life_mut(place).give_up_waiting();
         }
         if !self.stop_containers().await {
             return;
         }
-        self.failure =
-            Some(Failure { reason: EVICTED.into(), message: order.message.into(), is_disruption: true });
+        self.failure = Some(Failure {
+            reason: EVICTED.into(),
+            message: order.message.clone().into(),
+            is_disruption: true,
+        });
         self.publish();
     }
 
     /// The grace that an order leaves, in whole seconds; `None` where there is no order.
     pub(crate) fn ordered_grace(&self) -> Option<i64> {
-        let grace = self.order.as_ref()?.grace.unwrap_or(Duration::ZERO);
+        let grace = self.orders.1.borrow().as_ref()?.grace.unwrap_or(Duration::ZERO);
         Some(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX))
     }
 
     /// The Pod's cgroup is there, and so memory that it may have to give back.
     pub(super) fn enter_pressure(&self) {
         let (_, _, uid) = self.identity();
-        self.node.pressure.pods.enter(&uid, &self.pod, &self.cgroup, &self.tell_me);
+        self.node.pressure.pods.enter(&uid, &self.pod, &self.cgroup, &self.orders.0);
     }
 
     /// A container runs, or is about to.

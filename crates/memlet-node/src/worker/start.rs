@@ -65,10 +65,12 @@ impl Worker {
             recorder.record(reference.clone(), severity, reason, message);
         };
         let (cri, mut wish) = (self.node.cri.clone(), self.wish.clone());
+        let mut orders = self.orders.1.clone();
         let found = tokio::select! {
             found = self.pulls.ensure(&cri, &container, &sandbox.config, &tell) => found,
             // A pull may take minutes; a Pod that is to end does not wait for it.
             _ = wish.wait_for(super::Wish::ends) => return None,
+            _ = orders.wait_for(Option::is_some) => return None,
         };
         match found {
             Ok(image) => Some(image),

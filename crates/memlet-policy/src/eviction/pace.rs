@@ -13,23 +13,31 @@ use serde::{Deserialize, Serialize};
 /// woken first.
 pub const DYING: Duration = Duration::from_millis(150);
 /// Samples that are kept for [`Growth`].
-const KEPT: usize = 32;
+const KEPT: usize = 64;
+/// They are no nearer to each other than this, so that they cover the last moments however often one looks.
+const APART: Duration = Duration::from_millis(10);
 /// What is older says nothing of the pace of now.
-const LATELY: Duration = Duration::from_millis(300);
+const LATELY: Duration = Duration::from_millis(150);
 /// Two looks within this time say nothing.
 const SHORTEST: Duration = Duration::from_millis(4);
-/// Memory comes in pieces, a huge page at a time: what is no more than two of these is no pace.
+/// Memory comes in pieces, a huge page at a time: within so short a time, what is no more than two of these is no pace.
 const PIECES: u64 = 4 << 20;
+const OF_PIECES: Duration = Duration::from_millis(100);
 
 /// What is used, looked at again and again.
 #[derive(Clone, Debug, Default)]
 pub struct Growth {
     samples: VecDeque<(Duration, Bytes)>,
+    last: Option<(Duration, Bytes)>,
 }
 
 impl Growth {
     /// One more look, at `now` since any fixed moment.
     pub fn look(&mut self, now: Duration, used: Bytes) {
+        self.last = Some((now, used));
+        if self.samples.back().is_some_and(|(then, _)| now.saturating_sub(*then) < APART) {
+            return;
+        }
         if self.samples.len() >= KEPT {
             self.samples.pop_front();
         }
@@ -42,13 +50,14 @@ impl Growth {
     /// The fastest, since a burst that has just begun hides in the mean; and of the last moments, since one that is over
     /// says nothing of what comes.
     pub fn rate(&self) -> Option<u64> {
-        let (now, used) = *self.samples.back()?;
+        let (now, used) = self.last?;
         let earlier = self.samples.iter().rev().filter_map(|&(then, had)| {
             let time = now.checked_sub(then).filter(|time| *time >= SHORTEST)?;
             Some((time, used.saturating_sub(had)))
         });
         let rate = |(time, grown): (Duration, Bytes)| {
-            let grown = u128::from(grown.get().saturating_sub(PIECES));
+            let pieces = if time < OF_PIECES { PIECES } else { 0 };
+            let grown = u128::from(grown.get().saturating_sub(pieces));
             u64::try_from(grown * 1_000_000_000 / time.as_nanos()).unwrap_or(u64::MAX)
         };
         // Where there was no look in the last moments, the one before them.
@@ -111,14 +120,28 @@ mod tests {
     fn the_rate_is_that_of_the_burst() {
         assert_eq!(growth(&[]), None);
         assert_eq!(growth(&[(0, 5)]), None);
-        assert_eq!(growth(&[(0, 100), (1000, 204)]), Some(100));
+        assert_eq!(growth(&[(0, 100), (1000, 200)]), Some(100));
         assert_eq!(growth(&[(0, 100), (1000, 100), (1010, 124)]), Some(2000), "a burst that just began");
         assert_eq!(growth(&[(0, 300), (1000, 200)]), Some(0), "it falls");
-        assert_eq!(growth(&[(0, 0), (1000, 14), (1001, 24)]), Some(19), "too short a time");
-        assert_eq!(growth(&[(0, 100), (1000, 101), (1005, 103)]), Some(0), "a huge page is no flood");
+        assert_eq!(growth(&[(0, 0), (1000, 14), (1001, 24)]), Some(23), "too short a time");
+        assert_eq!(growth(&[(0, 100), (980, 100), (1005, 103)]), Some(0), "a huge page is no flood");
         let many: Vec<_> = (0..100).map(|step| (step * 100, step * 10)).collect();
-        assert_eq!(growth(&many), Some(86));
-        assert_eq!(growth(&[(0, 0), (10, 800), (400, 800), (800, 801)]), Some(0), "a burst that is over");
+        assert_eq!(growth(&many), Some(100));
+        assert_eq!(growth(&[(0, 0), (10, 800), (400, 800), (800, 801)]), Some(2), "a burst that is over");
+    }
+
+    /// Whoever leaves is looked at every three milliseconds.
+    #[test]
+    fn slow_growth_is_seen_however_often_one_looks() {
+        for rate in [10, 20, 45, 60] {
+            let mut growth = Growth::default();
+            for look in 0..400_u64 {
+                let used = rate * (1 << 20) * look * 3 / 1000;
+                growth.look(Duration::from_millis(look * 3), Bytes::new(used));
+            }
+            let seen = growth.rate().unwrap() >> 20;
+            assert!(seen.abs_diff(rate) <= 1, "{rate} is taken for {seen}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test_with("pressure: never the idle Pod before the hog", &["kubectl"], never_the_idle_one),
         test_with("pressure: the keys of the ranking, one by one", &["kubectl"], keys),
+        test_with("pressure: a Pod that is still being started goes alone", &["kubectl"], many_containers),
         test_with("pressure: one Pod at a time, enough and no more", &["kubectl"], enough_and_no_more),
         test_with("pressure: critical and static Pods are not evicted", &["kubectl"], critical),
     ]
@@ -150,6 +151,34 @@ fn keys() -> Result<(), Failed> {
 
 /// Three Pods of 250, 100 and 80 MiB. The first gives what the threshold wants; of the two that are left one more goes only
 /// where more is to be reclaimed than that.
+/// The order comes while the Pod is still being started, and what it leaves in memory goes with its volumes.
+fn many_containers() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory", "512Mi"])?;
+    let bystanders = ["a", "b", "c"].map(|name| Eater::holding(name, 25));
+    node.run_all(&bystanders)?;
+    let container = |number: u32, arguments: &[&str]| json!({"name": format!("c{number}"), "image": "memlet.dev/memory-eater", "args": arguments});
+    let of_many = (0..20).map(|number| container(number, &["40", "--spike", "--hold"]));
+    let many = Eater::new("many", "1").spec("containers", of_many.collect());
+    let mut writer = container(0, &["335", "0", "--page-cache", "--spike", "--hold"]);
+    writer["workingDir"] = "/memory".into();
+    writer["volumeMounts"] = json!([{"name": "memory", "mountPath": "/memory"}]);
+    let others = (1..40).map(|number| container(number, &["1", "--spike", "--hold"]));
+    let in_memory = Eater::new("in-memory", "1")
+        .spec("volumes", json!([{"name": "memory", "emptyDir": {"medium": "Memory"}}]))
+        .spec("containers", std::iter::once(writer).chain(others).collect());
+    for pod in [many, in_memory.tolerating()] {
+        node.create(&pod.manifest())?;
+        let name = pod.0["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        node.evicted(&name)?;
+        node.eviction_of(&name)?;
+        // Whoever else would have to go would go now.
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    assert_eq!(names(&node.evictions()?), ["many", "in-memory"]);
+    node.kernel_killed_nobody();
+    node.end()
+}
+
 fn enough_and_no_more() -> Result<(), Failed> {
     for (reclaim, gone) in [("1Mi", &["a"][..]), ("300Mi", &["a", "b"])] {
         let reclaim = format!("memory.available={reclaim}");

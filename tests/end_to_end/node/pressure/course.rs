@@ -22,6 +22,8 @@ pub(crate) fn tests() -> Vec<Test> {
             all_of_the_grace,
         ),
         test_with("pressure: a burst ends the grace", &["kubectl"], cut),
+        test_with("pressure: slow growth does not outlast a grace", &["kubectl"], slow_to_the_end),
+        test_with("pressure: a hard threshold hurries a soft grace", &["kubectl"], hurried),
         test_with("pressure: who ends on SIGTERM needs no SIGKILL", &["kubectl"], heeds),
         test_with("pressure: page cache is dropped, and nobody goes for it", &["kubectl"], page_cache),
         test_with("pressure: page cache that a Pod left behind is dropped too", &["kubectl"], left_behind),
@@ -119,6 +121,45 @@ fn all_of_the_grace() -> Result<(), Failed> {
     assert!(after(&eviction, "ended") >= after(&eviction, "killed"), "{eviction:#}");
     let end = &node.get("pod/hog")?["status"]["containerStatuses"][0]["state"]["terminated"];
     assert_eq!((&end["reason"], &end["exitCode"]), (&"Error".into(), &137.into()), "{end:#}");
+    node.end()
+}
+
+/// So little is left, and so slowly used up, that the whole grace is too long though no burst shows.
+fn slow_to_the_end() -> Result<(), Failed> {
+    for rate in [12, 20] {
+        let node = Node::start_with(&["--node-memory", "256Mi", "--eviction-hard", "memory.available<20Mi"])?;
+        let hog = format!("900 0 --first 170 --rate {rate} --hold --ignore-term");
+        node.create(&Eater::new("hog", &hog).manifest())?;
+        node.evicted("hog")?;
+        let eviction = node.eviction_of("hog")?;
+        assert!(after(&eviction, "killed") < 2 * SECOND, "{eviction:#}");
+        node.kernel_killed_nobody();
+        node.end()?;
+    }
+    Ok(())
+}
+
+/// A soft grace that began when there was time for it, until another Pod crosses the hard threshold.
+fn hurried() -> Result<(), Failed> {
+    let node = Node::start_with(&[
+        "--node-memory",
+        "512Mi",
+        "--eviction-soft",
+        "memory.available<350Mi",
+        "--eviction-soft-grace-period",
+        "memory.available=300ms",
+        "--eviction-max-pod-grace-period",
+        "60",
+    ])?;
+    let stays = Eater::new("stays", "180 0 --spike --hold --ignore-term")
+        .spec("terminationGracePeriodSeconds", json!(60));
+    node.create(&stays.manifest())?;
+    node.event("Pod", "stays", "Evicted")?;
+    node.create(&Eater::new("grows", "900 0 --rate 22 --hold").tolerating().requesting("1Mi").manifest())?;
+    node.evicted("stays")?;
+    let eviction = node.eviction_of("stays")?;
+    assert!(after(&eviction, "killed") < 55 * SECOND, "{eviction:#}");
+    node.kernel_killed_nobody();
     node.end()
 }
 
