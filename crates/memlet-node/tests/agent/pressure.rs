@@ -125,7 +125,10 @@ fn a_burst_in_its_grace_ends_it() {
         assert_eq!(burst.status.as_ref().unwrap().reason.as_deref(), Some("Evicted"));
         assert_eq!(ending(&burst), ("Error".to_owned(), 137));
         let eviction = eviction(&bench).await;
-        assert!(matches!(eviction.grace, GraceStory::Cut { .. }), "{eviction:#?}");
+        // The brake of cgroup v2 may hold the burst, and then there is time for all of the grace.
+        let is_braked = bench.config.hierarchy.version() == Version::V2;
+        let cut = matches!(eviction.grace, GraceStory::Cut { .. });
+        assert!(cut || is_braked && eviction.course.killed.is_some(), "{eviction:#?}");
         assert!(bench.agent.kill_records().is_empty(), "the kernel came first");
         bench.finish().await;
     });
