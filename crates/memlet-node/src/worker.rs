@@ -38,7 +38,7 @@ use crate::events::{Severity, pod_reference};
 use crate::images::Pulls;
 use crate::life::Life;
 use crate::node::Node;
-use crate::pressure::Order;
+use crate::pressure::{Order, Orders};
 use crate::status::{Facts, Failure, pod_status};
 use crate::status_writer::StatusWriter;
 use crate::steady;
@@ -114,7 +114,8 @@ pub(crate) struct Worker {
     /// Why the Pod has failed whatever its containers say.
     pub(crate) failure: Option<Failure>,
     /// Whoever evicts it says so here, and is heard also in the middle of a start.
-    orders: (watch::Sender<Option<Arc<Order>>>, watch::Receiver<Option<Arc<Order>>>),
+    orders: Orders,
+    heard: watch::Receiver<Option<Arc<Order>>>,
     /// It is evicted, and that is told.
     order: Option<Arc<Order>>,
     /// The Pod's last container has ended and its place is cleared.
@@ -158,6 +159,7 @@ impl Worker {
         };
         let pod_limit = memlet_policy::cgroup_limits::pod_memory_limit(spec, class);
         let (tell_me, news) = mpsc::unbounded_channel();
+        let (orders, heard) = watch::channel(None);
         Ok(Self {
             cgroup: node.cgroups.pod(class, &uid)?,
             volumes: Volumes::plan(spec, &node.config.pod_folder(&uid), node.shape.allocatable, pod_limit),
@@ -173,7 +175,8 @@ impl Worker {
             admitted: false,
             rejection: None,
             failure: None,
-            orders: watch::channel(None),
+            orders,
+            heard,
             order: None,
             tidied: false,
             ending: false,
@@ -375,7 +378,7 @@ impl Worker {
                 }
             }
             // The sender is this worker's own.
-            _ = self.orders.1.changed() => {}
+            _ = self.heard.changed() => {}
             () = sleep(pause) => {}
         }
         self.take_all().await;

@@ -7,6 +7,7 @@ use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Hierarchy, Residents};
 use memlet_diagnosis::eviction::{Eviction, GraceStory};
 use memlet_policy::eviction::pace::{self, Grace};
+use tokio::sync::watch;
 
 use super::pods::{Here, Pods};
 
@@ -20,6 +21,9 @@ pub(crate) struct Order {
     /// Between SIGTERM and SIGKILL; `None` where it has been killed.
     pub(crate) grace: Option<Duration>,
 }
+
+/// Where a worker hears its order, once there is one.
+pub(crate) type Orders = watch::Sender<Option<Arc<Order>>>;
 
 /// A process that does not end within this is in the hands of a dead disk: others must go.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub(crate) use departure::Order;
+pub(crate) use departure::{Order, Orders};
 pub(crate) use history::History;
 pub(crate) use keeper::Keeper;
 pub(crate) use pods::{Container, Pods};

@@ -10,9 +10,8 @@ use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::eviction::PodName;
 use memlet_policy::oom_score_adj::is_critical;
 use memlet_policy::resources::{self, Side};
-use tokio::sync::watch;
 
-use super::departure::Order;
+use super::departure::Orders;
 
 /// All of them, by uid. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +32,7 @@ pub(super) struct Here {
     /// Those that run.
     pub(super) containers: Vec<Container>,
     /// Where its worker hears that it is to go.
-    pub(super) orders: watch::Sender<Option<Arc<Order>>>,
+    pub(super) orders: Orders,
     /// It was told to go.
     pub(super) leaves: bool,
 }
@@ -53,13 +52,7 @@ pub(crate) struct Container {
 
 impl Pods {
     /// The Pod's cgroup is there. One that is known stays as it is.
-    pub(crate) fn enter(
-        &self,
-        uid: &str,
-        pod: &Pod,
-        cgroup: &CgroupPath,
-        orders: &watch::Sender<Option<Arc<Order>>>,
-    ) {
+    pub(crate) fn enter(&self, uid: &str, pod: &Pod, cgroup: &CgroupPath, orders: &Orders) {
         let (metadata, spec) = (&pod.metadata, pod.spec.clone().unwrap_or_default());
         self.all().entry(uid.to_owned()).or_insert_with(|| Here {
             name: PodName {

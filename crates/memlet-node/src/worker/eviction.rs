@@ -12,12 +12,12 @@ use memlet_policy::resources;
 impl Worker {
     /// Whether the Pod is to go. From then on nothing is started, whatever else is in hand.
     pub(super) fn is_ordered_out(&self) -> bool {
-        self.orders.1.borrow().is_some()
+        self.orders.borrow().is_some()
     }
 
     /// Ends the Pod if it was ordered to go. Its object stays, to tell of it.
     pub(super) async fn heed_order(&mut self) {
-        let order = self.orders.1.borrow().clone();
+        let order = self.orders.borrow().clone();
         let Some(order) = order.filter(|_| self.failure.is_none() && !self.is_final()) else { return };
         if self.order.is_none() {
             self.tell_annotated(Severity::Warning, EVICTED, order.message.clone(), &order.annotations);
@@ -39,14 +39,14 @@ impl Worker {
 
     /// The grace that an order leaves, in whole seconds; `None` where there is no order.
     pub(crate) fn ordered_grace(&self) -> Option<i64> {
-        let grace = self.orders.1.borrow().as_ref()?.grace.unwrap_or(Duration::ZERO);
+        let grace = self.orders.borrow().as_ref()?.grace.unwrap_or(Duration::ZERO);
         Some(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX))
     }
 
     /// The Pod's cgroup is there, and so memory that it may have to give back.
     pub(super) fn enter_pressure(&self) {
         let (_, _, uid) = self.identity();
-        self.node.pressure.pods.enter(&uid, &self.pod, &self.cgroup, &self.orders.0);
+        self.node.pressure.pods.enter(&uid, &self.pod, &self.cgroup, &self.orders);
     }
 
     /// A container runs, or is about to.

@@ -65,7 +65,7 @@ impl Worker {
             recorder.record(reference.clone(), severity, reason, message);
         };
         let (cri, mut wish) = (self.node.cri.clone(), self.wish.clone());
-        let mut orders = self.orders.1.clone();
+        let mut orders = self.heard.clone();
         let found = tokio::select! {
             found = self.pulls.ensure(&cri, &container, &sandbox.config, &tell) => found,
             // A pull may take minutes; a Pod that is to end does not wait for it.

@@ -346,9 +346,8 @@ fn node_in_general(text: &str) -> String {
         let key = first.split('=').next().unwrap_or_default();
         match key {
             // Of a controller that no lone node has, it makes another line the first.
-            "volumes.kubernetes.io/controller-managed-attach-detach:" => continue,
-            // Newer kubectls leave it out.
-            "Kube-Proxy" => continue,
+            // Newer kubectls leave the other out.
+            "volumes.kubernetes.io/controller-managed-attach-detach:" | "Kube-Proxy" => continue,
             "Taints:" => general.push_str(&words.join(" ")),
             _ if in_conditions => general.push_str(&words.join(" ")),
             _ => general.push_str(key),
