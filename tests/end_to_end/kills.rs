@@ -45,7 +45,9 @@ fn at_the_containers_limit() -> Result<(), Failed> {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  containers:\n  \
                - {name: eater, image: memlet.dev/memory-eater, args: ['300', '0'], resources: {limits: {memory: 48Mi}}}\n  \
                - {name: free, image: memlet.dev/memory-eater, args: ['16', '0.1']}\n";
-    let document = house.run(pod, &["-o", "json"])?.exits(137).json()?;
+    // A small machine would have to evict it first.
+    let arguments = ["-o", "json", "--eviction-hard", "memory.available<0%"];
+    let document = house.run(pod, &arguments)?.exits(137).json()?;
     assert_eq!(terminated(&document, "eater"), ("OOMKilled".into(), 137));
     assert_eq!(terminated(&document, "free"), ("Completed".into(), 0));
     let record = &document["killRecords"][0];

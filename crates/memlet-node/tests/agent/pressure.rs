@@ -18,8 +18,19 @@ pub(super) const TESTS: [(&str, fn()); 5] = [
     ("who_is_slow_may_end_by_itself", who_is_slow_may_end_by_itself),
     ("a_burst_in_its_grace_ends_it", a_burst_in_its_grace_ends_it),
     ("nobody_critical_goes_and_the_kernel_chooses", nobody_critical_goes_and_the_kernel_chooses),
-    ("page_cache_goes_before_any_pod", page_cache_goes_before_any_pod),
+    (NEEDS_DISK, page_cache_goes_before_any_pod),
 ];
+
+/// Its page cache must be that of a disk.
+pub(super) const NEEDS_DISK: &str = "page_cache_goes_before_any_pod";
+const FOLDER: &str = "/var/tmp";
+
+/// A guest's files may all be in memory.
+pub(super) fn has_no_disk() -> bool {
+    const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6]; // tmpfs, ramfs
+    let kind = rustix::fs::statfs(FOLDER).map(|stat| stat.f_type.cast_unsigned());
+    kind.is_ok_and(|kind| IN_MEMORY.into_iter().any(|it| u64::from(it) == kind))
+}
 
 fn evictions(bench: &Bench) -> Vec<Eviction> {
     let records = bench.agent.records().all().into_iter();
@@ -150,7 +161,7 @@ fn nobody_critical_goes_and_the_kernel_chooses() {
 }
 
 fn page_cache_goes_before_any_pod() {
-    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let folder = tempfile::tempdir_in(FOLDER).unwrap();
     let file = folder.path().join("cache");
     run_with(
         true,
