@@ -135,7 +135,9 @@ fn child_then_failure() -> Result<(), Failed> {
     let document = ran.exits(3).json()?;
     assert_eq!(terminated(&document, "c"), ("Error".into(), 3));
     assert_eq!(document["killRecords"][0]["victim"], "child");
-    ran.complains("OOM kill: c: kernel killed pid");
+    // The kernel reports ten kills in five seconds, and other tests kill beside this one.
+    let reported = !document["killRecords"][0]["report"].is_null();
+    ran.complains(if reported { "OOM kill: c: kernel killed pid" } else { "OOM kill: c: " });
     house.nothing_is_left()
 }
 
