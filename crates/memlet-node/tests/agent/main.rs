@@ -168,9 +168,10 @@ impl Bench {
         self.pods().create(&PostParams::default(), &pod).await.unwrap()
     }
 
-    /// Waits until the Pod is so, fifteen seconds at most: what failed to start is tried again after ten.
+    /// Waits until the Pod is so, a minute at most: what failed to start is tried again after ten seconds, and a guest is
+    /// slow.
     async fn until(&self, name: &str, what: impl Fn(&Pod) -> bool) -> Pod {
-        let deadline = Instant::now() + Duration::from_secs(15);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let pod = self.pods().get(name).await.unwrap();
             if what(&pod) {
