@@ -54,6 +54,20 @@ impl Bytes {
         Self(pages.saturating_mul(page_size))
     }
 
+    /// The amount that a file of `/proc` gives for `key`, in the kernel's `kB`: of `meminfo`, or of a process's `status`.
+    /// `None` where it has no such line.
+    ///
+    /// ```
+    /// use memlet_bytes::Bytes;
+    /// let meminfo = "MemTotal:  2048 kB\nMemFree:  512 kB\n";
+    /// assert_eq!(Bytes::of_proc(meminfo, "MemFree"), Some(Bytes::from_kib(512)));
+    /// assert_eq!(Bytes::of_proc(meminfo, "Mem"), None);
+    /// ```
+    pub fn of_proc(text: &str, key: &str) -> Option<Self> {
+        let amount = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        amount.trim().strip_suffix("kB")?.trim().parse().ok().map(Self::from_kib)
+    }
+
     /// The number of bytes.
     pub const fn get(self) -> u64 {
         self.0

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use memlet_bytes::Bytes;
+use memlet_policy::eviction::{EVICTED, NODE_CONDITIONS_MESSAGE};
 use memlet_policy::fit;
 use memlet_policy::memory_qos::{MemoryQos, TierProtection};
 use memlet_policy::qos::QosClass;
@@ -44,33 +45,8 @@ struct Amounts {
 /// What one Pod has.
 #[derive(Clone, Debug)]
 struct Share {
-    namespace: String,
-    name: String,
     class: QosClass,
     amounts: Amounts,
-}
-
-impl Share {
-    fn new(pod: &Pod, amounts: Amounts) -> Self {
-        let metadata = &pod.metadata;
-        Self {
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-            class: QosClass::of_pod(pod),
-            amounts,
-        }
-    }
-}
-
-/// A Pod that has its share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Admitted {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) class: QosClass,
-    /// Of memory.
-    pub(crate) request: Bytes,
 }
 
 /// What is given out to the Pods admitted. Cheap to clone.
@@ -103,37 +79,24 @@ impl Ledger {
             return Ok(());
         }
         if short && !is_taken_under_memory_pressure(pod) {
-            return Err(Rejection { reason: EVICTED.into(), message: UNDER_MEMORY_PRESSURE.to_owned() });
+            return Err(Rejection { reason: EVICTED.into(), message: NODE_CONDITIONS_MESSAGE.to_owned() });
         }
         let wanted = requests(pod);
         self.check(&wanted, &given)?;
-        given.insert(uid, Share::new(pod, wanted));
+        given.insert(uid, Share { class: QosClass::of_pod(pod), amounts: wanted });
         Ok(())
     }
 
     /// Sets aside what a Pod requests that was admitted by an earlier run, whatever else is here.
     pub(crate) fn readmit(&self, pod: &Pod) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let share = Share::new(pod, requests(pod));
+        let share = Share { class: QosClass::of_pod(pod), amounts: requests(pod) };
         self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, share);
     }
 
     /// Gives back what a Pod had that ended.
     pub(crate) fn release(&self, uid: &str) {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-
-    /// Those that have their share now, in no order.
-    pub(crate) fn admitted(&self) -> Vec<Admitted> {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |(uid, share): (&String, &Share)| Admitted {
-            namespace: share.namespace.clone(),
-            name: share.name.clone(),
-            uid: uid.clone(),
-            class: share.class,
-            request: share.amounts.memory,
-        };
-        given.iter().map(of).collect()
     }
 
     /// What the cgroups above the Pods keep for those that are here now.
@@ -184,10 +147,6 @@ impl Ledger {
         Ok(())
     }
 }
-
-/// kubelet's words for a Pod that comes to a node short of memory; the blank at the end is its own.
-const EVICTED: &str = "Evicted";
-const UNDER_MEMORY_PRESSURE: &str = "The node had condition: [MemoryPressure]. ";
 
 /// Who requests memory is taken all the same, and who the node cannot do without, and who says that it bears it
 /// (`pkg/kubelet/eviction/eviction_manager.go`). The scheduler keeps others away by a taint, which does not help where a

@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::events::{Severity, node_reference};
+use crate::events::Severity;
 use crate::node::Node;
 use crate::registration::{self, Description, NODE_NOT_READY, Readiness};
 
@@ -116,9 +116,8 @@ impl Heartbeat {
 
     /// As an Event, in kubelet's words.
     fn tell(&self, reason: &'static str) {
-        let name = &self.description.name;
-        let text = format!("Node {name} status is now: {reason}");
-        self.node.recorder.record(node_reference(name), Severity::Normal, reason, text);
+        let text = format!("Node {} status is now: {reason}", self.description.name);
+        self.node.tell(Severity::Normal, reason, text);
     }
 
     /// Says that no more Pods are taken, if the API hears it soon.

@@ -54,6 +54,7 @@ pub use cgroups::CgroupsError;
 pub use config::{Amounts, ApiAddress, MemoryRules, NodeConfig, Registration, Reservations, RulesError};
 pub use cri::CriError;
 pub use node_resources::{Overreserved, ReservationError};
+pub use pressure::{PressureHistory, PressureSample, PressureThreshold};
 pub use records::{Death, Record, Records};
 pub use server::{NodeServer, ServerBody};
 pub use sweep::{SweepError, sweep_leftovers};

@@ -9,7 +9,7 @@ use crate::cgroups::NodeCgroups;
 use crate::config::NodeConfig;
 use crate::container::{NodeShape, Storage};
 use crate::cri::Cri;
-use crate::events::Recorder;
+use crate::events::{Recorder, Severity, node_reference};
 use crate::exits::Subscriptions;
 use crate::node_resources::NodeResources;
 use crate::oom::record::{EndLog, KillLog};
@@ -44,6 +44,11 @@ impl Node {
         {
             tracing::warn!("what an earlier run left running cannot be ended: {error}");
         }
+    }
+
+    /// Records an Event about the node.
+    pub(crate) fn tell(&self, severity: Severity, reason: &'static str, message: impl Into<String>) {
+        self.recorder.record(node_reference(&self.config.name), severity, reason, message);
     }
 
     /// Has the cgroups above the Pods keep what those that are here now want kept.
@@ -98,16 +103,14 @@ fn host_ip() -> String {
 
 /// The machine's memory; `None` where `/proc/meminfo` does not say.
 pub(crate) fn machine_memory() -> Option<Bytes> {
-    meminfo("MemTotal:")
+    meminfo("MemTotal")
 }
 
 /// The machine's swap: none where `/proc/meminfo` does not say.
 fn machine_swap() -> Bytes {
-    meminfo("SwapTotal:").unwrap_or_default()
+    meminfo("SwapTotal").unwrap_or_default()
 }
 
 fn meminfo(key: &str) -> Option<Bytes> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
-    total.trim().strip_suffix("kB")?.trim().parse().ok().map(Bytes::from_kib)
+    Bytes::of_proc(&std::fs::read_to_string("/proc/meminfo").ok()?, key)
 }

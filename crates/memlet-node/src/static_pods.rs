@@ -20,7 +20,7 @@ use inotify::{EventStream, Inotify, WatchMask};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::events::{Severity, node_reference};
+use crate::events::Severity;
 use crate::node::Node;
 use manifest::ManifestError;
 
@@ -249,8 +249,7 @@ impl StaticPods {
         }
         let text = format!("{}: {error}", file.display());
         tracing::warn!("static Pod {text}");
-        let node = node_reference(&self.node.config.name);
-        self.node.recorder.record(node, Severity::Warning, "InvalidStaticPod", text);
+        self.node.tell(Severity::Warning, "InvalidStaticPod", text);
         self.told.insert(file.to_owned(), error);
     }
 }

@@ -117,7 +117,7 @@ pub(crate) struct Worker {
     orders: Orders,
     heard: watch::Receiver<Option<Arc<Order>>>,
     /// It is evicted, and that is told.
-    order: Option<Arc<Order>>,
+    order_told: bool,
     /// The Pod's last container has ended and its place is cleared.
     pub(crate) tidied: bool,
     pub(crate) ending: bool,
@@ -177,7 +177,7 @@ impl Worker {
             failure: None,
             orders,
             heard,
-            order: None,
+            order_told: false,
             tidied: false,
             ending: false,
             instances: HashMap::new(),

@@ -10,7 +10,7 @@ use memlet_oomlog::Report;
 use memlet_policy::cgroup_names;
 
 use super::{attribution, node_event};
-use crate::events::{Severity, node_reference};
+use crate::events::Severity;
 use crate::node::Node;
 
 /// Tells them as they come, for as long as it is polled.
@@ -26,8 +26,7 @@ pub(crate) async fn follow(node: Arc<Node>) {
             }
             None => node_event::system_oom(&report),
         };
-        let of = node_reference(&node.config.name);
-        node.recorder.record(of, Severity::Warning, event.reason, event.message);
+        node.tell(Severity::Warning, event.reason, event.message);
     }
 }
 
@@ -58,7 +57,7 @@ fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
 
 /// The Pod by what is known of its uid; nameless where nothing is.
 fn subject(node: &Node, uid: String, id: String) -> Subject {
-    let here = node.ledger.admitted().into_iter().find(|pod| !uid.is_empty() && pod.uid == uid);
+    let here = node.pressure.pods.find(&uid);
     let records = node.kills.records().all();
     let subjects = records.iter().rev().filter_map(|record| record.subject());
     let before = subjects.into_iter().find(|subject| !uid.is_empty() && subject.pod_uid == uid).cloned();
@@ -66,7 +65,7 @@ fn subject(node: &Node, uid: String, id: String) -> Subject {
     let (container, restart_count) =
         same.map(|subject| (subject.container.clone(), subject.restart_count)).unwrap_or_default();
     let (namespace, pod) = match (here, before) {
-        (Some(pod), _) => (pod.namespace, pod.name),
+        (Some(pod), _) => (pod.name.namespace, pod.name.name),
         (None, Some(subject)) => (subject.namespace, subject.pod),
         (None, None) => Default::default(),
     };

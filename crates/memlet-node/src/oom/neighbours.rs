@@ -9,8 +9,8 @@ use memlet_cgroup::{Cgroup, Limit, Pid};
 use memlet_diagnosis::evidence::{Level, NamedProcess, PodMemory};
 use memlet_oomlog::{Report, Task};
 
-use crate::admission::Admitted;
 use crate::node::Node;
+use crate::pressure::Here;
 
 /// More are not told: the first has done it.
 const TOLD: usize = 10;
@@ -30,7 +30,7 @@ pub(crate) fn read(
     if !matter(level) {
         return Vec::new();
     }
-    let others = node.ledger.admitted().into_iter().filter(|pod| pod.uid != victim);
+    let others = node.pressure.pods.list().into_iter().filter(|pod| pod.name.uid != victim);
     let mut read: Vec<(PodMemory, Cgroup)> = others.filter_map(|pod| memory_of(node, pod)).collect();
     read.sort_by_key(|(pod, _)| {
         (Reverse(pod.above_request()), Reverse(pod.working_set), pod.pod_uid.clone())
@@ -41,14 +41,13 @@ pub(crate) fn read(
 }
 
 /// `None` for a Pod that has no cgroup: it does not run, or no longer.
-fn memory_of(node: &Node, pod: Admitted) -> Option<(PodMemory, Cgroup)> {
-    let path = node.cgroups.pod(pod.class, &pod.uid).ok()?;
-    let group = Cgroup::open(node.cgroups.hierarchy(), &path).ok()?;
+fn memory_of(node: &Node, pod: Here) -> Option<(PodMemory, Cgroup)> {
+    let group = Cgroup::open(node.cgroups.hierarchy(), &pod.cgroup).ok()?;
     let working_set = group.working_set().ok().flatten().or_else(|| group.usage().ok())?;
     let memory = PodMemory {
-        namespace: pod.namespace,
-        pod: pod.name,
-        pod_uid: pod.uid,
+        namespace: pod.name.namespace,
+        pod: pod.name.name,
+        pod_uid: pod.name.uid,
         request: pod.request,
         limit: group.limit().ok().and_then(Limit::bytes),
         working_set,

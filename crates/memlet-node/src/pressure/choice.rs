@@ -3,7 +3,7 @@
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Pid};
 use memlet_diagnosis::eviction::{ContainerShare, KEPT, Ranked};
-use memlet_policy::eviction::{Candidate, ContainerUse, PodUse, annotations, message, rank};
+use memlet_policy::eviction::{Candidate, MemoryUse, annotations, message, rank};
 
 use super::pods::Here;
 
@@ -73,11 +73,7 @@ pub(super) fn working_set(hierarchy: &Hierarchy, path: &CgroupPath) -> Option<By
 fn held_by_processes(group: &Cgroup) -> Bytes {
     let of_process = |pid: Pid| -> Option<Bytes> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().strip_suffix(" kB")?.parse().ok().map(Bytes::from_kib)
-        };
-        Some([field("RssAnon:"), field("RssShmem:")].into_iter().flatten().sum())
+        Some(["RssAnon", "RssShmem"].into_iter().filter_map(|key| Bytes::of_proc(&status, key)).sum())
     };
     group.processes_recursive().unwrap_or_default().into_iter().filter_map(of_process).sum()
 }
@@ -108,13 +104,13 @@ impl Choice {
         annotations(self.pod_use().as_ref(), &self.container_uses())
     }
 
-    fn pod_use(&self) -> Option<PodUse<'_>> {
+    fn pod_use(&self) -> Option<MemoryUse<'_>> {
         let request = self.pod.pod_level_request?;
-        Some(PodUse { name: &self.pod.name.name, usage: self.usage, request })
+        Some(MemoryUse { name: &self.pod.name.name, usage: self.usage, request })
     }
 
-    fn container_uses(&self) -> Vec<ContainerUse<'_>> {
-        let uses = self.containers.iter().map(|container| ContainerUse {
+    fn container_uses(&self) -> Vec<MemoryUse<'_>> {
+        let uses = self.containers.iter().map(|container| MemoryUse {
             name: &container.name,
             usage: container.usage,
             request: container.request,

@@ -67,11 +67,7 @@ fn machine() -> Option<Machine> {
 }
 
 fn parse(meminfo: &str) -> Machine {
-    let get = |key: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        kibibytes.map_or(Bytes::ZERO, Bytes::from_kib)
-    };
+    let get = |key| Bytes::of_proc(meminfo, key).unwrap_or_default();
     Machine { free: get("MemFree"), inactive_file: get("Inactive(file)"), available: get("MemAvailable") }
 }
 

@@ -6,13 +6,62 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use memlet_bytes::Bytes;
-use memlet_policy::eviction::{Kind, Rule};
-use serde_json::{Value, json};
+use memlet_policy::eviction::{Kind, Rule, Signal};
+use serde::{Deserialize, Serialize};
 
 /// The time of one sample.
 const SAMPLE: Duration = Duration::from_secs(10);
 /// An hour of them.
 const SAMPLES: usize = 360;
+
+/// What the node tells of it at `/memlet/pressure` of its own server: thresholds, and what was available.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PressureHistory {
+    /// Hard ones first.
+    pub thresholds: Vec<PressureThreshold>,
+    /// Since when the node has had the condition `MemoryPressure`; `None` where it does not.
+    pub under_pressure_since: Option<Timestamp>,
+    /// Oldest first.
+    pub samples: Vec<PressureSample>,
+}
+
+/// One threshold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PressureThreshold {
+    /// What is held against it.
+    pub signal: Signal,
+    /// `hard`, `soft`.
+    pub kind: String,
+    /// Met where less is available.
+    pub bytes: Bytes,
+    /// How long a soft one must be met.
+    #[serde(default)]
+    pub after_seconds: Option<u64>,
+}
+
+/// Some ten seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PressureSample {
+    /// When they began.
+    pub at: Timestamp,
+    /// The least that was available by any signal.
+    pub lowest_available: Bytes,
+    /// The most that Pods used.
+    pub highest_working_set: Bytes,
+}
+
+impl PressureThreshold {
+    fn of(rule: &Rule) -> Self {
+        let (kind, after_seconds) = match rule.kind {
+            Kind::Hard => ("hard", None),
+            Kind::Soft { after } => ("soft", Some(after.as_secs())),
+        };
+        Self { signal: rule.signal, kind: kind.to_owned(), bytes: rule.threshold, after_seconds }
+    }
+}
 
 /// What was seen. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -22,16 +71,9 @@ pub(crate) struct History(Arc<Mutex<Kept>>);
 struct Kept {
     rules: Vec<Rule>,
     since: Option<Timestamp>,
-    samples: VecDeque<Sample>,
+    samples: VecDeque<PressureSample>,
     /// The beginning of the last sample, by a clock that nobody sets.
     began: Duration,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    at: Timestamp,
-    lowest_available: Bytes,
-    highest_working_set: Bytes,
 }
 
 impl History {
@@ -59,7 +101,7 @@ impl History {
             kept.samples.pop_front();
         }
         kept.began = now;
-        kept.samples.push_back(Sample {
+        kept.samples.push_back(PressureSample {
             at: Timestamp::now(),
             lowest_available: available,
             highest_working_set: working_set,
@@ -67,27 +109,13 @@ impl History {
     }
 
     /// As the node's server tells it.
-    pub(crate) fn document(&self) -> Value {
+    pub(crate) fn document(&self) -> PressureHistory {
         let kept = self.kept();
-        let thresholds = kept.rules.iter().map(|rule| {
-            let (kind, after) = match rule.kind {
-                Kind::Hard => ("hard", None),
-                Kind::Soft { after } => ("soft", Some(after.as_secs())),
-            };
-            json!({ "signal": rule.signal, "kind": kind, "bytes": rule.threshold, "afterSeconds": after })
-        });
-        let samples = kept.samples.iter().map(|sample| {
-            json!({
-                "at": sample.at,
-                "lowestAvailable": sample.lowest_available,
-                "highestWorkingSet": sample.highest_working_set,
-            })
-        });
-        json!({
-            "thresholds": thresholds.collect::<Vec<_>>(),
-            "underPressureSince": kept.since,
-            "samples": samples.collect::<Vec<_>>(),
-        })
+        PressureHistory {
+            thresholds: kept.rules.iter().map(PressureThreshold::of).collect(),
+            under_pressure_since: kept.since,
+            samples: kept.samples.iter().copied().collect(),
+        }
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
@@ -109,19 +137,32 @@ mod tests {
         note(4, 300);
         note(9, 400);
         note(10, 700);
-        let document = history.document();
-        let samples = document["samples"].as_array().unwrap();
+        let samples = history.document().samples;
         assert_eq!(samples.len(), 2);
         assert_eq!(
-            (&samples[0]["lowestAvailable"], &samples[0]["highestWorkingSet"]),
-            (&json!(300), &json!(700))
+            (samples[0].lowest_available, samples[0].highest_working_set),
+            (Bytes::new(300), Bytes::new(700))
         );
         for second in 0..5000 {
             note(20 + second * 10, 1);
         }
-        assert_eq!(history.document()["samples"].as_array().unwrap().len(), SAMPLES);
-        assert_eq!(history.document()["underPressureSince"], Value::Null);
+        assert_eq!(history.document().samples.len(), SAMPLES);
+        assert_eq!(history.document().under_pressure_since, None);
         history.set_pressure(true);
-        assert!(history.document()["underPressureSince"].is_string());
+        assert!(history.document().under_pressure_since.is_some());
+    }
+
+    #[test]
+    fn as_it_is_written() {
+        let text = r#"{"thresholds": [
+                {"signal": "memory.available", "kind": "hard", "bytes": 104857600, "afterSeconds": null},
+                {"signal": "memory.available", "kind": "soft", "bytes": 209715200, "afterSeconds": 90}],
+            "underPressureSince": "2026-03-01T10:00:03.5Z",
+            "samples": [{"at": "2026-03-01T10:00:00Z", "lowestAvailable": 7, "highestWorkingSet": 9}]}"#;
+        let read: PressureHistory = serde_json::from_str(text).unwrap();
+        assert_eq!(read.thresholds[1].after_seconds, Some(90));
+        assert_eq!(read.samples[0].lowest_available, Bytes::new(7));
+        let bare = r#"{"thresholds": [], "underPressureSince": null, "samples": []}"#;
+        assert_eq!(serde_json::from_str::<PressureHistory>(bare).unwrap(), PressureHistory::default());
     }
 }

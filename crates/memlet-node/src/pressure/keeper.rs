@@ -18,9 +18,10 @@ use super::choice::{Choice, choose};
 use super::departure::{Departure, Step};
 use super::gauge::{Gauge, Reading};
 use super::reclaim::{self, Reclaiming};
-use crate::events::{Severity, node_reference};
+use crate::events::Severity;
 use crate::node::Node;
 use crate::records::Record;
+use crate::termination;
 
 /// Far from every threshold: the kernel tells, and this is for what it does not tell of.
 const CALM: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// Page cache is asked back only where the memory lasts this much longer.
 const RECLAIM_NEEDS: Duration = Duration::from_millis(500);
 /// The least grace that a Pod has which is asked, as everywhere.
-const LEAST_GRACE: Duration = Duration::from_secs(2);
+const LEAST_GRACE: Duration = Duration::from_secs(termination::LEAST_GRACE.unsigned_abs());
 /// What is cleared away after a Pod is waited for only where the memory lasts this much longer.
 const CLEARING_NEEDS: Duration = Duration::from_millis(200);
 /// The agent's first Pods are known by then.
@@ -231,17 +232,18 @@ impl Work {
     /// Whether page cache that the kernel can take back is why the threshold is met, and there is the time to ask. It is not
     /// asked twice without a pause: what the first asking did not give, the second does not.
     fn could_be_cache(&self, due: &Due, reading: &Reading, now: Duration) -> bool {
-        let is_fresh = |(at, reclaim): &(Duration, Reclaim)| {
-            now.saturating_sub(*at) < reclaim::PAUSE && reclaim.reclaimed < reclaim.wanted
-        };
-        reading.active_file >= due.missing()
-            && !self.asked_back.as_ref().is_some_and(is_fresh)
-            && self.lasts(reading, RECLAIM_NEEDS)
+        let gave_less = self.asked_back_lately(now).is_some_and(|it| it.reclaimed < it.wanted);
+        reading.active_file >= due.missing() && !gave_less && self.lasts(reading, RECLAIM_NEEDS)
+    }
+
+    /// What page cache gave that was asked back a short while ago.
+    fn asked_back_lately(&self, now: Duration) -> Option<&Reclaim> {
+        let (at, reclaim) = self.asked_back.as_ref()?;
+        (now.saturating_sub(*at) < reclaim::PAUSE).then_some(reclaim)
     }
 
     fn ask_back(&mut self, due: &Due, before: Watch, now: Duration) -> bool {
-        let resting = |(at, _): &(Duration, Reclaim)| now.saturating_sub(*at) < reclaim::PAUSE;
-        if self.asked_back.as_ref().is_some_and(resting) {
+        if self.asked_back_lately(now).is_some() {
             // It gave enough a moment ago, and is in use again: nobody needs to go for that.
             self.before.get_or_insert(before);
             return false;
@@ -279,7 +281,7 @@ impl Work {
                 reclaim.took.as_millis(),
                 reading.least_available(),
             );
-            self.tell_node(Severity::Normal, "ReclaimedPageCache", text);
+            self.node.tell(Severity::Normal, "ReclaimedPageCache", text);
         }
         self.asked_back = Some((now, reclaim));
     }
@@ -298,9 +300,7 @@ impl Work {
             return false;
         };
         self.helpless = false;
-        if self.asked_back.as_ref().is_none_or(|(at, _)| now.saturating_sub(*at) >= reclaim::PAUSE)
-            && choice.is_mostly_cache(&hierarchy)
-        {
+        if self.asked_back_lately(now).is_none() && choice.is_mostly_cache(&hierarchy) {
             self.sure_until = now + RECLAIM_NEEDS;
             return self.ask_back(due, before, now);
         }
@@ -317,19 +317,25 @@ impl Work {
             Grace::Given => GraceStory::Given { grace },
             Grace::TooLate { in_ } => GraceStory::Skipped { grace, left: in_ },
         };
-        let record = self.record(due, reading, &choice, story);
+        let record = self.record(due, reading, &choice, story, now);
         let (pod, annotations) = (choice.pod.clone(), choice.annotations());
         self.node.pressure.pods.mark(&pod.name.uid);
         let start = self.start;
         let clock = move || start.elapsed();
         let departure = Departure::begin(record, pod, grace, annotations, &hierarchy, now, clock);
         self.stage = Stage::Leaving(Box::new(departure));
-        self.tell_node(Severity::Warning, "EvictionThresholdMet", "Attempting to reclaim memory".to_owned());
+        self.node.tell(Severity::Warning, "EvictionThresholdMet", "Attempting to reclaim memory");
         true
     }
 
-    fn record(&self, due: &Due, reading: &Reading, choice: &Choice, grace: GraceStory) -> Eviction {
-        let recent = |(at, _): &&(Duration, Reclaim)| self.now().saturating_sub(*at) < reclaim::PAUSE;
+    fn record(
+        &self,
+        due: &Due,
+        reading: &Reading,
+        choice: &Choice,
+        grace: GraceStory,
+        now: Duration,
+    ) -> Eviction {
         Eviction {
             at: jiff::Timestamp::now(),
             node: self.node.config.name.clone(),
@@ -341,7 +347,7 @@ impl Work {
             capacity: reading.whole(due.rule.signal),
             left: reading.left(),
             growth: self.growth.rate(),
-            reclaim: self.asked_back.as_ref().filter(recent).map(|(_, reclaim)| reclaim.clone()),
+            reclaim: self.asked_back_lately(now).cloned(),
             grace,
             ranked: choice.ranked.clone(),
             candidates: choice.candidates,
@@ -391,12 +397,8 @@ impl Work {
         if !std::mem::replace(&mut self.helpless, true) {
             let text =
                 "Attempting to reclaim memory: no Pod may be evicted, so the kernel's OOM killer will choose";
-            self.tell_node(Severity::Warning, "EvictionThresholdMet", text.to_owned());
+            self.node.tell(Severity::Warning, "EvictionThresholdMet", text);
         }
-    }
-
-    fn tell_node(&self, severity: Severity, reason: &'static str, text: String) {
-        self.node.recorder.record(node_reference(&self.node.config.name), severity, reason, text);
     }
 
     /// Has the kernel tell when the threshold is near; whether it will.

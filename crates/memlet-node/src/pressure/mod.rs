@@ -20,8 +20,9 @@ use tokio::sync::watch;
 
 pub(crate) use departure::{Order, Orders};
 pub(crate) use history::History;
+pub use history::{PressureHistory, PressureSample, PressureThreshold};
 pub(crate) use keeper::Keeper;
-pub(crate) use pods::{Container, Pods};
+pub(crate) use pods::{Container, Here, Pods};
 
 /// What the thread shares with the rest of the agent. Cheap to clone.
 #[derive(Clone, Debug)]

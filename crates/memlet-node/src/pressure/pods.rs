@@ -1,4 +1,4 @@
-//! The Pods of the node that use memory, as the thread sees them: each with its cgroups and its worker's ear.
+//! The Pods of the node that use memory: each with its cgroups and its worker's ear.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,16 +19,16 @@ pub(crate) struct Pods(Arc<Mutex<HashMap<String, Here>>>);
 
 /// One Pod that is here.
 #[derive(Clone, Debug)]
-pub(super) struct Here {
-    pub(super) name: PodName,
+pub(crate) struct Here {
+    pub(crate) name: PodName,
     pub(super) priority: i32,
     pub(super) critical: bool,
-    pub(super) request: Bytes,
+    pub(crate) request: Bytes,
     /// What it requests as a whole, where it does.
     pub(super) pod_level_request: Option<Bytes>,
     /// `terminationGracePeriodSeconds`
     pub(super) own_grace: Option<Duration>,
-    pub(super) cgroup: CgroupPath,
+    pub(crate) cgroup: CgroupPath,
     /// Those that run.
     pub(super) containers: Vec<Container>,
     /// Where its worker hears that it is to go.
@@ -94,13 +94,13 @@ impl Pods {
         self.all().remove(uid);
     }
 
-    /// Who is here now.
-    pub(super) fn list(&self) -> Vec<Here> {
+    /// Who is here now, in no order.
+    pub(crate) fn list(&self) -> Vec<Here> {
         self.all().values().cloned().collect()
     }
 
     /// The Pod as it is now; `None` where it has gone.
-    pub(super) fn find(&self, uid: &str) -> Option<Here> {
+    pub(crate) fn find(&self, uid: &str) -> Option<Here> {
         self.all().get(uid).cloned()
     }
 

@@ -55,8 +55,9 @@ pub(crate) fn text(text: impl Into<Bytes>) -> Response<ServerBody> {
 }
 
 /// One JSON document.
-pub(crate) fn json(document: &serde_json::Value) -> Response<ServerBody> {
-    let mut response = text(document.to_string());
+pub(crate) fn json(document: &impl serde::Serialize) -> Result<Response<ServerBody>, Refusal> {
+    let written = serde_json::to_string(document);
+    let mut response = text(written.map_err(|error| Refusal::internal(error.to_string()))?);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Ok(response)
 }

@@ -55,7 +55,7 @@ impl NodeServer {
             (&Method::GET, ["metrics", "resource"]) => {
                 statistics::resource_metrics(node, &self.statistics).await
             }
-            (&Method::GET, ["memlet", "pressure"]) => Ok(answer::json(&node.pressure.history.document())),
+            (&Method::GET, ["memlet", "pressure"]) => answer::json(&node.pressure.history.document()),
             (&Method::GET, ["healthz"]) => Ok(answer::text("ok")),
             (&Method::GET, ["containerLogs", namespace, pod, container]) => {
                 logs::answer(node, namespace, pod, container, &query).await

@@ -9,7 +9,7 @@ use crate::statistics::{Figures, Statistics, exposition, summary as told};
 /// `/stats/summary`. Everything is read anew, whatever the parameters say.
 pub(super) async fn summary(node: &Node, statistics: &Statistics) -> Result<Response<ServerBody>, Refusal> {
     let document = told(&read(node, statistics).await?);
-    Ok(answer::json(&document))
+    answer::json(&document)
 }
 
 /// `/metrics/resource`.

@@ -1,6 +1,7 @@
 //! What a group of processes uses, and what the machine does.
 
 use jiff::{SignedDuration, Timestamp};
+use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Limit};
 
 use super::cpu::Cpu;
@@ -66,11 +67,7 @@ pub(super) fn of_machine(cpu: Option<Cpu>) -> Usage {
 }
 
 fn machine_memory(meminfo: &str) -> Memory {
-    let get = |key: &str| -> Option<u64> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(kibibytes * 1024)
-    };
+    let get = |key| Bytes::of_proc(meminfo, key).map(Bytes::get);
     let total = get("MemTotal");
     let usage = total.zip(get("MemFree")).map(|(total, free)| total.saturating_sub(free));
     let working_set = usage.zip(get("Inactive(file)")).map(|(usage, idle)| usage.saturating_sub(idle));

@@ -19,9 +19,8 @@ impl Worker {
     pub(super) async fn heed_order(&mut self) {
         let order = self.orders.borrow().clone();
         let Some(order) = order.filter(|_| self.failure.is_none() && !self.is_final()) else { return };
-        if self.order.is_none() {
+        if !std::mem::replace(&mut self.order_told, true) {
             self.tell_annotated(Severity::Warning, EVICTED, order.message.clone(), &order.annotations);
-            self.order = Some(order.clone());
         }
         for place in self.places() {
             self.life_mut(place).give_up_waiting();

@@ -6,7 +6,7 @@ use memlet_policy::oom_kill_mode::{ANNOTATION, OomKillMode};
 use memlet_policy::resources;
 
 use super::{Place, Worker};
-use crate::events::{Severity, node_reference};
+use crate::events::Severity;
 use crate::oom::node_event::{self, OOM_KILLING};
 
 impl Worker {
@@ -18,8 +18,7 @@ impl Worker {
         let text = format!("{line}{after}{}", node_event::cause(record, request));
         self.tell(Some(place), Severity::Warning, OOM_KILLING, text);
         if let Some(event) = node_event::of_kill(record, request) {
-            let node = node_reference(&self.node.config.name);
-            self.node.recorder.record(node, Severity::Warning, event.reason, event.message);
+            self.node.tell(Severity::Warning, event.reason, event.message);
         }
     }
 }

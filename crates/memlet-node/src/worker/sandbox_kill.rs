@@ -16,7 +16,7 @@ use memlet_policy::{cgroup_names, oom_score_adj};
 
 use super::Worker;
 use super::exit::REPORT_PATIENCE;
-use crate::events::{Severity, node_reference};
+use crate::events::Severity;
 use crate::oom::node_event::{self, OOM_KILLING};
 use crate::oom::{attribution, neighbours};
 
@@ -123,8 +123,7 @@ impl Worker {
         };
         // Pause requests nothing.
         if let Some(event) = node_event::of_kill(&record, Bytes::ZERO) {
-            let node = node_reference(&self.node.config.name);
-            self.node.recorder.record(node, Severity::Warning, event.reason, event.message);
+            self.node.tell(Severity::Warning, event.reason, event.message);
         }
         self.node.kills.add(record);
     }

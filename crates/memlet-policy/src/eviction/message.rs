@@ -7,9 +7,9 @@ use crate::quantity::Quantity;
 /// What a Pod without requests is told that comes to a node under pressure; each of its messages ends with a blank.
 pub const NODE_CONDITIONS_MESSAGE: &str = "The node had condition: [MemoryPressure]. ";
 
-/// What one container of the evicted Pod had.
+/// What the evicted Pod had, or one of its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerUse<'a> {
+pub struct MemoryUse<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its working set.
@@ -18,24 +18,14 @@ pub struct ContainerUse<'a> {
     pub request: Bytes,
 }
 
-/// What the evicted Pod had where it requests memory as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodUse<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its working set.
-    pub usage: Bytes,
-    /// What it requested.
-    pub request: Bytes,
-}
-
-/// The message of an evicted Pod's status, condition and Event, with its trailing blank.
+/// The message of an evicted Pod's status, condition and Event, with its trailing blank. `pod` is given where it requests
+/// memory as a whole.
 ///
 /// ```
 /// use memlet_bytes::Bytes;
-/// use memlet_policy::eviction::{ContainerUse, message};
+/// use memlet_policy::eviction::{MemoryUse, message};
 ///
-/// let main = ContainerUse { name: "main", usage: Bytes::from_kib(974_948), request: Bytes::ZERO };
+/// let main = MemoryUse { name: "main", usage: Bytes::from_kib(974_948), request: Bytes::ZERO };
 /// assert_eq!(
 ///     message(Bytes::from_mib(100), Bytes::from_kib(69_676), None, &[main]),
 ///     "The node was low on resource: memory. Threshold quantity: 100Mi, available: 69676Ki. \
@@ -45,8 +35,8 @@ pub struct PodUse<'a> {
 pub fn message(
     threshold: Bytes,
     available: Bytes,
-    pod: Option<&PodUse<'_>>,
-    containers: &[ContainerUse<'_>],
+    pod: Option<&MemoryUse<'_>>,
+    containers: &[MemoryUse<'_>],
 ) -> String {
     let mut text = format!(
         "The node was low on resource: memory. Threshold quantity: {}, available: {}. ",
@@ -55,16 +45,16 @@ pub fn message(
     );
     // As kubelet, also where it uses less than it requested.
     if let Some(pod) = pod {
-        text.push_str(&larger("Pod", pod.name, pod.usage, pod.request));
+        text.push_str(&larger("Pod", pod));
     }
     for container in exceeding(containers) {
-        text.push_str(&larger("Container", container.name, container.usage, container.request));
+        text.push_str(&larger("Container", container));
     }
     text
 }
 
 /// The annotations of the Event: who used how much.
-pub fn annotations(pod: Option<&PodUse<'_>>, containers: &[ContainerUse<'_>]) -> Vec<(&'static str, String)> {
+pub fn annotations(pod: Option<&MemoryUse<'_>>, containers: &[MemoryUse<'_>]) -> Vec<(&'static str, String)> {
     let mut annotations = vec![("starved_resource", "memory".to_owned())];
     if let Some(pod) = pod {
         annotations.push(("offending_pod", pod.name.to_owned()));
@@ -79,12 +69,12 @@ pub fn annotations(pod: Option<&PodUse<'_>>, containers: &[ContainerUse<'_>]) ->
     annotations
 }
 
-fn exceeding<'a>(containers: &'a [ContainerUse<'a>]) -> impl Iterator<Item = &'a ContainerUse<'a>> {
+fn exceeding<'a>(containers: &'a [MemoryUse<'a>]) -> impl Iterator<Item = &'a MemoryUse<'a>> {
     containers.iter().filter(|container| container.usage > container.request)
 }
 
-fn larger(what: &str, name: &str, usage: Bytes, request: Bytes) -> String {
-    let (usage, request) = (quantity(usage), quantity(request));
+fn larger(what: &str, it: &MemoryUse<'_>) -> String {
+    let (name, usage, request) = (it.name, quantity(it.usage), quantity(it.request));
     format!("{what} {name} was using {usage}, request is {request}, has larger consumption of memory. ")
 }
 
@@ -98,13 +88,13 @@ mod tests {
 
     #[test]
     fn only_those_above_their_request_are_named() {
-        let container = |name, usage, request| ContainerUse {
+        let container = |name, usage, request| MemoryUse {
             name,
             usage: Bytes::from_mib(usage),
             request: Bytes::from_mib(request),
         };
         let containers = [container("a", 300, 100), container("b", 100, 100), container("c", 1024, 0)];
-        let pod = PodUse { name: "p", usage: Bytes::from_mib(1424), request: Bytes::from_gib(2) };
+        let pod = MemoryUse { name: "p", usage: Bytes::from_mib(1424), request: Bytes::from_gib(2) };
         let text = message(Bytes::from_mib(100), Bytes::ZERO, Some(&pod), &containers);
         assert_eq!(
             text,

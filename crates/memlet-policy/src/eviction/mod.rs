@@ -10,7 +10,7 @@ mod rank;
 mod setting;
 mod watch;
 
-pub use message::{ContainerUse, NODE_CONDITIONS_MESSAGE, PodUse, annotations, message};
+pub use message::{MemoryUse, NODE_CONDITIONS_MESSAGE, annotations, message};
 pub use rank::{Candidate, Why, rank, why_before};
 pub use setting::{
     SettingError, Settings, Soft, go_duration_of, parse_amounts, parse_graces, parse_thresholds,

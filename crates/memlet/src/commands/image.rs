@@ -1,9 +1,9 @@
 //! `memlet image`: what is in the image store.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use memlet_runtime::images::{Image, ImageName, ImageStore, Progress};
 use memlet_runtime::workload::Workload;
@@ -13,6 +13,7 @@ use crate::cli::{Format, ImageArguments, ImageCommand};
 use crate::embedded::images_folder;
 use crate::exit::Exit;
 use crate::rootless::{self, Needs};
+use crate::say;
 
 /// Imports, lists or removes images.
 pub(crate) fn run(arguments: &ImageArguments) -> Result<Exit> {
@@ -29,12 +30,8 @@ pub(crate) fn run(arguments: &ImageArguments) -> Result<Exit> {
             format!("removed {image}\n")
         }
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(Exit::DONE),
-    }
+    say::print(&text)?;
+    Ok(Exit::DONE)
 }
 
 fn import(store: &ImageStore, file: &Path, tag: Option<&str>) -> Result<String> {

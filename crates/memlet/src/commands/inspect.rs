@@ -1,8 +1,6 @@
 //! `memlet inspect`: one Pod's containers, cgroups, limit files and processes, as `crictl inspect`, `/proc` and the cgroup
 //! filesystem show them.
 
-use std::io::{self, Write};
-
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -13,6 +11,7 @@ use crate::cli::{Format, InspectArguments};
 use crate::exit::Exit;
 use crate::node::folder::DataFolder;
 use crate::node::{client, running};
+use crate::say;
 use crate::view::gather::{self, PodView};
 use crate::view::inspect;
 
@@ -32,12 +31,8 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit> {
         Format::Json => serde_json::to_string_pretty::<PodView>(&view)? + "\n",
         Format::Yaml => serde_saphyr::to_string(&view)?,
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(Exit::DONE),
-    }
+    say::print(&text)?;
+    Ok(Exit::DONE)
 }
 
 /// By name, or by a container's id or its beginning. `pod/NAME` is taken too, as kubectl writes it.

@@ -1,7 +1,6 @@
 //! `memlet kubeconfig`: how kubectl reaches the node.
 
 use std::fs;
-use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
@@ -9,6 +8,7 @@ use crate::cli::KubeconfigArguments;
 use crate::exit::Exit;
 use crate::node::folder::DataFolder;
 use crate::node::kubeconfig::merge_into_own;
+use crate::say;
 
 /// Prints it, or merges it into the user's own.
 pub(crate) fn run(arguments: &KubeconfigArguments) -> Result<Exit> {
@@ -24,10 +24,6 @@ pub(crate) fn run(arguments: &KubeconfigArguments) -> Result<Exit> {
     } else {
         text
     };
-    match io::stdout().write_all(said.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(Exit::DONE),
-    }
+    say::print(&said)?;
+    Ok(Exit::DONE)
 }

@@ -1,8 +1,6 @@
 //! `memlet ps`: the node's containers, as `crictl ps` lists them, with their processes and memory.
 
-use std::io::{self, Write};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
@@ -13,6 +11,7 @@ use crate::cli::{Format, PsArguments};
 use crate::exit::Exit;
 use crate::node::folder::DataFolder;
 use crate::node::{client, running};
+use crate::say;
 use crate::view::{gather, table};
 
 /// Prints the table.
@@ -37,10 +36,6 @@ pub(crate) fn run(arguments: &PsArguments) -> Result<Exit> {
         Format::Json => serde_json::to_string_pretty(&json!({"pods": views}))? + "\n",
         Format::Yaml => serde_saphyr::to_string(&json!({"pods": views}))?,
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(Exit::DONE),
-    }
+    say::print(&text)?;
+    Ok(Exit::DONE)
 }

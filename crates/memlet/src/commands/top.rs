@@ -1,8 +1,8 @@
 //! `memlet top`: what nodes, Pods and containers use of their memory, once or again and again.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::node::folder::DataFolder;
 use crate::node::{client, running};
 use crate::run::signals::Signals;
-use crate::say;
+use crate::say::{self, Reader, print};
 use crate::top::order_table::{self, Orders};
 use crate::top::{gather, table};
 
@@ -80,22 +80,6 @@ fn written(document: &impl Serialize, format: Format) -> Result<String> {
         Format::Yaml => serde_saphyr::to_string(document)?,
         Format::Text | Format::Json => serde_json::to_string_pretty(document)? + "\n",
     })
-}
-
-/// Whether anybody still reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    There,
-    Gone,
-}
-
-fn print(text: &str) -> Result<Reader> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(Reader::There),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(error).context("cannot write to standard output"),
-    }
 }
 
 /// Where pages are shown one after another: each in the place of the last on a terminal, below it elsewhere.

@@ -3,7 +3,7 @@
 //! The records outlive container, Pod and node for a week; the Pod itself is asked for where the node runs, for what is so
 //! now.
 
-use std::io::{self, Write};
+use std::io;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -86,12 +86,7 @@ pub(crate) fn explain(asked: &Asked, arguments: &ExplainArguments) -> Result<Exi
         ExplainFormat::Json => serde_json::to_string_pretty(&document(asked, &story))? + "\n",
         ExplainFormat::Yaml => serde_saphyr::to_string(&document(asked, &story))?,
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(error).context("cannot write to standard output");
-        }
-        _ => {}
-    }
+    say::print(&text)?;
     let is_told = !(story.ends.is_empty() && story.evictions.is_empty() && story.caused.is_empty())
         || story.pending.is_some()
         || story.pod.as_ref().is_some_and(is_rejected);

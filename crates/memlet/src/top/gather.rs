@@ -9,7 +9,8 @@ use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit};
 use memlet_policy::cgroup_limits::containers_without_limit;
 use memlet_policy::cgroup_names::{CgroupNames, container_in};
-use memlet_policy::oom_score_adj::CRITICAL_PRIORITY;
+use memlet_policy::oom_score_adj::is_critical;
+use memlet_policy::phase::is_over;
 use memlet_policy::qos::QosClass;
 use memlet_policy::resources;
 use serde::Serialize;
@@ -108,7 +109,7 @@ fn node_usage(
     let (held, limit) = group(&member.cgroups.kubepods()?, hierarchy).unwrap_or_default();
     let left = Left::least([Left::below(Owner::Node, limit, &held), machine]);
     let active: Vec<_> =
-        pods.iter().filter(|pod| !has_ended(pod)).filter_map(|pod| pod.spec.as_ref()).collect();
+        pods.iter().filter(|pod| !is_over(pod)).filter_map(|pod| pod.spec.as_ref()).collect();
     let names = member.cgroups.names();
     let mut used: Vec<_> = pods.iter().filter_map(|pod| pod_usage(pod, &names, hierarchy, left)).collect();
     used.sort_by(|a, b| {
@@ -137,12 +138,6 @@ fn limit_in_all(spec: &PodSpec) -> Option<Bytes> {
         return None;
     }
     resources::pod_memory_limit_sum(spec)
-}
-
-/// Whether all of its containers have ended for good.
-pub(crate) fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// `None` for a Pod without a cgroup: it has ended, or not begun.
@@ -174,17 +169,6 @@ fn pod_usage(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy, node: Option
         containers,
         cgroup: Some(path),
     })
-}
-
-/// kubelet's `IsCriticalPod`.
-fn is_critical(pod: &Pod) -> bool {
-    let priority = pod.spec.as_ref().and_then(|spec| spec.priority);
-    let is_mirror = pod
-        .metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|annotations| annotations.contains_key("kubernetes.io/config.mirror"));
-    is_mirror || priority.is_some_and(|priority| priority >= CRITICAL_PRIORITY)
 }
 
 fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {

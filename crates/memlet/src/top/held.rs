@@ -88,10 +88,7 @@ impl Left {
 /// What the machine has left, as kubelet's signal `memory.available` counts it: free memory, and page cache that was not
 /// used lately.
 pub(crate) fn left_of_machine(meminfo: &str) -> Option<Left> {
-    let get = |key: &str| -> Option<Bytes> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        Some(Bytes::from_kib(line.trim().strip_suffix(" kB")?.parse().ok()?))
-    };
+    let get = |key| Bytes::of_proc(meminfo, key);
     Some(Left { bytes: get("MemFree")? + get("Inactive(file)")?, of: Owner::Machine })
 }
 

@@ -56,11 +56,7 @@ pub(crate) struct Process {
 /// swap.
 pub(crate) fn domain(node: &NodeUsage) -> (Owner, Bytes) {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let amount = |key: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        kibibytes.map_or(Bytes::ZERO, Bytes::from_kib)
-    };
+    let amount = |key| Bytes::of_proc(&meminfo, key).unwrap_or_default();
     let memory = amount("MemTotal");
     match node.limit {
         Some(limit) if memory == Bytes::ZERO || limit < memory => (Owner::Node, limit),
@@ -87,20 +83,17 @@ fn process(pid: i32, pod: &PodUsage) -> Option<Process> {
     let groups = read("cgroup")?;
     let container = pod.containers.iter().find(|container| groups.contains(&container.id));
     let status = read("status")?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let amount = |name: &str| {
-        let kibibytes = field(name).and_then(|text| text.strip_suffix(" kB"));
-        kibibytes.and_then(|text| text.trim().parse().ok()).map_or(Bytes::ZERO, Bytes::from_kib)
-    };
+    let name = status.lines().find_map(|line| line.strip_prefix("Name:")).map(str::trim);
+    let amount = |key| Bytes::of_proc(&status, key).unwrap_or_default();
     Some(Process {
         pid,
-        name: field("Name:").unwrap_or_default().to_owned(),
+        name: name.unwrap_or_default().to_owned(),
         namespace: pod.namespace.clone(),
         pod: pod.name.clone(),
         container: container.map(|container| container.name.clone()),
-        rss: amount("VmRSS:"),
-        swap: amount("VmSwap:"),
-        page_tables: amount("VmPTE:"),
+        rss: amount("VmRSS"),
+        swap: amount("VmSwap"),
+        page_tables: amount("VmPTE"),
         oom_score_adj: read("oom_score_adj")?.trim().parse().ok()?,
     })
 }

@@ -227,10 +227,7 @@ fn process(pid: i32) -> Option<ProcessView> {
         name: field("Name:").unwrap_or_default().to_owned(),
         oom_score: number("oom_score"),
         oom_score_adj: number("oom_score_adj"),
-        rss: field("VmRSS:")
-            .and_then(|text| text.strip_suffix(" kB"))
-            .and_then(|text| text.trim().parse().ok())
-            .map(Bytes::from_kib),
+        rss: Bytes::of_proc(&status, "VmRSS"),
         inner_pid: field("NSpid:").and_then(|pids| pids.split_whitespace().last()?.parse().ok()),
     })
 }

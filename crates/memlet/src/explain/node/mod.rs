@@ -12,7 +12,7 @@ mod text; // all of it for people
 #[cfg(test)]
 mod sample;
 
-use std::io::{self, Write};
+use std::io;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
 use kube::Api;
 use kube::api::ListParams;
 use memlet_cgroup::Hierarchy;
-use memlet_node::Records;
+use memlet_node::{PressureHistory, Records};
 use serde::Serialize;
 
 use crate::cli::{ExplainArguments, ExplainFormat};
@@ -35,7 +35,6 @@ use crate::top::order_table::Orders;
 
 use advice::Advice;
 use past::Past;
-use pressure::Pressure;
 
 use super::object::named;
 
@@ -64,7 +63,7 @@ struct Now {
     conditions: Vec<NodeCondition>,
     usage: NodeUsage,
     /// `None` where the node does not tell.
-    pressure: Option<Pressure>,
+    pressure: Option<PressureHistory>,
     next: Orders,
 }
 
@@ -82,12 +81,8 @@ pub(crate) fn explain(name: &str, arguments: &ExplainArguments) -> Result<Exit> 
         ExplainFormat::Json => serde_json::to_string_pretty(&story)? + "\n",
         ExplainFormat::Yaml => serde_saphyr::to_string(&story)?,
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(Exit::DONE),
-    }
+    say::print(&text)?;
+    Ok(Exit::DONE)
 }
 
 /// How it is shown where it goes.

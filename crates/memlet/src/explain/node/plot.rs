@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use memlet_bytes::Bytes;
 
-use super::pressure::Sample;
+use memlet_node::PressureSample;
 
 /// One column for each minute.
 const COLUMNS: usize = 60;
@@ -14,7 +14,7 @@ const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇',
 
 /// What is drawn.
 pub(super) struct Plot<'a> {
-    pub(super) samples: &'a [Sample],
+    pub(super) samples: &'a [PressureSample],
     /// What there is in all: the upper edge.
     pub(super) total: Bytes,
     /// Below so much available memory Pods are evicted.

@@ -12,12 +12,12 @@ use serde_json::json;
 
 use super::Now;
 use super::past::Past;
-use super::pressure::{Pressure, Sample, Threshold};
 use crate::top::evictions;
 use crate::top::held::Owner;
 use crate::top::order_table::Orders;
 use crate::top::processes::{self, Process};
 use crate::top::sample::usage;
+use memlet_node::{PressureHistory, PressureSample, PressureThreshold};
 
 pub(super) const AT: &str = "2026-03-01T10:00:00Z";
 
@@ -27,7 +27,7 @@ pub(super) fn ago(seconds: i64) -> Timestamp {
 }
 
 /// Used memory rises over the last 40 minutes, falls where something is evicted, and rises again.
-fn samples() -> Vec<Sample> {
+fn samples() -> Vec<PressureSample> {
     (0..240)
         .rev()
         .map(|tens| {
@@ -37,7 +37,7 @@ fn samples() -> Vec<Sample> {
                 _ => 300 + u64::try_from((600 - age) * 500 / 600).unwrap(),
             };
             let used = Bytes::from_mib(used);
-            Sample {
+            PressureSample {
                 at: ago(age),
                 lowest_available: Bytes::from_gib(1).saturating_sub(used),
                 highest_working_set: used,
@@ -60,8 +60,8 @@ pub(super) fn now() -> Now {
         oom_score_adj,
     };
     let all = [process(301, "server", "steady", 100, 939), process(302, "main", "hog", 600, 1000)];
-    let threshold = |signal: &str| Threshold {
-        signal: signal.to_owned(),
+    let threshold = |signal: Signal| PressureThreshold {
+        signal,
         kind: "hard".to_owned(),
         bytes: Bytes::from_mib(100),
         after_seconds: None,
@@ -72,8 +72,8 @@ pub(super) fn now() -> Now {
     ]);
     Now {
         conditions: serde_json::from_value(condition).unwrap(),
-        pressure: Some(Pressure {
-            thresholds: vec![threshold("memory.available"), threshold("allocatableMemory.available")],
+        pressure: Some(PressureHistory {
+            thresholds: vec![threshold(Signal::Memory), threshold(Signal::AllocatableMemory)],
             under_pressure_since: Some(ago(610)),
             samples: samples(),
         }),

@@ -6,9 +6,9 @@ use memlet_diagnosis::render::{Page, Style};
 
 use super::past::{Kind, Past};
 use super::plot::Plot;
-use super::pressure::{Pressure, Threshold};
 use super::{Now, Story};
 use crate::top::order_table;
+use memlet_node::{PressureHistory, PressureThreshold};
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -140,9 +140,9 @@ fn thresholds(now: &Now) -> String {
             None => "never; the node does not tell of its last hour".to_owned(),
         };
     };
-    let one = |threshold: &Threshold| {
+    let one = |threshold: &PressureThreshold| {
         let after = threshold.after_seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
-        format!("{} < {}{after} ({})", threshold.signal, threshold.bytes, threshold.kind)
+        format!("{} < {}{after} ({})", threshold.signal.as_str(), threshold.bytes, threshold.kind)
     };
     let all: Vec<String> = pressure.thresholds.iter().map(one).collect();
     if all.is_empty() {
@@ -152,7 +152,7 @@ fn thresholds(now: &Now) -> String {
     }
 }
 
-fn extremes(pressure: &Pressure) -> String {
+fn extremes(pressure: &PressureHistory) -> String {
     let lowest = pressure.samples.iter().min_by_key(|sample| sample.lowest_available);
     lowest.map_or_else(String::new, |sample| {
         let at = sample.at.strftime("%H:%M:%SZ");
