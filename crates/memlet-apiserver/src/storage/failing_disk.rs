@@ -28,7 +28,14 @@ struct Faults {
 }
 
 impl Faults {
+    fn wait(&self) {
+        while self.slow.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn check(&self) -> io::Result<()> {
+        self.wait();
         if self.last_good.load(Ordering::SeqCst) > 0 && self.last_good.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.full.store(true, Ordering::SeqCst);
         }
@@ -57,9 +64,7 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        while self.faults.slow.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.faults.wait();
         if self.faults.lying.load(Ordering::SeqCst) {
             self.file.sync_data()?;
             return Err(io::Error::other("the disk does not answer"));
@@ -160,12 +165,15 @@ async fn what_cannot_be_written_has_not_happened() {
     let mut position = None;
     storage.changes_since(RESOURCE, &mut position);
 
+    // The disk fails once everything is said: some are in the failed transaction, and some come after it.
+    faults.slow.store(true, Ordering::SeqCst);
     faults.full.store(true, Ordering::SeqCst);
-    // All in one go, so that some are in the failed transaction and some come after it.
     let attempt = storage.attempt();
     put(&storage, "changed").unwrap();
     assert_eq!(storage.changes_since(RESOURCE, &mut position).unwrap().len(), 1, "pending ones are followed");
-    let _ = put(&storage, "added").and_then(|_| remove(&storage, "removed"));
+    put(&storage, "added").unwrap();
+    remove(&storage, "removed").unwrap();
+    faults.slow.store(false, Ordering::SeqCst);
     let undone = storage.settle(attempt).await.unwrap_err();
     let file = folder.path().join("objects.redb");
     assert!(undone.reason.starts_with(&format!("{} cannot be written: ", file.display())), "{undone:?}");

@@ -51,16 +51,8 @@ impl Core {
         key: &Key,
         options: &DeleteOptions,
     ) -> Result<Deletion, ApiError> {
-        // As it was marked to go at once.
-        let mut marked: Option<Arc<StoredObject>> = None;
         loop {
-            let current = match (self.stored::<K>(key), &marked) {
-                (Ok(current), None) => current,
-                (Ok(current), Some(marked)) if current.uid == marked.uid => current,
-                // Whoever works on its end saw the mark, and was faster.
-                (Ok(_) | Err(_), Some(marked)) => return Ok(Deletion::Removed(marked.clone())),
-                (Err(error), None) => return Err(error),
-            };
+            let current = self.stored::<K>(key)?;
             let mut object = typed::<K>(&current)?;
             check_preconditions(&object, options, key)?;
             object.check_deletion()?;
@@ -76,11 +68,7 @@ impl Core {
                 let expect = Expect::At(current.revision);
                 let form = |revision| stored_form(&mut object, revision);
                 match self.storage.put(K::URL_PATH_SEGMENT, key, expect, form) {
-                    // Marked; once more, to take it away.
-                    Ok(object) if at_once => {
-                        marked = Some(object);
-                        continue;
-                    }
+                    Ok(marked) if at_once => return self.take_marked::<K>(key, marked),
                     begun => begun.map(Deletion::Begun),
                 }
             } else if at_once {
@@ -92,6 +80,24 @@ impl Core {
                 // Somebody changed it since it was read: look again.
                 Err(Unmet::Changed) => {}
                 done => return done.map_err(|unmet| refusal::<K>(unmet, &key.name)),
+            }
+        }
+    }
+
+    /// Takes away what was marked to go at once. Whoever works on its end, as a node's agent does, sees the mark and may
+    /// be faster: then it is done, too. (Nothing can hold it any more: what is marked gains no finalizer.)
+    fn take_marked<K: ServedKind>(&self, key: &Key, marked: Arc<StoredObject>) -> Result<Deletion, ApiError> {
+        let mut current = Arc::clone(&marked);
+        loop {
+            let mut object = typed::<K>(&current)?;
+            match self.remove(&mut object, key, current.revision) {
+                Ok(removed) => return Ok(Deletion::Removed(removed)),
+                Err(Unmet::Missing | Unmet::Changed) => {}
+                Err(unmet) => return Err(refusal::<K>(unmet, &key.name)),
+            }
+            match self.storage.get(K::URL_PATH_SEGMENT, key) {
+                Some(changed) if changed.uid == marked.uid => current = changed,
+                _ => return Ok(Deletion::Removed(marked)),
             }
         }
     }
@@ -194,60 +200,77 @@ fn begin<K: ServedKind>(object: &mut K, grace: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
     use k8s_openapi::Resource as _;
     use k8s_openapi::api::core::v1::Pod;
-    use kube::api::{Api, PostParams};
+    use kube::api::{Api, Patch, PatchParams, PostParams};
     use serde_json::json;
 
     use super::*;
     use crate::ApiServer;
+
+    const AT_ONCE: Option<i64> = Some(0);
+
+    fn delete(core: &Core, key: &Key, grace: Option<i64>) -> Deletion {
+        let options = DeleteOptions { grace_period_seconds: grace, ..DeleteOptions::default() };
+        core.delete_object::<Pod>(key, &options).unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    async fn create(pods: &Api<Pod>) {
+        let manifest = json!({
+            "metadata": {"name": "raced"},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]},
+        });
+        pods.create(&PostParams::default(), &serde_json::from_value(manifest).unwrap()).await.unwrap();
+    }
 
     /// A node's agent sees that a Pod is to go at once, and takes it away before whoever asked for that comes to it.
     #[tokio::test]
     async fn whoever_is_faster_a_forced_deletion_is_done() {
         let server = ApiServer::in_memory();
         let pods: Api<Pod> = Api::default_namespaced(server.client());
-        let manifest = json!({
-            "metadata": {"name": "raced"},
-            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]},
-        });
-        let pod: Pod = serde_json::from_value(manifest).unwrap();
         let key = Key { namespace: "default".to_owned(), name: "raced".to_owned() };
-        let at_once = || DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
-        let (over, looks) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (faster, core) = (AtomicUsize::new(0), &server.core);
-        let agent = || {
-            while !over.load(Ordering::Relaxed) {
-                let seen = core.storage.get(Pod::URL_PATH_SEGMENT, &key);
-                looks.store(true, Ordering::Relaxed);
-                if seen.is_some_and(|pod| pod.ties.deleting)
-                    && core.delete_object::<Pod>(&key, &at_once()).is_ok()
-                {
-                    faster.fetch_add(1, Ordering::Relaxed);
-                }
+        let core = &server.core;
+        let stored = || core.storage.get(Pod::URL_PATH_SEGMENT, &key);
+        let marked = async || {
+            create(&pods).await;
+            match delete(core, &key, None) {
+                Deletion::Begun(marked) => marked,
+                Deletion::Removed(_) => panic!("it has its grace"),
             }
         };
-        let mut lost = 0;
-        for _ in 0..20_000 {
-            pods.create(&PostParams::default(), &pod).await.unwrap();
-            over.store(false, Ordering::Relaxed);
-            looks.store(false, Ordering::Relaxed);
-            std::thread::scope(|scope| {
-                scope.spawn(agent);
-                while !looks.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-                let deleted = core.delete_object::<Pod>(&key, &at_once());
-                lost += usize::from(!matches!(deleted, Ok(Deletion::Removed(_))));
-                over.store(true, Ordering::Relaxed);
-            });
-            if faster.load(Ordering::Relaxed) >= 3 {
-                break;
-            }
-        }
-        assert!(faster.load(Ordering::Relaxed) >= 3, "nobody was ever faster: nothing is tested");
-        assert_eq!(lost, 0);
+        let removes = |marked: &Arc<StoredObject>| match core.take_marked::<Pod>(&key, Arc::clone(marked)) {
+            Ok(Deletion::Removed(removed)) => assert_eq!(removed.uid, marked.uid),
+            Ok(Deletion::Begun(_)) => panic!("it goes at once"),
+            Err(error) => panic!("{error:?}"),
+        };
+
+        let gone = marked().await;
+        delete(core, &key, AT_ONCE);
+        removes(&gone);
+
+        create(&pods).await;
+        let successor = stored().unwrap();
+        removes(&gone);
+        assert_eq!(stored().unwrap().uid, successor.uid, "another Pod of that name is not meant");
+        delete(core, &key, AT_ONCE);
+
+        let changed = marked().await;
+        let label = Patch::Merge(json!({"metadata": {"labels": {"changed": "since"}}}));
+        pods.patch("raced", &PatchParams::default(), &label).await.unwrap();
+        removes(&changed);
+        assert!(stored().is_none());
+    }
+
+    /// The mark is a change of its own, and not what the precondition is about.
+    #[tokio::test]
+    async fn a_forced_deletion_on_condition_of_a_revision() {
+        let server = ApiServer::in_memory();
+        create(&Api::default_namespaced(server.client())).await;
+        let key = Key { namespace: "default".to_owned(), name: "raced".to_owned() };
+        let current = server.core.storage.get(Pod::URL_PATH_SEGMENT, &key).unwrap();
+        let mut options = DeleteOptions { grace_period_seconds: AT_ONCE, ..DeleteOptions::default() };
+        options.preconditions.resource_version = Some(current.revision.to_string());
+        let deleted = server.core.delete_object::<Pod>(&key, &options);
+        assert!(matches!(deleted, Ok(Deletion::Removed(_))));
     }
 }
