@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures::future;
 use k8s_cri::v1::{self, ContainerState, PodSandboxState};
+use memlet_diagnosis::eviction::Eviction;
 use memlet_diagnosis::evidence::{KillRecord, Victim};
 use memlet_oomlog::Report;
 
@@ -124,7 +125,7 @@ impl Left {
             found.sandboxes.sort_by_key(|sandbox| sandbox.attempt);
             found.containers.sort_by_key(|container| container.attempt);
         }
-        left.known = Known::new(records.all());
+        left.known = Known::new(records.all_unhurried().await);
         Ok(left)
     }
 
@@ -164,9 +165,10 @@ fn found_container(container: v1::Container, status: v1::ContainerStatusResponse
     }
 }
 
-/// What is recorded of containers by their ids.
+/// What is recorded of containers by their ids, and of Pods by their uids.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
+    evictions: HashMap<String, Eviction>,
     deaths: HashMap<String, Death>,
     kills: HashMap<String, Vec<KillRecord>>,
 }
@@ -182,10 +184,17 @@ impl Known {
                 Record::Death(death) => {
                     drop(known.deaths.insert(death.subject.container_id.clone(), *death));
                 }
-                Record::Eviction(_) => {}
+                Record::Eviction(eviction) => {
+                    drop(known.evictions.insert(eviction.pod.uid.clone(), *eviction));
+                }
             }
         }
         known
+    }
+
+    /// The Pod's eviction, where it had not come to its end.
+    pub(crate) fn unended_eviction(&self, uid: &str) -> Option<&Eviction> {
+        self.evictions.get(uid).filter(|eviction| eviction.course.ended.is_none())
     }
 
     pub(crate) fn death(&self, id: &str) -> Option<&Death> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord};
 use memlet_policy::cgroup_limits::CgroupVersion;
 use memlet_policy::eviction::Watch;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -290,7 +291,7 @@ impl Drop for NodeAgent {
 fn keep(node: &Arc<Node>, resources: &NodeResources) -> Option<Keeper> {
     let eviction = &node.config.reservations.eviction;
     let watch = Watch::new(eviction, resources.memory.capacity, resources.memory.enforce);
-    Keeper::start(node.clone(), watch)
+    Keeper::start(node.clone(), watch, Handle::current())
         .inspect_err(|error| tracing::warn!("no Pod will be evicted for want of memory: {error}"))
         .ok()
 }

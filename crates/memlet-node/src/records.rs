@@ -5,10 +5,10 @@
 
 mod journal; // lines in files
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
@@ -16,6 +16,7 @@ use memlet_bytes::Bytes;
 use memlet_diagnosis::eviction::Eviction;
 use memlet_diagnosis::evidence::{ContainerEnd, KillRecord, Subject};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use journal::Journal;
 
@@ -53,7 +54,7 @@ pub enum Record {
     Kill(Box<KillRecord>),
     /// A container failed.
     Death(Box<Death>),
-    /// A Pod was evicted.
+    /// A Pod was chosen to be evicted, or was evicted.
     Eviction(Box<Eviction>),
 }
 
@@ -89,13 +90,15 @@ impl Record {
 
 /// The records of a node. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Records(Arc<Mutex<Store>>);
+pub struct Records(Arc<Store>);
 
+/// Two locks, so that nobody waits for a slow disk who does not write: `journal` is taken first, and held while it writes.
 #[derive(Debug)]
 struct Store {
-    journal: Option<Journal>,
+    folder: Option<PathBuf>,
+    journal: Option<Mutex<Journal>>,
     /// All, where there is no journal; else those that it did not take yet.
-    memory: VecDeque<Record>,
+    waiting: Mutex<VecDeque<Record>>,
 }
 
 impl Records {
@@ -113,7 +116,11 @@ impl Records {
     }
 
     fn new(journal: Option<Journal>) -> Self {
-        Self(Arc::new(Mutex::new(Store { journal, memory: VecDeque::new() })))
+        Self(Arc::new(Store {
+            folder: journal.as_ref().map(|journal| journal.folder().to_owned()),
+            journal: journal.map(Mutex::new),
+            waiting: Mutex::default(),
+        }))
     }
 
     /// What `folder` holds, also while a node writes into it.
@@ -126,21 +133,42 @@ impl Records {
 
     /// Keeps one more.
     pub(crate) fn add(&self, record: Record) {
-        let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        store.memory.push_back(record);
-        store.write();
+        self.0.take(record);
+        self.0.write();
     }
 
-    /// All, oldest first.
+    /// Keeps one more for whoever must not wait for a disk: `runtime` writes it.
+    pub(crate) fn add_soon(&self, record: Record, runtime: &Handle) {
+        self.0.take(record);
+        let store = self.0.clone();
+        runtime.spawn_blocking(move || store.write());
+    }
+
+    /// Writes what was not written yet.
+    pub(crate) fn flush(&self) {
+        self.0.write();
+    }
+
+    /// All, oldest first. Reads files.
     pub fn all(&self) -> Vec<Record> {
-        let store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = store.journal.as_ref().map(|journal| journal::read(journal.folder()));
-        let mut records = written.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|error| {
+        // What is written between these two is in both.
+        let waiting: Vec<_> = self.0.waiting().iter().cloned().collect();
+        let written = self.0.folder.as_deref().map_or_else(|| Ok(Vec::new()), journal::read);
+        let mut records = written.unwrap_or_else(|error| {
             tracing::warn!("what was recorded cannot be read: {error}");
             Vec::new()
         });
-        records.extend(store.memory.iter().cloned());
+        let newest = records.len().saturating_sub(2 * UNWRITTEN);
+        let mut unwritten = waiting;
+        unwritten.retain(|record| !records.iter().skip(newest).any(|written| written == record));
+        records.extend(unwritten);
         kept(records, Timestamp::now())
+    }
+
+    /// As [`Records::all`], without making others wait that share the thread.
+    pub(crate) async fn all_unhurried(&self) -> Vec<Record> {
+        let records = self.clone();
+        tokio::task::spawn_blocking(move || records.all()).await.unwrap_or_default()
     }
 
     /// Those about the Pods of this name, of which there may have been several, oldest first.
@@ -152,33 +180,48 @@ impl Records {
 }
 
 impl Store {
-    /// Hands to the journal what waits for it.
-    fn write(&mut self) {
-        let Some(journal) = &mut self.journal else {
-            if self.memory.len() > KEPT {
-                self.memory.pop_front();
-            }
-            return;
-        };
-        while let Some(record) = self.memory.front() {
-            if let Err(error) = journal.append(record) {
-                tracing::warn!(
-                    "a kill or an end cannot be recorded in {}: {error}",
-                    journal.folder().display()
-                );
-                break;
-            }
-            self.memory.pop_front();
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Record>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, record: Record) {
+        let mut waiting = self.waiting();
+        waiting.push_back(record);
+        if waiting.len() > if self.journal.is_some() { UNWRITTEN } else { KEPT } {
+            waiting.pop_front();
         }
-        if self.memory.len() > UNWRITTEN {
-            self.memory.pop_front();
+    }
+
+    /// Hands to the journal what waits for it.
+    fn write(&self) {
+        let Some(journal) = &self.journal else { return };
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(record) = self.waiting().front().cloned() else { return };
+            if let Err(error) = journal.append(&record) {
+                let folder = journal.folder().display();
+                return tracing::warn!("what happened to a Pod cannot be recorded in {folder}: {error}");
+            }
+            // Unless it had to make room for others meanwhile.
+            let mut waiting = self.waiting();
+            if waiting.front() == Some(&record) {
+                waiting.pop_front();
+            }
         }
     }
 }
 
-/// The newest thousand of the last week. A clock that was set back makes no record old.
+/// The newest thousand of the last week. A clock that was set back makes no record old. Of an eviction there are two, from
+/// its beginning and its end: the later tells all that the earlier does.
 fn kept(mut records: Vec<Record>, now: Timestamp) -> Vec<Record> {
     records.retain(|record| is_kept(record.at(), now));
+    let mut evicted = HashSet::new();
+    records.reverse();
+    records.retain(|record| match record {
+        Record::Eviction(eviction) => evicted.insert(eviction.pod.uid.clone()),
+        Record::Kill(_) | Record::Death(_) => true,
+    });
+    records.reverse();
     let surplus = records.len().saturating_sub(KEPT);
     records.drain(..surplus);
     records

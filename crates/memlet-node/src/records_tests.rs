@@ -1,7 +1,10 @@
 use std::fs;
+use std::time::Duration;
 
 use super::*;
+use memlet_diagnosis::eviction::{Course, GraceStory, PodName};
 use memlet_diagnosis::evidence::Victim;
+use memlet_policy::eviction::{Kind, Rule, Signal};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
@@ -120,4 +123,78 @@ fn memory_is_bounded_too() {
     }
     assert_eq!((records.all().len(), ids(&records.all())[0]), (KEPT, "1"));
     assert_eq!(records.of_pod("default", "b"), []);
+}
+
+fn eviction(uid: &str, second: i64, ended: Option<u64>) -> Record {
+    let name = PodName { namespace: "default".into(), name: "hog".into(), uid: uid.into() };
+    Record::Eviction(Box::new(Eviction {
+        at: at(second),
+        node: "node".into(),
+        pod: name,
+        containers: Vec::new(),
+        pod_level_request: None,
+        rule: Rule {
+            signal: Signal::Memory,
+            kind: Kind::Hard,
+            threshold: Bytes::from_mib(100),
+            minimum_reclaim: Bytes::ZERO,
+        },
+        available: Bytes::from_mib(90),
+        capacity: Bytes::from_mib(1000),
+        left: Bytes::from_mib(90),
+        growth: None,
+        reclaim: None,
+        grace: GraceStory::Given { grace: Duration::from_secs(2) },
+        ranked: Vec::new(),
+        candidates: 1,
+        message: String::new(),
+        course: Course { ended: ended.map(Duration::from_millis), ..Course::default() },
+    }))
+}
+
+#[test]
+fn an_eviction_is_as_it_was_told_last() {
+    let begun = [eviction("a", 1, None), kill("a", 2), eviction("b", 3, None)];
+    assert_eq!(kept(begun.to_vec(), at(9)), begun);
+    let ended = [&begun[..], &[eviction("a", 1, Some(5))]].concat();
+    assert_eq!(kept(ended, at(9)), [kill("a", 2), eviction("b", 3, None), eviction("a", 1, Some(5))]);
+}
+
+/// A record that is being written is there once, and one that waits for a slow disk is there too.
+#[test]
+fn what_waits_and_what_is_written_are_told_once_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::on_disk(folder.path()).unwrap();
+    let now = Timestamp::now().as_second() - 1_700_000_000;
+    let all = [kill("a", now), kill("b", now + 1), kill("c", now + 2)];
+    records.add(all[0].clone());
+    {
+        // A disk that is slow: whoever comes meanwhile waits for nothing.
+        let journal = records.0.journal.as_ref().unwrap();
+        let mut writing = journal.lock().unwrap();
+        records.0.take(all[1].clone());
+        records.0.take(all[2].clone());
+        assert_eq!(records.all(), all);
+        // Written, and not yet taken from those that wait.
+        writing.append(&all[1]).unwrap();
+        assert_eq!(records.all(), all);
+        records.0.waiting().pop_front();
+    }
+    records.flush();
+    assert_eq!((records.all(), records.0.waiting().len()), (all.to_vec(), 0));
+    assert_eq!(Records::read(folder.path()).unwrap(), all);
+}
+
+#[test]
+fn a_runtime_writes_for_who_must_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::on_disk(folder.path()).unwrap();
+    let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    records.add_soon(kill("a", Timestamp::now().as_second() - 1_700_000_000), tokio.handle());
+    assert_eq!(records.all().len(), 1);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while Records::read(folder.path()).unwrap().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it is not written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

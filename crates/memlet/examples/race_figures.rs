@@ -156,12 +156,12 @@ impl Race {
         })
     }
 
-    /// It is written when the memory is free, which may be a little later.
+    /// It is written whole when the memory is free, which may be a little later.
     async fn eviction_of(&self, pod: &str) -> Result<Option<Eviction>> {
         for _ in 0..100 {
             let records = Records::read(&self.records)?;
             let found = records.into_iter().rev().find_map(|record| match record {
-                Record::Eviction(eviction) if eviction.pod.name == pod => Some(*eviction),
+                Record::Eviction(it) if it.pod.name == pod && it.course.ended.is_some() => Some(*it),
                 _ => None,
             });
             if found.is_some() {

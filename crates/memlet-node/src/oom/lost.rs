@@ -19,7 +19,7 @@ pub(crate) async fn follow(node: Arc<Node>) {
         let report = node.witness.next_lost().await;
         let event = match report.task_memcg.as_deref().and_then(|path| node.cgroups.own(path)) {
             Some(victim) => {
-                let record = record(&node, report, &victim);
+                let record = record(&node, report, &victim).await;
                 let event = node_event::of_unclaimed(&record, &victim);
                 node.kills.add(record);
                 event
@@ -30,7 +30,7 @@ pub(crate) async fn follow(node: Arc<Node>) {
     }
 }
 
-fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
+async fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
     let identity = cgroup_names::decode(victim.as_str());
     let (uid, id) = identity.map(|it| (it.pod_uid, it.container_id)).unwrap_or_default();
     let (uid, id) = (uid.unwrap_or_default(), id.unwrap_or_default());
@@ -39,7 +39,7 @@ fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
     let level = attribution::level(&report, victim, pod.as_ref().unwrap_or(victim), node.cgroups.kubepods());
     KillRecord {
         at: Timestamp::now(),
-        subject: subject(node, uid, id),
+        subject: subject(node, uid, id).await,
         victim: Victim::Unknown,
         level,
         report: Some(report),
@@ -56,9 +56,9 @@ fn record(node: &Node, report: Report, victim: &CgroupPath) -> KillRecord {
 }
 
 /// The Pod by what is known of its uid; nameless where nothing is.
-fn subject(node: &Node, uid: String, id: String) -> Subject {
+async fn subject(node: &Node, uid: String, id: String) -> Subject {
     let here = node.pressure.pods.find(&uid);
-    let records = node.kills.records().all();
+    let records = node.kills.records().all_unhurried().await;
     let subjects = records.iter().rev().filter_map(|record| record.subject());
     let before = subjects.into_iter().find(|subject| !uid.is_empty() && subject.pod_uid == uid).cloned();
     let same = before.as_ref().filter(|subject| subject.container_id == id);

@@ -53,7 +53,9 @@ fn first(mut pods: Vec<(Here, Candidate)>) -> Option<(usize, Vec<(Here, Candidat
     // Those that nothing tells apart always stand in the same order.
     pods.sort_by(|(a, _), (b, _)| (&a.name.namespace, &a.name.name).cmp(&(&b.name.namespace, &b.name.name)));
     rank(&mut pods, |(_, candidate)| *candidate);
-    let chosen = pods.iter().position(|(_, candidate)| !candidate.critical)?;
+    // One that was told to go by an earlier run of the agent goes anyway, so nobody else need.
+    let goes_anyway = pods.iter().position(|(here, _)| here.orders.borrow().is_some());
+    let chosen = goes_anyway.or_else(|| pods.iter().position(|(_, candidate)| !candidate.critical))?;
     Some((chosen, pods))
 }
 
@@ -124,6 +126,7 @@ mod tests {
     use memlet_diagnosis::eviction::PodName;
 
     use super::*;
+    use crate::pressure::Order;
 
     fn here(name: &str, critical: bool) -> Here {
         Here {
@@ -153,6 +156,15 @@ mod tests {
         assert_eq!((chosen, ranked[chosen].0.name.name.as_str()), (1, "hog"));
         assert!(first(vec![pod("static", 900, true)]).is_none());
         assert!(first(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn one_that_goes_anyway_is_the_one() {
+        let pods = vec![pod("hog", 700, false), pod("told", 500, false)];
+        let order = Order { message: String::new(), annotations: Vec::new(), grace: None, recalled: None };
+        pods[1].0.orders.send_replace(Some(order.into()));
+        let (chosen, ranked) = first(pods).unwrap();
+        assert_eq!(ranked[chosen].0.name.name, "told");
     }
 
     #[test]

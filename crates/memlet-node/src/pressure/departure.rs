@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::pods::{Here, Pods};
 
 /// What the Pod's worker is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Order {
     /// Of its status, condition and Event.
     pub(crate) message: String,
@@ -20,6 +20,8 @@ pub(crate) struct Order {
     pub(crate) annotations: Vec<(&'static str, String)>,
     /// Between SIGTERM and SIGKILL; `None` where it has been killed.
     pub(crate) grace: Option<Duration>,
+    /// What was recorded of it, where an earlier run of the agent gave it and this one does not watch the Pod go.
+    pub(crate) recalled: Option<Box<Eviction>>,
 }
 
 /// Where a worker hears its order, once there is one.
@@ -74,7 +76,8 @@ impl Departure {
         clock: impl Fn() -> Duration,
     ) -> Self {
         let given = matches!(record.grace, GraceStory::Given { .. });
-        let order = Order { message: record.message.clone(), annotations, grace: given.then_some(grace) };
+        let message = record.message.clone();
+        let order = Order { message, annotations, grace: given.then_some(grace), recalled: None };
         // First, so that it does not start anew what ends now.
         pod.orders.send_replace(Some(Arc::new(order)));
         let residents = if given { living(&pod, hierarchy) } else { kill(&pod, hierarchy) };

@@ -104,8 +104,13 @@ impl Reading {
         below_limit.into_iter().chain(of_machine).min().unwrap_or(Bytes::new(u64::MAX))
     }
 
-    /// What is used and cannot be taken back: its growth is what brings the kernel's killer near.
-    pub(super) fn hard_used(&self) -> Bytes {
+    /// All but what is left: its growth is what brings the kernel's killer near, whoever it is that grows.
+    pub(super) fn used_up(&self) -> Bytes {
+        self.capacity.saturating_sub(self.left())
+    }
+
+    /// What Pods use that cannot be taken back.
+    fn hard_used(&self) -> Bytes {
         self.usage.saturating_sub(self.droppable)
     }
 
@@ -149,6 +154,9 @@ mod tests {
         assert_eq!(reading.left(), MIB(400), "1000 − 600 that cannot be taken back");
         let watch = Watch::new(&Settings::default(), reading.capacity, true);
         assert_eq!(reading.distance(&watch), Some(MIB(200)));
+        assert_eq!(reading.used_up(), MIB(624));
+        let grown = Reading { usage: MIB(950), working_set: MIB(750), ..reading };
+        assert_eq!(grown.used_up(), reading.used_up() + MIB(50));
         let off = Settings { hard: None, ..Settings::default() };
         assert_eq!(reading.distance(&Watch::new(&off, reading.capacity, true)), None);
     }
@@ -160,6 +168,10 @@ mod tests {
         assert_eq!(reading.available(Signal::Memory), Bytes::from_kib(500));
         assert_eq!(reading.available(Signal::AllocatableMemory), MIB(300));
         assert_eq!(reading.left(), Bytes::from_kib(150));
+        // Nothing changes for its Pods when others use more.
+        let crowded = Machine { available: Bytes::from_kib(50), ..parse(meminfo) };
+        let crowded = Reading { machine: Some(crowded), ..reading };
+        assert_eq!(crowded.used_up(), reading.used_up() + Bytes::from_kib(100));
         let cached = Machine { available: MIB(900), ..parse(meminfo) };
         assert_eq!(Reading { machine: Some(cached), ..reading }.available(Signal::Memory), MIB(900));
     }

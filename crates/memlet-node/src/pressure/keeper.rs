@@ -8,16 +8,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use memlet_bytes::Bytes;
-use memlet_cgroup::{Cgroup, Limit, UsageWatch, Version};
+use memlet_cgroup::{Cgroup, Limit, UsageWatch};
 use memlet_diagnosis::eviction::{Course, Eviction, GraceStory, Reclaim};
 use memlet_policy::eviction::pace::{self, Grace, Growth};
 use memlet_policy::eviction::{Due, HARD_GRACE, Kind, Observation, Watch};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use tokio::runtime::Handle;
 
+use super::alarm::{is_other, level};
 use super::choice::{Choice, choose};
 use super::departure::{Departure, Step};
 use super::gauge::{Gauge, Reading};
-use super::reclaim::{self, Reclaiming};
+use super::reclaim::{AskedBack, Reclaiming};
 use crate::events::Severity;
 use crate::node::Node;
 use crate::records::Record;
@@ -54,7 +56,7 @@ impl Keeper {
     ///
     /// # Errors
     /// Where a thread, a descriptor or a watch on `kubepods` cannot be had.
-    pub(crate) fn start(node: Arc<Node>, watch: Watch) -> io::Result<Self> {
+    pub(crate) fn start(node: Arc<Node>, watch: Watch, runtime: Handle) -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let stop = Arc::new(rustix::event::eventfd(0, flags)?);
         let kubepods =
@@ -64,14 +66,17 @@ impl Keeper {
         let gauge = Gauge { capacity: node.shape.capacity, is_machine: node.config.memory.is_none() };
         let work = Work {
             node,
+            runtime,
             watch,
             gauge,
+            last_read: None,
+            blind: false,
             alarm,
             growth: Growth::default(),
             start: Instant::now(),
             stage: Stage::Calm,
             before: None,
-            asked_back: None,
+            asked_back: AskedBack::default(),
             sure_until: Duration::ZERO,
             helpless: false,
         };
@@ -105,8 +110,13 @@ enum Stage {
 
 struct Work {
     node: Arc<Node>,
+    /// Writes the records: a disk may be slow.
+    runtime: Handle,
     watch: Watch,
     gauge: Gauge,
+    last_read: Option<Reading>,
+    /// It cannot be read at present, which is told once.
+    blind: bool,
     alarm: UsageWatch,
     growth: Growth,
     /// Moments are durations since then.
@@ -114,8 +124,7 @@ struct Work {
     stage: Stage,
     /// The thresholds as they were before the shortage that page cache is asked back for.
     before: Option<Watch>,
-    /// When it was asked back last, and what that gave.
-    asked_back: Option<(Duration, Reclaim)>,
+    asked_back: AskedBack,
     /// Until then what is asked back is known to be page cache, however fast memory seems to be used up.
     sure_until: Duration,
     /// Nobody may be evicted, which is told once.
@@ -129,17 +138,30 @@ impl Work {
         loop {
             let began = Instant::now();
             let pause = match self.gauge.read(self.alarm.group()) {
-                Ok(reading) => self.look(&reading),
-                Err(error) => {
-                    tracing::warn!("the node's memory cannot be read: {error}");
-                    CALM
+                Ok(reading) => {
+                    self.last_read = Some(reading);
+                    self.blind = false;
+                    self.look(&reading)
                 }
+                Err(error) => self.look_blindly(&error),
             };
             let stopped = self.wait(stop, pause);
             if stopped {
-                return;
+                // The runtime may end before it comes to that.
+                return self.node.kills.records().flush();
             }
             std::thread::sleep(SHORTEST.saturating_sub(began.elapsed()));
+        }
+    }
+
+    /// Nobody new goes for what cannot be read; the Pod that leaves is looked after all the same.
+    fn look_blindly(&mut self, error: &memlet_cgroup::Error) -> Duration {
+        if !std::mem::replace(&mut self.blind, true) {
+            tracing::warn!("the node's memory cannot be read: {error}");
+        }
+        match (&self.stage, self.last_read) {
+            (Stage::Leaving(_), Some(reading)) => self.look(&reading),
+            _ => CALM,
         }
     }
 
@@ -150,7 +172,7 @@ impl Work {
     /// Takes in one reading and acts; says how long to wait for the next.
     fn look(&mut self, reading: &Reading) -> Duration {
         let now = self.now();
-        self.growth.look(now, reading.hard_used());
+        self.growth.look(now, reading.used_up());
         let before = self.watch.clone();
         let mut seen = self.watch.observe(|signal| reading.available(signal), now);
         let held_back = self.before.is_some();
@@ -196,7 +218,7 @@ impl Work {
                     return true;
                 }
                 Err(reclaiming) => {
-                    self.asked_back = Some((now, reclaiming.give_up()));
+                    self.asked_back.note(now, reclaiming.give_up());
                     self.before = None;
                 }
             },
@@ -218,7 +240,12 @@ impl Work {
             return false;
         };
         if self.could_be_cache(&due, reading, now) {
-            return self.ask_back(&due, before, now);
+            if self.asked_back.rests(now) {
+                // It gave enough, and is in use again: nobody needs to go for that.
+                self.before.get_or_insert(before);
+                return false;
+            }
+            return self.ask_back(&due, before);
         }
         self.evict(&due, reading, before, now)
     }
@@ -232,22 +259,11 @@ impl Work {
     /// Whether page cache that the kernel can take back is why the threshold is met, and there is the time to ask. It is not
     /// asked twice without a pause: what the first asking did not give, the second does not.
     fn could_be_cache(&self, due: &Due, reading: &Reading, now: Duration) -> bool {
-        let gave_less = self.asked_back_lately(now).is_some_and(|it| it.reclaimed < it.wanted);
+        let gave_less = self.asked_back.gave_less(now);
         reading.active_file >= due.missing() && !gave_less && self.lasts(reading, RECLAIM_NEEDS)
     }
 
-    /// What page cache gave that was asked back a short while ago.
-    fn asked_back_lately(&self, now: Duration) -> Option<&Reclaim> {
-        let (at, reclaim) = self.asked_back.as_ref()?;
-        (now.saturating_sub(*at) < reclaim::PAUSE).then_some(reclaim)
-    }
-
-    fn ask_back(&mut self, due: &Due, before: Watch, now: Duration) -> bool {
-        if self.asked_back_lately(now).is_some() {
-            // It gave enough a moment ago, and is in use again: nobody needs to go for that.
-            self.before.get_or_insert(before);
-            return false;
-        }
+    fn ask_back(&mut self, due: &Due, before: Watch) -> bool {
         let hierarchy = self.node.cgroups.hierarchy().clone();
         let kubepods = self.node.cgroups.kubepods().clone();
         match Reclaiming::start(due.missing(), self.node.pressure.pods.list(), kubepods, hierarchy) {
@@ -283,7 +299,7 @@ impl Work {
             );
             self.node.tell(Severity::Normal, "ReclaimedPageCache", text);
         }
-        self.asked_back = Some((now, reclaim));
+        self.asked_back.note(now, reclaim);
     }
 
     /// Has the first Pod of the order leave; whether there is one.
@@ -300,9 +316,9 @@ impl Work {
             return false;
         };
         self.helpless = false;
-        if self.asked_back_lately(now).is_none() && choice.is_mostly_cache(&hierarchy) {
+        if self.asked_back.lately(now).is_none() && choice.is_mostly_cache(&hierarchy) {
             self.sure_until = now + RECLAIM_NEEDS;
-            return self.ask_back(due, before, now);
+            return self.ask_back(due, before);
         }
         self.before = None;
         let grace = match due.rule.kind {
@@ -323,6 +339,8 @@ impl Work {
         let start = self.start;
         let clock = move || start.elapsed();
         let departure = Departure::begin(record, pod, grace, annotations, &hierarchy, now, clock);
+        // The agent may be killed before the Pod has gone: its next run reads here that it is to go.
+        self.keep(departure.record.clone());
         self.stage = Stage::Leaving(Box::new(departure));
         self.node.tell(Severity::Warning, "EvictionThresholdMet", "Attempting to reclaim memory");
         true
@@ -347,7 +365,7 @@ impl Work {
             capacity: reading.whole(due.rule.signal),
             left: reading.left(),
             growth: self.growth.rate(),
-            reclaim: self.asked_back_lately(now).cloned(),
+            reclaim: self.asked_back.lately(now).cloned(),
             grace,
             ranked: choice.ranked.clone(),
             candidates: choice.candidates,
@@ -382,8 +400,12 @@ impl Work {
         let mut record = departure.record;
         let after = self.gauge.read(self.alarm.group());
         record.course.available_after = after.ok().map(|reading| reading.available(record.rule.signal));
-        self.node.kills.records().add(Record::Eviction(Box::new(record)));
+        self.keep(record);
         true
+    }
+
+    fn keep(&self, eviction: Eviction) {
+        self.node.kills.records().add_soon(Record::Eviction(Box::new(eviction)), &self.runtime);
     }
 
     fn tell_condition(&self, on: bool) {
@@ -437,53 +459,5 @@ impl Work {
             tracing::warn!("the kernel's word cannot be read: {error}");
         }
         stopped
-    }
-}
-
-/// The usage at which the kernel is to tell: where the threshold would be crossed if it is page cache no more than now, on
-/// cgroup v1 half-way there first, so that the pace is known when it matters. `None`: as it is.
-///
-/// On v2 the level is also a brake. It stays while a Pod leaves, and is lifted where nobody may: then the kernel must be
-/// able to choose.
-fn level(usage: Bytes, distance: Bytes, version: Version, helpless: bool) -> Option<Limit> {
-    let half = Bytes::new(distance.get() / 2);
-    match version {
-        _ if helpless => Some(Limit::Max),
-        _ if distance == Bytes::ZERO => None,
-        Version::V1 if half > HALVES => Some(Limit::Bytes(usage + half)),
-        Version::V1 | Version::V2 => Some(Limit::Bytes(usage + distance)),
-    }
-}
-
-/// Below this distance the next word is that of the threshold itself.
-const HALVES: Bytes = Bytes::from_mib(32);
-
-/// Whether the level has moved so much that the kernel must hear of it.
-fn is_other(level: Limit, wanted: Limit, distance: Bytes) -> bool {
-    match (level, wanted) {
-        (Limit::Bytes(level), Limit::Bytes(wanted)) => {
-            let apart = level.saturating_sub(wanted) + wanted.saturating_sub(level);
-            apart > Bytes::new(distance.get() / 16).max(Bytes::from_kib(256))
-        }
-        (level, wanted) => level != wanted,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_level_halves_the_way_on_v1_and_is_the_threshold_on_v2() {
-        let mib = Bytes::from_mib;
-        let at = |distance, version, helpless| level(mib(100), mib(distance), version, helpless);
-        assert_eq!(at(800, Version::V1, false), Some(Limit::Bytes(mib(500))));
-        assert_eq!(at(60, Version::V1, false), Some(Limit::Bytes(mib(160))));
-        assert_eq!(at(800, Version::V2, false), Some(Limit::Bytes(mib(900))));
-        assert_eq!(at(0, Version::V2, false), None, "it goes on braking");
-        assert_eq!(at(0, Version::V2, true), Some(Limit::Max));
-        assert!(!is_other(Limit::Bytes(mib(500)), Limit::Bytes(mib(520)), mib(800)));
-        assert!(is_other(Limit::Bytes(mib(500)), Limit::Bytes(mib(560)), mib(800)));
-        assert!(is_other(Limit::Max, Limit::Bytes(mib(500)), mib(800)));
     }
 }

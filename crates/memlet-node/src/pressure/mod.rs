@@ -6,6 +6,7 @@
 //! [`choice`]), and sends SIGKILL itself where a grace would come too late. The rules are `memlet_policy::eviction`'s, the
 //! end of the Pod is its worker's, and what is told of the node goes through [`crate::heartbeat`].
 
+mod alarm; // when the kernel is to tell
 mod choice; // whom, and why
 mod departure; // the chosen Pod on its way out
 mod gauge; // what there is at one moment

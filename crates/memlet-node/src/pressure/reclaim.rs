@@ -13,7 +13,45 @@ use memlet_diagnosis::eviction::Reclaim;
 use super::pods::Here;
 
 /// After it was asked, this long is waited before it is asked again: those who read files must get to use some.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
+/// The most that is waited. cgroup v1 drops all that it can, also where little was wanted; whoever goes on reading the same
+/// files must not be made to read them from the disk each time, and the kernel drops cache itself where it must.
+const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+
+/// What was asked back last, and how long it is not asked again. Moments are durations since some start.
+#[derive(Debug, Default)]
+pub(super) struct AskedBack {
+    last: Option<(Duration, Reclaim)>,
+    pause: Duration,
+}
+
+impl AskedBack {
+    /// This came of it.
+    pub(super) fn note(&mut self, now: Duration, reclaim: Reclaim) {
+        let soon = self.last.as_ref().is_some_and(|(at, _)| now.saturating_sub(*at) < 2 * self.pause);
+        let came_back = soon && reclaim.reclaimed >= reclaim.wanted;
+        self.pause = if came_back { (2 * self.pause).min(LONGEST_PAUSE) } else { PAUSE };
+        self.last = Some((now, reclaim));
+    }
+
+    /// What came of it a short while ago.
+    pub(super) fn lately(&self, now: Duration) -> Option<&Reclaim> {
+        let (at, reclaim) = self.last.as_ref()?;
+        (now.saturating_sub(*at) < PAUSE).then_some(reclaim)
+    }
+
+    /// Whether it gave less than was wanted, a short while ago: then more is not to be had.
+    pub(super) fn gave_less(&self, now: Duration) -> bool {
+        self.lately(now).is_some_and(|reclaim| reclaim.reclaimed < reclaim.wanted)
+    }
+
+    /// Whether it gave enough and is to be left in use for a while.
+    pub(super) fn rests(&self, now: Duration) -> bool {
+        self.last.as_ref().is_some_and(|(at, reclaim)| {
+            reclaim.reclaimed >= reclaim.wanted && now.saturating_sub(*at) < self.pause
+        })
+    }
+}
 
 /// Page cache on its way back.
 #[derive(Debug)]
@@ -104,5 +142,47 @@ fn take_back(group: &Cgroup, amount: Bytes) -> Bytes {
             tracing::debug!("page cache cannot be asked back: {error}");
             Bytes::ZERO
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gave(mebibytes: u64) -> Reclaim {
+        Reclaim {
+            from: Vec::new(),
+            wanted: Bytes::from_mib(10),
+            reclaimed: Bytes::from_mib(mebibytes),
+            took: Duration::ZERO,
+            given_up: false,
+        }
+    }
+
+    #[test]
+    fn cache_that_comes_back_is_left_in_use_longer_each_time() {
+        let mut asked = AskedBack::default();
+        let mut now = Duration::from_secs(100);
+        assert!(!asked.rests(now) && asked.lately(now).is_none());
+        for pause in [1, 2, 4, 8, 16, 32, 32] {
+            asked.note(now, gave(300));
+            now += Duration::from_secs(pause);
+            assert!(asked.rests(now - Duration::from_millis(1)) && !asked.rests(now), "{pause}");
+            assert!(!asked.gave_less(now));
+        }
+        now += Duration::from_secs(60);
+        asked.note(now, gave(300));
+        assert!(!asked.rests(now + PAUSE), "it had not come back for long");
+    }
+
+    #[test]
+    fn what_gave_too_little_is_not_waited_for() {
+        let mut asked = AskedBack::default();
+        let now = Duration::from_secs(100);
+        asked.note(now, gave(300));
+        asked.note(now + PAUSE, gave(5));
+        let after = now + PAUSE + PAUSE / 2;
+        assert!(asked.gave_less(after) && !asked.rests(after));
+        assert!(!asked.gave_less(now + 2 * PAUSE), "it is asked anew");
     }
 }

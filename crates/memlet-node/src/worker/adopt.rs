@@ -29,6 +29,9 @@ impl Worker {
         self.failure = Failure::of_status(&self.status);
         self.admitted = true;
         self.resumed = true;
+        if let Some(eviction) = known.unended_eviction(&self.identity().2) {
+            self.recall_order(eviction);
+        }
         self.adopt_sandbox(&found, &known).await;
         for place in self.places() {
             let name = self.container(place).name.clone();

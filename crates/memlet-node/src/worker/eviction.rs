@@ -1,13 +1,18 @@
 //! The Pod is evicted: its node is short of memory, and it is the one to go.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
+use memlet_diagnosis::eviction::{Eviction, GraceStory};
+use memlet_policy::eviction::EVICTED;
+use memlet_policy::resources;
 
 use super::{Place, Worker};
 use crate::events::Severity;
-use crate::pressure::Container;
+use crate::pressure::{Container, Order};
+use crate::records::Record;
 use crate::status::Failure;
-use memlet_policy::eviction::EVICTED;
-use memlet_policy::resources;
 
 impl Worker {
     /// Whether the Pod is to go. From then on nothing is started, whatever else is in hand.
@@ -34,6 +39,36 @@ impl Worker {
             is_disruption: true,
         });
         self.publish();
+        self.record_recalled();
+    }
+
+    /// An earlier run of the agent chose the Pod and told of it, and did not live to see it go. A Pod that goes twice, once
+    /// by this and once because memory is still short, goes once.
+    pub(super) fn recall_order(&mut self, eviction: &Eviction) {
+        if self.failure.is_some() || self.is_final() {
+            return;
+        }
+        let grace = match eviction.grace {
+            GraceStory::Given { grace } => {
+                let passed = Timestamp::now().duration_since(eviction.at);
+                // A clock that was set back gives no more.
+                Some(grace.saturating_sub(Duration::try_from(passed).unwrap_or_default()))
+            }
+            GraceStory::Skipped { .. } | GraceStory::Cut { .. } => None,
+        };
+        let (message, annotations) = (eviction.message.clone(), Vec::new());
+        let recalled = Some(Box::new(eviction.clone()));
+        self.orders.send_replace(Some(Arc::new(Order { message, annotations, grace, recalled })));
+        self.order_told = true;
+    }
+
+    /// Completes what an earlier run recorded, unless this one has chosen the Pod once more.
+    fn record_recalled(&self) {
+        let recalled = self.orders.borrow().as_ref().and_then(|order| order.recalled.clone());
+        let Some(mut eviction) = recalled else { return };
+        let passed = Timestamp::now().duration_since(eviction.at);
+        eviction.course.ended = Some(Duration::try_from(passed).unwrap_or_default());
+        self.node.kills.records().add(Record::Eviction(eviction));
     }
 
     /// The grace that an order leaves, in whole seconds; `None` where there is no order.

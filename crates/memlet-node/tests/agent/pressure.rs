@@ -34,11 +34,11 @@ fn evictions(bench: &Bench) -> Vec<Eviction> {
         .collect()
 }
 
-/// The record is written when the memory is free, the status when the container has ended.
+/// The record is whole when the memory is free, the status is written when the container has ended.
 async fn eviction(bench: &Bench) -> Eviction {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        if let Some(eviction) = evictions(bench).pop() {
+        if let Some(eviction) = evictions(bench).pop().filter(|eviction| eviction.course.ended.is_some()) {
             return eviction;
         }
         assert!(Instant::now() < deadline, "there is no record of the eviction");

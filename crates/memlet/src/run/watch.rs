@@ -347,7 +347,8 @@ impl<'a> Run<'a> {
                 _ => None,
             });
             let evictions: Vec<_> = evictions.collect();
-            if evictions.len() >= evicted.len() || Instant::now() > deadline {
+            let ended = evictions.iter().filter(|eviction| eviction.course.ended.is_some()).count();
+            if ended >= evicted.len() || Instant::now() > deadline {
                 return evictions;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

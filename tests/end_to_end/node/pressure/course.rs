@@ -30,6 +30,11 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("pressure: killed while memory runs out, started again", &["kubectl"], killed_before),
         test_with("pressure: killed while a Pod leaves, started again", &["kubectl"], killed_meanwhile),
         test_with(
+            "pressure: killed while a Pod leaves for what is no longer short",
+            &["kubectl"],
+            killed_meanwhile_for_no_more,
+        ),
+        test_with(
             "pressure: killed at any moment of an eviction, started again",
             &["kubectl"],
             killed_at_any_moment,
@@ -264,16 +269,41 @@ fn killed_before() -> Result<(), Failed> {
     node.end()
 }
 
+const SOFT: [&str; 5] = [
+    "--node-memory=512Mi",
+    "--eviction-hard=memory.available<50Mi",
+    "--eviction-soft=memory.available<150Mi",
+    "--eviction-soft-grace-period=memory.available=3s",
+    "--eviction-max-pod-grace-period=15",
+];
+
 /// The program dies between SIGTERM and SIGKILL, which the next one has to send.
 fn killed_meanwhile() -> Result<(), Failed> {
-    const NODE: [&str; 5] = [
-        "--node-memory=512Mi",
-        "--eviction-hard=memory.available<50Mi",
-        "--eviction-soft=memory.available<150Mi",
-        "--eviction-soft-grace-period=memory.available=3s",
-        "--eviction-max-pod-grace-period=15",
-    ];
-    let mut node = Node::start_with(&NODE)?;
+    let (node, _) = killed_in_the_grace(&SOFT)?;
+    assert_eq!(names(&node.evictions()?), ["hog"]);
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// The same, and by then nothing is short any more: what was told of the Pod holds.
+fn killed_meanwhile_for_no_more() -> Result<(), Failed> {
+    let (node, hog) = killed_in_the_grace(&["--node-memory=512Mi", "--eviction-hard=memory.available<50Mi"])?;
+    let told = hog["status"]["message"].as_str().unwrap_or_default();
+    assert!(told.contains("Threshold quantity: 150Mi, available: 1"), "{told}");
+    assert_eq!(node.event("Pod", "hog", "Evicted")?, told);
+    let evictions = node.evictions()?;
+    assert_eq!(names(&evictions), ["hog"]);
+    assert_eq!(evictions[0]["message"], told);
+    let explained = node.memlet(&["explain", "pod/hog"])?;
+    assert!(explained.exits(0).stdout.contains("Evicted"), "{}", explained.stdout);
+    assert_eq!(pressure(&node.get("node/memlet")?).expect("it is told")["status"], "False");
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// A node that is killed after it has told a hog to go, and is started again with these arguments; and the evicted hog.
+fn killed_in_the_grace(again: &[&str]) -> Result<(Node, Value), Failed> {
+    let mut node = Node::start_with(&SOFT)?;
     let hog = Eater::new("hog", "400 0 --spike --hold --ignore-term");
     node.run_all(&[Eater::holding("idle", 1), hog.spec("terminationGracePeriodSeconds", json!(30))])?;
     let before = node.get("pod/idle")?;
@@ -281,14 +311,14 @@ fn killed_meanwhile() -> Result<(), Failed> {
     node.kill()?;
     assert!(node.evictions()?.is_empty(), "it had not gone yet");
     std::thread::sleep(patience(SECOND));
-    node.start_again(&NODE)?;
+    node.start_again(again)?;
     let pod = node.evicted("hog")?;
     assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{pod:#}");
     let after = node.get("pod/idle")?;
     assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
-    assert_eq!(names(&node.evictions()?), ["hog"]);
-    node.kernel_killed_nobody();
-    node.end()
+    let told = node.events("Pod", "hog")?.into_iter().filter(|(reason, _)| reason == "Evicted");
+    assert_eq!(told.count(), 1, "it is told once");
+    Ok((node, pod))
 }
 
 /// Whatever was done and not written when the program died: the hog goes at last, and nobody else does.

@@ -104,9 +104,11 @@ impl Node {
         Ok(pressure(&node).expect("it was seen").clone())
     }
 
-    /// The records of this node's evictions, oldest first.
+    /// The records of this node's evictions that came to their ends, oldest first.
     pub(crate) fn evictions(&self) -> Result<Vec<Value>, Failed> {
-        self.records("eviction")
+        let mut evictions = self.records("eviction")?;
+        evictions.retain(|eviction| !eviction["course"]["ended"].is_null());
+        Ok(evictions)
     }
 
     /// Waits until an eviction is recorded, which is when the Pod has ended.
