@@ -204,7 +204,18 @@ impl Drop for House {
             }
         }
         let _ = self.hierarchy.remove_everywhere(&self.group());
+        // Those that were made last lie in the others.
+        for place in mounts_in(self.folder.path()).iter().rev() {
+            let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH);
+        }
     }
+}
+
+/// Where something is mounted in this folder, in the order in which it was.
+fn mounts_in(folder: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    places.map(PathBuf::from).filter(|place| place.starts_with(folder)).collect()
 }
 
 /// Who is to make the cgroups here: systemd in guests that have it.

@@ -23,7 +23,12 @@ pub(crate) enum Machine {
     Systemd,
     /// A virtual one, whose root may do all that a node's may.
     Guest,
+    /// cgroup v1 has a freezer, which holds processes so that no signal ends them.
+    Freezing,
 }
+
+/// Where that is mounted.
+pub(crate) const FREEZER: &str = "/sys/fs/cgroup/freezer";
 
 impl Machine {
     /// Why this machine is none, if so.
@@ -38,6 +43,10 @@ impl Machine {
                 "this machine is not virtual, or systemd does not run on it",
             ),
             Self::Guest => (is_guest(), "this machine is not virtual, and its root may not do all"),
+            Self::Freezing => (
+                std::path::Path::new(FREEZER).join("cgroup.procs").exists(),
+                "this machine has no freezer of cgroup v1",
+            ),
             Self::Expendable => (is_guest() && swap_kib() == 0, "this machine's memory must not run out"),
         };
         (!is_one).then_some(otherwise)

@@ -39,8 +39,10 @@ const RATES: [u32; 9] = [5, 10, 20, 50, 100, 200, 500, 1000, 2000];
 /// What the Pod takes at once: just below the threshold, and where others use some, as much less.
 const FIRST_MIB: u32 = 880;
 const FIRST_BESIDE_MIB: u32 = 600;
-/// Pods that idle while the cost of watching is measured; a node takes 110.
+/// Pods that idle beside the race, and on each of two nodes while the cost of watching is measured; a node takes 110.
 const IDLE: usize = 100;
+/// How long the cost of watching is measured.
+const MEASURED: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -54,6 +56,12 @@ async fn main() -> Result<()> {
     let rates = if rates.is_empty() { RATES.to_vec() } else { rates };
     let bench =
         Bench { memlet: PathBuf::from(memlet), folder: PathBuf::from(folder), cgroup_root: CGROUP_ROOT };
+    races(&bench, &rates, tries).await?;
+    watching(&bench).await
+}
+
+/// One node, one Pod after the other; then the same beside Pods that idle.
+async fn races(bench: &Bench, rates: &[u32], tries: usize) -> Result<()> {
     let _ = fs::remove_dir_all(bench.folder.join("data"));
     let node = bench.node(&["--node-memory", "1Gi", "--eviction-pressure-transition-period", "1s"])?;
     let client = bench.client().await?;
@@ -63,14 +71,60 @@ async fn main() -> Result<()> {
     );
     for rate in rates {
         for ignores in [true, false] {
-            race.tries(FIRST_MIB, rate, ignores, tries).await?;
+            race.tries(FIRST_MIB, *rate, ignores, tries).await?;
         }
     }
-    race.idle(node.pid()).await?;
+    race.calm().await?;
+    run_idle(&race.client, IDLE).await?;
     println!("beside {IDLE} idle Pods:");
     race.tries(FIRST_BESIDE_MIB, 1000, true, tries).await?;
     drop(node);
     Ok(())
+}
+
+/// What watching costs while nothing happens.
+async fn watching(bench: &Bench) -> Result<()> {
+    let _ = fs::remove_dir_all(bench.folder.join("data"));
+    let node = bench.node(&["--nodes", "2", "--node-memory", "1Gi"])?;
+    run_idle(&bench.client().await?, 2 * IDLE).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let daemon = PathBuf::from(format!("/proc/{}", node.pid()));
+    let threads = watching_threads(&daemon)?;
+    let spent = || -> Result<(u64, u64)> {
+        let of_threads = threads.iter().map(|thread| cpu_ticks(thread));
+        Ok((of_threads.sum::<Result<u64>>()?, cpu_ticks(&daemon)?))
+    };
+    let (threads_before, all_before) = spent()?;
+    tokio::time::sleep(MEASURED).await;
+    let (threads_after, all_after) = spent()?;
+    println!(
+        "{} idle Pods on {} nodes for {MEASURED:?}: {:.3} % of a core in the watching threads, {:.3} % in the whole daemon \
+         (<= 0.5 %)",
+        2 * IDLE,
+        threads.len(),
+        percent(threads_after - threads_before),
+        percent(all_after - all_before),
+    );
+    Ok(())
+}
+
+/// Starts so many Pods that do nothing, and waits until all run.
+async fn run_idle(client: &kube::Client, count: usize) -> Result<()> {
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    for number in 0..count {
+        pods.create(&PostParams::default(), &idle(number)).await?;
+    }
+    let deadline = Instant::now() + Duration::from_mins(5);
+    loop {
+        let all = pods.list(&ListParams::default()).await?.items;
+        let phase = |pod: &Pod| pod.status.clone().and_then(|status| status.phase);
+        let running = all.iter().filter(|pod| phase(pod).as_deref() == Some("Running")).count();
+        if running == count {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "only {running} of {count} idle Pods run");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 struct Race {
@@ -187,56 +241,26 @@ impl Race {
         }
         bail!("the node stays under pressure")
     }
-
-    /// What watching costs while nothing happens.
-    async fn idle(&self, pid: u32) -> Result<()> {
-        self.calm().await?;
-        let pods: Api<Pod> = Api::default_namespaced(self.client.clone());
-        for number in 0..IDLE {
-            pods.create(&PostParams::default(), &idle(number)).await?;
-        }
-        loop {
-            let all = pods.list(&ListParams::default()).await?.items;
-            let runs = |pod: &&Pod| {
-                pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-            };
-            if all.iter().filter(runs).count() == IDLE {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let (before, of_thread) = (cpu_ticks(Path::new(&format!("/proc/{pid}")))?, watching_thread(pid)?);
-        let thread_before = cpu_ticks(&of_thread)?;
-        let seconds = 60;
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        let all = cpu_ticks(Path::new(&format!("/proc/{pid}")))? - before;
-        let watching = cpu_ticks(&of_thread)? - thread_before;
-        println!(
-            "{IDLE} idle Pods for {seconds} s: {watching} % of a second in the watching thread, {all} % in the whole \
-             daemon; {:.3} % and {:.3} % of a core (<= 0.5 %)",
-            percent(watching, seconds),
-            percent(all, seconds)
-        );
-        Ok(())
-    }
 }
 
 /// Ticks are hundredths of a second.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
-fn percent(ticks: u64, seconds: u64) -> f64 {
-    ticks as f64 / seconds as f64
+fn percent(ticks: u64) -> f64 {
+    ticks as f64 / MEASURED.as_secs_f64()
 }
 
-fn watching_thread(pid: u32) -> Result<PathBuf> {
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+/// One of each node.
+fn watching_threads(daemon: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(daemon.join("task"))? {
         let path = task?.path();
         // The kernel keeps 15 characters of a name.
         if fs::read_to_string(path.join("comm"))?.starts_with("memlet-pressure") {
-            return Ok(path);
+            found.push(path);
         }
     }
-    bail!("the daemon has no thread that watches")
+    ensure!(!found.is_empty(), "the daemon has no thread that watches");
+    Ok(found)
 }
 
 fn hog(first: u32, rate: u32, ignores: bool) -> Pod {
@@ -264,7 +288,7 @@ fn pod(name: &str, arguments: &[&str]) -> Pod {
     serde_json::from_value(manifest).unwrap_or_default()
 }
 
-/// Median, 99th percentile and worst.
+/// Median and worst.
 fn spread(mut times: Vec<Duration>) -> String {
     times.sort();
     let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else {

@@ -235,16 +235,19 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "v2-pressure",
         memory_mib: 2048,
-        runs: &[only(
-            Program::Node,
-            &[
-                "the_largest_goes",
-                "who_is_slow",
-                "a_burst_in_its_grace",
-                "nobody_critical_goes",
-                "a_bystander",
-            ],
-        )],
+        runs: &[
+            only(
+                Program::Node,
+                &[
+                    "the_largest_goes",
+                    "who_is_slow",
+                    "a_burst_in_its_grace",
+                    "nobody_critical_goes",
+                    "a_bystander",
+                ],
+            ),
+            only(Program::EndToEnd, &["pressure: a machine"]),
+        ],
         patience: LONG,
         ..PLAIN
     },

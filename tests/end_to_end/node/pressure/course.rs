@@ -1,14 +1,17 @@
 //! How a Pod goes: with all of its grace, with less, with none; for page cache not at all; and across a restart of the
 //! program.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use memlet_bytes::Bytes;
+use memlet_cgroup::{Cgroup, Hierarchy, Pid};
 use serde_json::{Value, json};
 
 use super::{Eater, is_running, names, pressure, time};
 use crate::house::patience;
+use crate::machine::{FREEZER, Machine};
 use crate::node::{Node, SOON, ended};
 use crate::{Test, test_with};
 
@@ -27,6 +30,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test_with("pressure: who ends on SIGTERM needs no SIGKILL", &["kubectl"], heeds),
         test_with("pressure: page cache is dropped, and nobody goes for it", &["kubectl"], page_cache),
         test_with("pressure: page cache that a Pod left behind is dropped too", &["kubectl"], left_behind),
+        test_with("pressure: a Pod that cannot be killed", &["kubectl"], unkillable)
+            .only_in(Machine::Freezing),
         test_with("pressure: killed while memory runs out, started again", &["kubectl"], killed_before),
         test_with("pressure: killed while a Pod leaves, started again", &["kubectl"], killed_meanwhile),
         test_with(
@@ -248,6 +253,65 @@ fn left_behind() -> Result<(), Failed> {
     assert!(node.evictions()?.is_empty());
     node.kernel_killed_nobody();
     node.end()
+}
+
+/// A Pod that cannot be killed, as one in the hands of a dead disk: another goes, and it goes when it can.
+fn unkillable() -> Result<(), Failed> {
+    let node = Node::start_with(&["--node-memory=512Mi", "--eviction-hard=memory.available<50Mi"])?;
+    node.run_all(&[Eater::holding("hog", 300), Eater::holding("idle", 1)])?;
+    let all = Cgroup::open(&Hierarchy::detect()?, &node.house.group())?.processes_recursive()?;
+    let frozen = Frozen::new(all.into_iter().filter(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        Bytes::of_proc(&status, "RssAnon") >= Some(Bytes::from_mib(300))
+    }))?;
+    // With it the threshold is crossed, and the limit is not.
+    let second =
+        Eater::new("second", "190 0 --rate 30 --hold").spec("terminationGracePeriodSeconds", json!(1));
+    node.create(&second.manifest())?;
+    let began = Instant::now();
+    node.evicted("second")?;
+    assert!(began.elapsed() >= 10 * SECOND, "the largest was waited for: {:?}", began.elapsed());
+    let hog = node.get("pod/hog")?;
+    assert!(is_running(&hog) && ended(&hog).is_none(), "nothing can end it: {hog:#}");
+    assert_eq!(names(&node.records("eviction")?).first(), Some(&"hog"), "it was the first to go");
+    drop(frozen);
+    node.evicted("hog")?;
+    let idle = node.get("pod/idle")?;
+    assert!(is_running(&idle) && ended(&idle).is_none(), "{idle:#}");
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// Processes that cgroup v1's freezer holds: no signal reaches them until this is dropped.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn new(processes: impl Iterator<Item = Pid>) -> Result<Self, Failed> {
+        let group = Path::new(FREEZER).join(format!("memlet-test-{}", std::process::id()));
+        std::fs::create_dir(&group)?;
+        let frozen = Self(group);
+        let mut count = 0;
+        for pid in processes {
+            std::fs::write(frozen.0.join("cgroup.procs"), pid.to_string())?;
+            count += 1;
+        }
+        assert!(count > 0, "there is nobody to freeze");
+        std::fs::write(frozen.0.join("freezer.state"), "FROZEN")?;
+        Ok(frozen)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("freezer.state"), "THAWED");
+        // Its last process may take a moment to end.
+        for _ in 0..500 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(SECOND / 100);
+        }
+    }
 }
 
 /// The threshold is crossed while nobody looks.

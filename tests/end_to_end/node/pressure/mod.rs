@@ -3,6 +3,7 @@
 
 mod choice; // who goes: never the wrong one
 mod course; // how: with what grace, or not at all, and across a restart
+mod machine; // a node that is the whole machine
 mod told; // what kubectl and memlet tell of it
 
 use std::fs;
@@ -20,7 +21,7 @@ use crate::Test;
 use crate::house::{House, patience};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [told::tests(), choice::tests(), course::tests()].into_iter().flatten().collect()
+    [told::tests(), choice::tests(), course::tests(), machine::tests()].into_iter().flatten().collect()
 }
 
 /// A Pod of one memory eater: `BestEffort`, and restarted always, unless it is said otherwise.
