@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use memlet_bytes::Bytes;
+use memlet_diagnosis::Topic;
 use memlet_diagnosis::eviction::{
     ContainerShare, Course, Eviction, GraceStory, PodName, Ranked, Reclaim, explain, text,
 };
@@ -144,6 +145,22 @@ fn grace_was_cut_and_cache_was_not_enough() {
                    resources:
                      requests: {memory: 640Mi}
     ");
+}
+
+/// Of page cache nothing is said but what was measured: it may have come and be in use again, and what came of an asking
+/// that was not waited for is not known.
+#[test]
+fn page_cache_came_back_and_was_not_the_end_of_it() {
+    let asked = |reclaimed, given_up| {
+        let took = Duration::from_millis(12);
+        let reclaim = Reclaim { from: vec![pod("hog")], wanted: MIB(32), reclaimed, took, given_up };
+        let verdict = explain(&Eviction { reclaim: Some(reclaim), ..hog() });
+        verdict.facts.into_iter().find(|fact| fact.topic == Topic::Cache).unwrap().text
+    };
+    insta::assert_snapshot!(asked(MIB(40), false), @"page cache was asked back first, from lab/hog: 40Mi came in 12 ms, of 32Mi that was needed; and yet only 68Mi was available when the Pod was chosen");
+    insta::assert_snapshot!(asked(MIB(32), false), @"page cache was asked back first, from lab/hog: 32Mi came in 12 ms, of 32Mi that was needed; and yet only 68Mi was available when the Pod was chosen");
+    insta::assert_snapshot!(asked(MIB(31), false), @"page cache was asked back first, from lab/hog: 31Mi of 32Mi came in 12 ms, which was not enough");
+    insta::assert_snapshot!(asked(Bytes::ZERO, true), @"32Mi of page cache was asked back first, from lab/hog; it was not waited for after 12 ms, since memory was used up too fast");
 }
 
 #[test]
