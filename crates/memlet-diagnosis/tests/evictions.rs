@@ -192,6 +192,42 @@ fn a_higher_request_takes_a_higher_limit_along() {
     ");
 }
 
+/// What one container used is not asked of another.
+#[test]
+fn of_many_containers_each_has_its_own_advice() {
+    let eviction = Eviction {
+        containers: vec![
+            container("side", 200, 64, Some(128)),
+            container("main", 300, 0, None),
+            container("idle", 10, 32, None),
+        ],
+        ranked: vec![ranked("hog", 512, 96, 0), ranked("steady", 150, 100, 0)],
+        candidates: 2,
+        ..hog()
+    };
+    let remedy = explain(&eviction).remedy;
+    insta::assert_snapshot!(remedy.text, @"requests.memory of main none → 300Mi (it used 300Mi), of side 64Mi → 200Mi, and limits.memory 200Mi with it (it used 200Mi), so that it is placed where that much is free. With 463Mi or more in all, lab/steady would have gone first. main has no limit: with one of 480Mi, say, it would meet its own limit before the node's if it goes on growing");
+    let patch = remedy.patch.unwrap();
+    insta::assert_snapshot!(patch.yaml, @r"
+    spec:
+      containers:
+      - name: main
+        resources:
+          requests: {memory: 300Mi}
+      - name: side
+        resources:
+          requests: {memory: 200Mi}
+          limits: {memory: 200Mi}
+    ");
+    let further: Vec<_> = patch.further.iter().map(|numbers| (&*numbers.container, numbers.limit)).collect();
+    assert_eq!(further, [("side", Some(MIB(200)))]);
+    // Where the Pod requests memory as a whole, its containers' requests do not count.
+    let whole = Eviction { pod_level_request: Some(MIB(96)), ..eviction };
+    let remedy = explain(&whole).remedy;
+    assert_eq!(remedy.patch, None);
+    insta::assert_snapshot!(remedy.text, @"spec.resources.requests.memory 96Mi → 512Mi (the Pod used 512Mi). With 463Mi or more, lab/steady would have gone first. main has no limit: with one of 480Mi, say, it would meet its own limit before the node's if it goes on growing");
+}
+
 #[test]
 fn it_kept_to_its_request_and_was_the_least_important() {
     let mut eviction = Eviction {
