@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit};
+use memlet_node::PressureThreshold;
 use memlet_policy::cgroup_limits::containers_without_limit;
 use memlet_policy::cgroup_names::{CgroupNames, container_in};
 use memlet_policy::oom_score_adj::is_critical;
@@ -16,6 +17,7 @@ use memlet_policy::resources;
 use serde::Serialize;
 
 use super::held::{Held, Left, Owner, left_of_machine};
+use super::thresholds::{self, Available};
 use crate::node::record::{MemberRecord, NodeRecord};
 use crate::view::gather::uid_on_node;
 
@@ -38,8 +40,12 @@ pub(crate) struct NodeUsage {
     pub(crate) allocatable: Bytes,
     /// What all Pods together may use: the limit of the `kubepods` cgroup.
     pub(crate) limit: Option<Bytes>,
-    /// Below so much available memory the node evicts Pods.
+    /// Below so much available memory the node evicts Pods at once; zero where it does not.
     pub(crate) eviction_threshold: Bytes,
+    /// Every threshold, hard ones first; `None` where the node has not recorded them.
+    pub(crate) eviction_thresholds: Option<Vec<PressureThreshold>>,
+    /// What is held against those.
+    pub(crate) available: Option<Available>,
     /// Of all its Pods.
     #[serde(flatten)]
     pub(crate) held: Held,
@@ -123,7 +129,9 @@ fn node_usage(
         capacity: member.capacity,
         allocatable: member.allocatable,
         limit,
-        eviction_threshold: limit.unwrap_or(member.capacity).saturating_sub(member.allocatable),
+        eviction_threshold: member.thresholds.as_deref().map(thresholds::hard).unwrap_or_default(),
+        eviction_thresholds: member.thresholds.clone(),
+        available: Available::new(&held, member.capacity, limit, machine.filter(|_| member.is_machine)),
         held,
         left,
         requests: active.iter().map(|spec| resources::pod_memory_request(spec)).sum(),

@@ -140,6 +140,8 @@ mod tests {
             cgroups: CgroupPlace { root, driver: Driver::Cgroupfs },
             capacity: Bytes::from_gib(1),
             allocatable: Bytes::from_mib(924),
+            is_machine: false,
+            thresholds: None,
         }
     }
 
