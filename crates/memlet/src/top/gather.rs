@@ -58,6 +58,16 @@ pub(crate) struct NodeUsage {
     pub(crate) pods: Vec<PodUsage>,
 }
 
+impl NodeUsage {
+    /// The thresholds that are met now; none where it is not known.
+    pub(crate) fn met(&self) -> impl Iterator<Item = &PressureThreshold> {
+        let met = |threshold: &&PressureThreshold| {
+            self.available.is_some_and(|available| available.is_below(threshold))
+        };
+        self.eviction_thresholds.iter().flatten().filter(met)
+    }
+}
+
 /// One Pod.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

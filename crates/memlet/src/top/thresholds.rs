@@ -32,6 +32,11 @@ impl Available {
         })
     }
 
+    /// By whichever signal it is less.
+    pub(crate) fn least(&self) -> Bytes {
+        self.memory.min(self.allocatable)
+    }
+
     fn by(&self, signal: Signal) -> Bytes {
         match signal {
             Signal::Memory => self.memory,
