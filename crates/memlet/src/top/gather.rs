@@ -13,7 +13,7 @@ use memlet_policy::cgroup_names::{CgroupNames, container_in};
 use memlet_policy::oom_score_adj::is_critical;
 use memlet_policy::phase::is_over;
 use memlet_policy::qos::QosClass;
-use memlet_policy::resources;
+use memlet_policy::resources::{self, Side};
 use serde::Serialize;
 
 use super::held::{Held, Left, Owner, left_of_machine};
@@ -80,6 +80,9 @@ pub(crate) struct PodUsage {
     /// Static, a mirror or of the system's priorities: never evicted.
     pub(crate) critical: bool,
     pub(crate) request: Bytes,
+    /// That, where the Pod requests memory as a whole: its containers' requests do not count then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pod_level_request: Option<Bytes>,
     /// Of its cgroup.
     pub(crate) limit: Option<Bytes>,
     /// With its sandbox and its memory-backed volumes.
@@ -181,6 +184,7 @@ fn pod_usage(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy, node: Option
         priority: spec.priority.unwrap_or_default(),
         critical: is_critical(pod),
         request: resources::pod_memory_request(spec),
+        pod_level_request: resources::pod_level_memory(spec, Side::Requests),
         limit,
         held,
         left,

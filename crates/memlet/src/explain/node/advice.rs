@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Now;
 use super::past::Past;
-use crate::top::gather::{NodeUsage, PodUsage};
+use crate::top::gather::{ContainerUsage, NodeUsage, PodUsage};
 use crate::top::thresholds;
 
 /// One change.
@@ -72,23 +72,25 @@ fn next(now: &Now) -> Option<(&PodUsage, Bytes)> {
 }
 
 fn of_next(pod: &PodUsage, node: &NodeUsage) -> Option<Advice> {
-    let held =
-        |container: &crate::top::gather::ContainerUsage| container.held.working_set.unwrap_or_default();
+    let name = format!("{}/{}", pod.namespace, pod.name);
+    if let Some(old) = pod.pod_level_request {
+        let used = pod.held.working_set.unwrap_or_default();
+        let request = friendly(used);
+        let fits = fits(request.saturating_sub(old), node);
+        let text = format!(
+            "{name}, next in order: spec.resources.requests.memory {old} → {request} (the Pod uses {used}){fits}"
+        );
+        return Some(Advice { text, patch: None, pod: Some(name) });
+    }
+    let held = |container: &ContainerUsage| container.held.working_set.unwrap_or_default();
     let largest = pod
         .containers
         .iter()
         .max_by_key(|container| held(container).saturating_sub(container.request.unwrap_or_default()))?;
-    let name = format!("{}/{}", pod.namespace, pod.name);
     let request = friendly(held(largest));
     let request = largest.limit.map_or(request, |limit| request.min(limit));
     let old = largest.request.map_or_else(|| "none".to_owned(), |request| request.to_string());
-    let room = node.allocatable.saturating_sub(node.requests);
-    let more = request.saturating_sub(largest.request.unwrap_or_default());
-    let fits = if more <= room {
-        String::new()
-    } else {
-        format!("; only {room} is left for requests here, so it would be placed on another node, or wait")
-    };
+    let fits = fits(request.saturating_sub(largest.request.unwrap_or_default()), node);
     Some(Advice {
         text: format!(
             "{name}, next in order: requests.memory of {} {old} → {request} (it uses {}){fits}",
@@ -98,6 +100,15 @@ fn of_next(pod: &PodUsage, node: &NodeUsage) -> Option<Advice> {
         patch: (request > Bytes::ZERO).then(|| Patch::of(&largest.name, false, Some(request), None).yaml),
         pod: Some(name),
     })
+}
+
+/// What becomes of a Pod that requests so much more than now; nothing where that is free here.
+fn fits(more: Bytes, node: &NodeUsage) -> String {
+    let room = node.allocatable.saturating_sub(node.requests);
+    if more <= room {
+        return String::new();
+    }
+    format!("; only {room} is left for requests here, so it would be placed on another node, or wait")
 }
 
 fn of_node(node: &NodeUsage) -> Advice {
@@ -151,6 +162,15 @@ mod tests {
         insta::assert_snapshot!(advice.text, @"lab/hog, next in order: requests.memory of main none → 640Mi (it uses 612Mi)");
         assert!(advice.patch.unwrap().contains("requests: {memory: 640Mi}"));
         assert_eq!(texts(&short(), &Past::default()), [advice.text]);
+    }
+
+    #[test]
+    fn of_a_pod_that_requests_as_a_whole_that_is_raised() {
+        let mut now = short();
+        now.usage.pods[0].pod_level_request = Some(Bytes::from_mib(32));
+        let advice = of(Some(&now), &Past::default()).remove(0);
+        insta::assert_snapshot!(advice.text, @"lab/hog, next in order: spec.resources.requests.memory 32Mi → 640Mi (the Pod uses 613Mi)");
+        assert_eq!(advice.patch, None);
     }
 
     #[test]
