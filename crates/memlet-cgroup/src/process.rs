@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +35,25 @@ impl Pid {
         fs::read_to_string(format!("/proc/{self}/comm")).ok().map(|comm| comm.trim_end().to_owned())
     }
 
-    pub(crate) fn open(self) -> Option<OwnedFd> {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0).ok()?)?;
-        rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+    /// A pidfd of the process; `None` where it has ended. Every other refusal, such as for want of descriptors, says
+    /// nothing of the process.
+    pub(crate) fn open(self) -> rustix::io::Result<Option<OwnedFd>> {
+        let Some(pid) = self.raw() else { return Ok(None) };
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Some(pidfd)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether no process has this number. One that was not waited for has it still, and so may a stranger.
+    pub(crate) fn is_free(self) -> bool {
+        self.raw().is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
+    }
+
+    /// `None` for a number that the kernel gives to no process.
+    fn raw(self) -> Option<rustix::process::Pid> {
+        rustix::process::Pid::from_raw(i32::try_from(self.0).ok()?)
     }
 }
 
@@ -190,7 +207,7 @@ impl Cgroup {
             for pid in pids {
                 match fs::write(leaf.join("cgroup.procs"), pid.to_string()) {
                     // It has ended.
-                    Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+                    Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
                     moved => moved.map_err(|error| Error::system("move a process into", &leaf, error))?,
                 }
             }

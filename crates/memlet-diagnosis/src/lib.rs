@@ -31,4 +31,4 @@ pub use facts::level_phrase;
 pub use judge::judge;
 pub use remedy::{friendly, suggested_limit};
 pub use summary::summary;
-pub use verdict::{ChildKill, Fact, Outcome, Patch, Remedy, Topic, Verdict};
+pub use verdict::{ChildKill, Fact, NewNumbers, Outcome, Patch, Remedy, Topic, Verdict};

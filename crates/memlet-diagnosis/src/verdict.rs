@@ -181,21 +181,24 @@ pub struct ChildKill {
 pub struct Remedy {
     /// What, to how much, and why so much.
     pub text: String,
-    /// The change ready to paste, where it is a number in this container's manifest.
+    /// The change ready to paste, where it is a number in a container's manifest.
     pub patch: Option<Patch>,
 }
 
-/// New numbers for one container's manifest.
+/// New numbers for a container's manifest, or for those of several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Patch {
-    /// The container's name.
+    /// The container's name; of several, that of the one that matters most.
     pub container: String,
     /// `resources.requests.memory`; `None` leaves it as it is.
     pub request: Option<Bytes>,
     /// `resources.limits.memory`; `None` leaves it as it is.
     pub limit: Option<Bytes>,
-    /// The same as YAML: to be merged into the manifest, and what `kubectl patch --patch-file` takes.
+    /// The numbers of further containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<NewNumbers>,
+    /// All of it as YAML: to be merged into the manifest, and what `kubectl patch --patch-file` takes.
     pub yaml: String,
 }
 
@@ -207,12 +210,38 @@ impl Patch {
     /// New numbers for a container of this name.
     pub fn of(container: &str, is_init: bool, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
         let list = if is_init { "initContainers" } else { "containers" };
-        let mut yaml = format!("spec:\n  {list}:\n  - name: {container}\n    resources:\n");
-        for (key, amount) in [("requests", request), ("limits", limit)] {
-            if let Some(amount) = amount {
-                let _ = writeln!(yaml, "      {key}: {{memory: {}}}", quantity(amount));
-            }
-        }
-        Self { container: container.to_owned(), request, limit, yaml }
+        let yaml = format!("spec:\n  {list}:\n{}", numbers_as_yaml(container, request, limit));
+        Self { container: container.to_owned(), request, limit, further: Vec::new(), yaml }
     }
+
+    /// With new numbers for one more container of the same list.
+    #[must_use]
+    pub(crate) fn and(mut self, container: &str, request: Option<Bytes>, limit: Option<Bytes>) -> Self {
+        self.yaml.push_str(&numbers_as_yaml(container, request, limit));
+        self.further.push(NewNumbers { container: container.to_owned(), request, limit });
+        self
+    }
+}
+
+/// New numbers for one further container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewNumbers {
+    /// Its name.
+    pub container: String,
+    /// `resources.requests.memory`; `None` leaves it as it is.
+    pub request: Option<Bytes>,
+    /// `resources.limits.memory`; `None` leaves it as it is.
+    pub limit: Option<Bytes>,
+}
+
+/// An entry of the list of containers.
+fn numbers_as_yaml(container: &str, request: Option<Bytes>, limit: Option<Bytes>) -> String {
+    let mut yaml = format!("  - name: {container}\n    resources:\n");
+    for (key, amount) in [("requests", request), ("limits", limit)] {
+        if let Some(amount) = amount {
+            let _ = writeln!(yaml, "      {key}: {{memory: {}}}", quantity(amount));
+        }
+    }
+    yaml
 }

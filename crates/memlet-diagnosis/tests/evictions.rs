@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use memlet_bytes::Bytes;
+use memlet_diagnosis::Topic;
 use memlet_diagnosis::eviction::{
     ContainerShare, Course, Eviction, GraceStory, PodName, Ranked, Reclaim, explain, text,
 };
@@ -146,6 +147,22 @@ fn grace_was_cut_and_cache_was_not_enough() {
     ");
 }
 
+/// Of page cache nothing is said but what was measured: it may have come and be in use again, and what came of an asking
+/// that was not waited for is not known.
+#[test]
+fn page_cache_came_back_and_was_not_the_end_of_it() {
+    let asked = |reclaimed, given_up| {
+        let took = Duration::from_millis(12);
+        let reclaim = Reclaim { from: vec![pod("hog")], wanted: MIB(32), reclaimed, took, given_up };
+        let verdict = explain(&Eviction { reclaim: Some(reclaim), ..hog() });
+        verdict.facts.into_iter().find(|fact| fact.topic == Topic::Cache).unwrap().text
+    };
+    insta::assert_snapshot!(asked(MIB(40), false), @"page cache was asked back first, from lab/hog: 40Mi came in 12 ms, of 32Mi that was needed; and yet only 68Mi was available when the Pod was chosen");
+    insta::assert_snapshot!(asked(MIB(32), false), @"page cache was asked back first, from lab/hog: 32Mi came in 12 ms, of 32Mi that was needed; and yet only 68Mi was available when the Pod was chosen");
+    insta::assert_snapshot!(asked(MIB(31), false), @"page cache was asked back first, from lab/hog: 31Mi of 32Mi came in 12 ms, which was not enough");
+    insta::assert_snapshot!(asked(Bytes::ZERO, true), @"32Mi of page cache was asked back first, from lab/hog; it was not waited for after 12 ms, since memory was used up too fast");
+}
+
 #[test]
 fn a_higher_request_takes_a_higher_limit_along() {
     let eviction = Eviction {
@@ -173,6 +190,42 @@ fn a_higher_request_takes_a_higher_limit_along() {
                    resources:
                      requests: {memory: 300Mi}
     ");
+}
+
+/// What one container used is not asked of another.
+#[test]
+fn of_many_containers_each_has_its_own_advice() {
+    let eviction = Eviction {
+        containers: vec![
+            container("side", 200, 64, Some(128)),
+            container("main", 300, 0, None),
+            container("idle", 10, 32, None),
+        ],
+        ranked: vec![ranked("hog", 512, 96, 0), ranked("steady", 150, 100, 0)],
+        candidates: 2,
+        ..hog()
+    };
+    let remedy = explain(&eviction).remedy;
+    insta::assert_snapshot!(remedy.text, @"requests.memory of main none → 300Mi (it used 300Mi), of side 64Mi → 200Mi, and limits.memory 200Mi with it (it used 200Mi), so that it is placed where that much is free. With 463Mi or more in all, lab/steady would have gone first. main has no limit: with one of 480Mi, say, it would meet its own limit before the node's if it goes on growing");
+    let patch = remedy.patch.unwrap();
+    insta::assert_snapshot!(patch.yaml, @r"
+    spec:
+      containers:
+      - name: main
+        resources:
+          requests: {memory: 300Mi}
+      - name: side
+        resources:
+          requests: {memory: 200Mi}
+          limits: {memory: 200Mi}
+    ");
+    let further: Vec<_> = patch.further.iter().map(|numbers| (&*numbers.container, numbers.limit)).collect();
+    assert_eq!(further, [("side", Some(MIB(200)))]);
+    // Where the Pod requests memory as a whole, its containers' requests do not count.
+    let whole = Eviction { pod_level_request: Some(MIB(96)), ..eviction };
+    let remedy = explain(&whole).remedy;
+    assert_eq!(remedy.patch, None);
+    insta::assert_snapshot!(remedy.text, @"spec.resources.requests.memory 96Mi → 512Mi (the Pod used 512Mi). With 463Mi or more, lab/steady would have gone first. main has no limit: with one of 480Mi, say, it would meet its own limit before the node's if it goes on growing");
 }
 
 #[test]

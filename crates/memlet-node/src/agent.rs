@@ -223,6 +223,16 @@ impl NodeAgent {
         self.node.shape.capacity
     }
 
+    /// Whether the node is the whole machine, so that others than its Pods use memory too.
+    pub fn is_machine(&self) -> bool {
+        self.node.config.memory.is_none()
+    }
+
+    /// Where it evicts Pods, hard thresholds first; none where it does not.
+    pub fn thresholds(&self) -> Vec<crate::PressureThreshold> {
+        self.node.pressure.history.thresholds()
+    }
+
     /// Why the kernel's log is not read; `None` where it is.
     pub fn kernel_log_missing(&self) -> Option<memlet_diagnosis::evidence::Missing> {
         self.node.witness.missing().cloned()

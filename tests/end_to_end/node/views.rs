@@ -127,6 +127,8 @@ fn top() -> Result<(), Failed> {
         [&whole["limit"], &whole["allocatable"], &whole["evictionThreshold"]].map(of),
         [400, 300, 100]
     );
+    assert_eq!(whole["evictionThresholds"].as_array().map(Vec::len), Some(2), "{whole:#}");
+    assert_eq!(whole["available"]["memory.available"], whole["left"]["bytes"], "{whole:#}");
     assert_eq!(of(&whole["requests"]), 84);
     assert!(whole["limits"].is_null(), "one has none: {whole:#}");
     let [large, small] = [&whole["pods"][0], &whole["pods"][1]];
@@ -237,6 +239,7 @@ fn evicted() -> Result<(), Failed> {
     whole
         .exits(0)
         .says("under memory pressure since")
+        .says("nothing any more: ")
         .says("in the last hour 1 eviction")
         .says("evicts above")
         .says("THE NODE EVICTS");
@@ -245,6 +248,10 @@ fn evicted() -> Result<(), Failed> {
     assert_eq!(document["advice"][0]["pod"], "default/hog", "{document:#}");
     node.kubectl(&["delete", "pod", "hog", "--wait"])?.exits(0);
     node.memlet(&["explain", "pod/hog"])?.exits(0).says("is gone").says("Evicted: node memlet");
+    // Made again it waits, since the node has the taint: that one was not evicted.
+    node.create(&eater("hog", 600, "{}"))?;
+    let again = node.memlet(&["explain", "pod/hog"])?;
+    again.exits(0).says("is Pending").says("an earlier Pod of this name:\nEvicted: node memlet");
     node.memlet(&["stop", "--pods"])?.exits(0);
     let stopped = node.memlet(&["explain", "node/memlet"])?;
     stopped.exits(0).says("does not run").says("1 eviction").says("default/hog");

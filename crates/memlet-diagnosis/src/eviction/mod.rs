@@ -2,6 +2,7 @@
 //! it was that Pod and what to change, [`text`] shows that to people.
 
 mod otherwise; // with another request
+mod raise; // which containers' requests, and to how much
 mod remedy; // which number to change
 mod render; // a verdict as text
 mod verdict; // why that Pod

@@ -4,6 +4,7 @@ use memlet_bytes::Bytes;
 use memlet_policy::eviction::{Candidate, Kind};
 
 use super::otherwise::{evicted, next, spared};
+use super::raise::{Raise, raises, whole_mebibytes};
 use super::verdict::name;
 use super::{ContainerShare, Eviction};
 use crate::amount::quantity;
@@ -21,10 +22,12 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
     // What it used, and what it takes to be passed over.
     let needed = own.usage.max(spared.map_or(Bytes::ZERO, |spared| spared.request));
     let most = most_to_request(eviction);
+    let wanted = friendly(needed).min(most);
+    let raises = raises(eviction, own.request, wanted, most);
     let consequence = match spared {
         Some(spared) => format!(
-            "With {} or more, {} would have gone first",
-            quantity(friendly_step(spared.request.saturating_sub(of_others(eviction, &own)))),
+            "With {}, {} would have gone first",
+            enough(eviction, &raises, &own, spared.request),
             name(&spared.instead.pod)
         ),
         None => format!("No request would have put another before it: {}", obstacle(eviction)),
@@ -32,7 +35,10 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
     if needed > most {
         return too_large(eviction, &own, most, &consequence);
     }
-    let mut remedy = raise(eviction, &own, friendly(needed).min(most));
+    let mut remedy = match eviction.pod_level_request {
+        Some(request) => raise_pod(request, &own, wanted),
+        None => raise(&raises, wanted),
+    };
     remedy.text = format!("{}. {consequence}", remedy.text);
     if let Some(limit) = unlimited(eviction) {
         remedy.text.push_str(&limit);
@@ -76,48 +82,55 @@ fn too_large(eviction: &Eviction, own: &Candidate, most: Bytes, consequence: &st
     Remedy { text, patch: None }
 }
 
-/// A higher request for the container that is furthest above its own, or for the Pod as a whole.
-fn raise(eviction: &Eviction, own: &Candidate, wanted: Bytes) -> Remedy {
-    if let Some(request) = eviction.pod_level_request {
-        let text = format!(
-            "spec.resources.requests.memory {} → {} (the Pod used {})",
-            quantity(request),
-            quantity(wanted),
-            own.usage
-        );
-        return Remedy { text, patch: None };
-    }
-    let Some(largest) = largest(eviction) else {
+/// A higher request for the Pod as a whole: its containers' do not count.
+fn raise_pod(request: Bytes, own: &Candidate, wanted: Bytes) -> Remedy {
+    let text = format!(
+        "spec.resources.requests.memory {} → {} (the Pod used {})",
+        quantity(request),
+        quantity(wanted),
+        own.usage
+    );
+    Remedy { text, patch: None }
+}
+
+/// Higher requests for the containers that used more than they requested, each by what it used.
+fn raise(raises: &[Raise<'_>], wanted: Bytes) -> Remedy {
+    let Some((first, further)) = raises.split_first() else {
         return Remedy { text: format!("requests.memory {} in all", quantity(wanted)), patch: None };
     };
-    let new = friendly_step(wanted.saturating_sub(of_others(eviction, own)));
-    let old = if largest.request == Bytes::ZERO { "none".to_owned() } else { quantity(largest.request) };
-    let limit = largest.limit.filter(|limit| *limit < new).map(|_| new);
-    let with_limit =
-        limit.map(|limit| format!(", and limits.memory {} with it", quantity(limit))).unwrap_or_default();
-    Remedy {
-        text: format!(
-            "requests.memory of {} {old} → {}{with_limit} (it used {}), so that it is placed where that much is free",
-            largest.name,
-            quantity(new),
-            largest.usage
-        ),
-        patch: Some(Patch::of(&largest.name, largest.is_init, Some(new), limit)),
-    }
+    let told: Vec<String> = raises.iter().map(raised).collect();
+    let container = first.container;
+    let patch = Patch::of(&container.name, container.is_init, Some(first.request), with_it(first));
+    let patch = further
+        .iter()
+        .fold(patch, |patch, raise| patch.and(&raise.container.name, Some(raise.request), with_it(raise)));
+    let placed = "so that it is placed where that much is free";
+    Remedy { text: format!("requests.memory {}, {placed}", told.join(", ")), patch: Some(patch) }
 }
 
-/// The container that is furthest above its request.
-fn largest(eviction: &Eviction) -> Option<&ContainerShare> {
-    let regular = eviction.containers.iter().filter(|container| !container.is_init);
-    regular.max_by_key(|container| container.usage.saturating_sub(container.request))
+/// `of main 64Mi → 640Mi (it used 620Mi)`
+fn raised(raise: &Raise<'_>) -> String {
+    let Raise { container, request } = *raise;
+    let old = if container.request == Bytes::ZERO { "none".to_owned() } else { quantity(container.request) };
+    let limit = with_it(raise)
+        .map(|limit| format!(", and limits.memory {} with it", quantity(limit)))
+        .unwrap_or_default();
+    format!("of {} {old} → {}{limit} (it used {})", container.name, quantity(request), container.usage)
 }
 
-/// What of the Pod's request is that of its other containers.
-fn of_others(eviction: &Eviction, own: &Candidate) -> Bytes {
-    if eviction.pod_level_request.is_some() {
-        return Bytes::ZERO;
+/// The new limit where the old one is below the new request.
+fn with_it(raise: &Raise<'_>) -> Option<Bytes> {
+    raise.container.limit.filter(|limit| *limit < raise.request).map(|_| raise.request)
+}
+
+/// What would have been enough to request: for the container to raise where it is but one, else for the Pod.
+fn enough(eviction: &Eviction, raises: &[Raise<'_>], own: &Candidate, request: Bytes) -> String {
+    let or_more = |request: Bytes| format!("{} or more", quantity(whole_mebibytes(request)));
+    match raises {
+        _ if eviction.pod_level_request.is_some() => or_more(request),
+        [one] => or_more(request.saturating_sub(one.of_others(own.request))),
+        _ => format!("{} in all", or_more(request)),
     }
-    largest(eviction).map_or(Bytes::ZERO, |largest| own.request.saturating_sub(largest.request))
 }
 
 /// Advice for a container that may use all there is.
@@ -132,9 +145,4 @@ fn unlimited(eviction: &Eviction) -> Option<String> {
         ". {} has no limit: with one{advice} it would meet its own limit before the node's if it goes on growing",
         largest.name
     ))
-}
-
-/// Rounded up to whole mebibytes.
-fn friendly_step(amount: Bytes) -> Bytes {
-    Bytes::new(amount.get().checked_next_multiple_of(1 << 20).unwrap_or(u64::MAX))
 }

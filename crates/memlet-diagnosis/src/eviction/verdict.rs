@@ -36,7 +36,7 @@ pub fn explain(eviction: &Eviction) -> EvictionVerdict {
         Some(short(eviction)),
         Some(used(eviction)),
         chosen(eviction),
-        eviction.reclaim.as_ref().map(cache),
+        eviction.reclaim.as_ref().map(|reclaim| cache(eviction, reclaim)),
         Some(grace(&eviction.grace)),
         took(eviction),
     ];
@@ -149,27 +149,34 @@ fn distance(candidate: &Candidate) -> String {
     }
 }
 
-/// What was tried before.
-fn cache(reclaim: &Reclaim) -> Fact {
+/// What was tried before, as far as it was measured.
+fn cache(eviction: &Eviction, reclaim: &Reclaim) -> Fact {
     let from = match &reclaim.from[..] {
         [] => "the kernel".to_owned(),
         [one] => name(one),
         more => format!("{} Pods", more.len()),
     };
-    let outcome = if reclaim.given_up {
-        "and was not waited for any longer, since memory was used up too fast"
-    } else {
-        "which was not enough"
-    };
-    Fact::new(
-        Topic::Cache,
+    let Reclaim { wanted, reclaimed, .. } = *reclaim;
+    let took = time(reclaim.took);
+    let text = if reclaim.given_up {
+        // What came of it is not known.
         format!(
-            "page cache was asked back first, from {from}: {} of {} came in {}, {outcome}",
-            reclaim.reclaimed,
-            reclaim.wanted,
-            time(reclaim.took)
-        ),
-    )
+            "{wanted} of page cache was asked back first, from {from}; it was not waited for after {took}, since memory was \
+             used up too fast"
+        )
+    } else if reclaimed < wanted {
+        format!(
+            "page cache was asked back first, from {from}: {reclaimed} of {wanted} came in {took}, which was not enough"
+        )
+    } else {
+        // It may have been read again, or others have used as much.
+        format!(
+            "page cache was asked back first, from {from}: {reclaimed} came in {took}, of {wanted} that was needed; and yet \
+             only {} was available when the Pod was chosen",
+            eviction.available
+        )
+    };
+    Fact::new(Topic::Cache, text)
 }
 
 fn grace(story: &GraceStory) -> Fact {

@@ -6,6 +6,7 @@
 use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::evidence::{KillRecord, Level};
+use memlet_diagnosis::render::printable;
 use memlet_oomlog::Report;
 
 use super::neighbours;
@@ -54,7 +55,8 @@ pub(crate) fn of_unclaimed(record: &KillRecord, victim: &CgroupPath) -> NodeEven
 /// In kubelet's words.
 pub(crate) fn system_oom(report: &Report) -> NodeEvent {
     let victim = report.victims.first();
-    let victim = victim.map(|victim| format!(", victim process: {}, pid: {}", victim.comm, victim.pid));
+    let victim =
+        victim.map(|victim| format!(", victim process: {}, pid: {}", printable(&victim.comm), victim.pid));
     let message = format!("System OOM encountered{}", victim.unwrap_or_default());
     NodeEvent { reason: "SystemOOM", message }
 }
@@ -133,6 +135,15 @@ mod tests {
         for own in [Level::Container, Level::Pod] {
             assert_eq!(of_kill(&record(own), Bytes::ZERO), None);
         }
+    }
+
+    /// A process names itself, and an Event goes to terminals.
+    #[test]
+    fn no_control_character_of_a_name_is_passed_on() {
+        let mut record = record(Level::Machine);
+        record.report.as_mut().unwrap().victims[0].comm = "ea\u{1b}[2Jter\n".into();
+        let event = of_kill(&record, Bytes::ZERO).unwrap();
+        insta::assert_snapshot!(told(&event), @"SystemOOM: System OOM encountered, victim process: ea�[2Jter�, pid: 42");
     }
 
     #[test]

@@ -108,11 +108,17 @@ impl History {
         });
     }
 
+    /// The node's thresholds as they are told.
+    pub(crate) fn thresholds(&self) -> Vec<PressureThreshold> {
+        self.kept().rules.iter().map(PressureThreshold::of).collect()
+    }
+
     /// As the node's server tells it.
     pub(crate) fn document(&self) -> PressureHistory {
+        let thresholds = self.thresholds();
         let kept = self.kept();
         PressureHistory {
-            thresholds: kept.rules.iter().map(PressureThreshold::of).collect(),
+            thresholds,
             under_pressure_since: kept.since,
             samples: kept.samples.iter().copied().collect(),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use memlet_cgroup::{Cgroup, CgroupPath, Pid, Snapshot};
 use memlet_diagnosis::evidence::{ContainerEnd, ContainerStatement, KillRecord, Missing, Subject, Victim};
+use memlet_diagnosis::render::printable;
 use memlet_oomlog::Report;
 use memlet_policy::oom_kill_mode::OomKillMode;
 
@@ -245,9 +246,28 @@ impl Worker {
 /// What the kernel did, in a few words: `the kernel's OOM killer killed process 42 (hog, anon-rss 63.7Mi)`.
 pub(super) fn summary(report: &Report) -> String {
     let Some(victim) = report.victims.first() else {
-        let chosen = report.chosen.as_ref().map(|chosen| format!(" {} ({})", chosen.pid, chosen.comm));
+        let chosen =
+            report.chosen.as_ref().map(|chosen| format!(" {} ({})", chosen.pid, printable(&chosen.comm)));
         return format!("the kernel's OOM killer killed process{}", chosen.unwrap_or_default());
     };
     let held = victim.anon_rss.map(|anon| format!(", anon-rss {anon}")).unwrap_or_default();
-    format!("the kernel's OOM killer killed process {} ({}{held})", victim.pid, victim.comm)
+    format!("the kernel's OOM killer killed process {} ({}{held})", victim.pid, printable(&victim.comm))
+}
+
+#[cfg(test)]
+mod tests {
+    use memlet_oomlog::Chosen;
+
+    use super::*;
+
+    /// A process names itself, and an Event goes to terminals.
+    #[test]
+    fn no_control_character_of_a_name_is_passed_on() {
+        let comm = || "ho\u{1b}]0;g\u{7}".to_owned();
+        let chosen = Chosen { pid: 42, comm: comm(), uid: 0 };
+        let mut report = Report { chosen: Some(chosen), ..Report::default() };
+        insta::assert_snapshot!(summary(&report), @"the kernel's OOM killer killed process 42 (ho�]0;g�)");
+        report.victims = vec![memlet_oomlog::Victim { pid: 43, comm: comm(), ..Default::default() }];
+        insta::assert_snapshot!(summary(&report), @"the kernel's OOM killer killed process 43 (ho�]0;g�)");
+    }
 }

@@ -26,6 +26,7 @@ use crate::run::changes::Instance;
 use crate::run::ending;
 use crate::run::result::{Ended, evidence};
 use crate::say;
+use crate::view::gather::uid_on_node;
 
 use super::caused::{self, Caused};
 use super::object::named;
@@ -39,6 +40,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    #[cfg(test)]
+    pub(super) fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
     /// Whether this is the Pod.
     pub(super) fn is(&self, namespace: &str, name: &str) -> bool {
         self.namespace == namespace && self.name == name
@@ -181,7 +187,7 @@ fn living(pod: &Pod, deaths: &[&Death], kills: &[KillRecord]) -> Vec<End> {
     let mut ends = Vec::new();
     for kill in kills.iter().filter(|kill| kill.victim != Victim::Main) {
         let instance = instance(&kill.subject);
-        if pod.metadata.uid.as_deref() == Some(&instance.pod) && !told.contains(&instance) {
+        if uid_on_node(pod) == instance.pod && !told.contains(&instance) {
             let evidence = evidence(pod, &instance, None, kills, node_memory);
             ends.extend(evidence.map(|evidence| End {
                 at: kill.at,
@@ -208,22 +214,37 @@ const TOLD: usize = 1;
 fn text(asked: &Asked, story: &Story, all: bool) -> String {
     let mut text = state(asked, story.pod.as_ref());
     text.extend(story.pending.as_ref().map(pending::text));
-    text.push_str(&caused::text(&story.caused));
+    text.push_str(&caused::text(&story.caused, story.pod.as_ref().map(uid_on_node).as_deref()));
     let style = render::Style { colour: say::colour(&io::stdout()), width: say::columns(), with_pod: false };
     if story.pod.as_ref().is_some_and(is_rejected) {
         text.push_str(&rejected(story.pod.as_ref(), style));
     }
     let chapters = chapters(story, all, style);
     let skipped = if all { 0 } else { chapters.len().saturating_sub(TOLD) };
-    for chapter in &chapters[skipped..] {
+    let (earlier, told) = chapters.split_at(skipped);
+    for chapter in told {
         text.push('\n');
-        text.push_str(chapter);
+        if chapter.of_earlier {
+            text.push_str("an earlier Pod of this name:\n");
+        }
+        text.push_str(&chapter.text);
     }
-    if skipped > 0 {
-        let ends = if skipped == 1 { "end" } else { "ends" };
-        text.push_str(&format!("\n{skipped} earlier {ends} of its containers: --all tells them too\n"));
-    }
-    text
+    text + &counted(earlier)
+}
+
+/// How many are not told.
+fn counted(earlier: &[Chapter]) -> String {
+    let ends = match earlier.len() {
+        0 => return String::new(),
+        1 => "end",
+        _ => "ends",
+    };
+    let whose = match earlier.iter().filter(|chapter| chapter.of_earlier).count() {
+        0 => "of its containers",
+        others if others == earlier.len() => "of earlier Pods of this name",
+        _ => "of its containers, and of earlier Pods of this name",
+    };
+    format!("\n{} earlier {ends} {whose}: --all tells them too\n", earlier.len())
 }
 
 /// Whether the node did not take the Pod, because it was short of memory and the Pod requests none.
@@ -248,20 +269,33 @@ fn rejected(pod: Option<&Pod>, style: render::Style) -> String {
     page.finish()
 }
 
-/// Ends and evictions, oldest first; the ends that were an eviction's only where all is wanted.
-fn chapters(story: &Story, all: bool, style: render::Style) -> Vec<String> {
-    let ends = story
-        .ends
-        .iter()
-        .filter(|end| all || !end.by_eviction)
-        .map(|end| (end.at, render::text(&end.verdict, style)));
-    let evictions = story
-        .evictions
-        .iter()
-        .map(|eviction| (eviction.at, eviction::text(&eviction::explain(eviction), style)));
-    let mut chapters: Vec<(Timestamp, String)> = ends.chain(evictions).collect();
-    chapters.sort_by_key(|(at, _)| *at);
-    chapters.into_iter().map(|(_, text)| text).collect()
+/// One end or eviction, in words.
+struct Chapter {
+    /// Of another Pod than the present one; of the last one, where there is none.
+    of_earlier: bool,
+    at: Timestamp,
+    text: String,
+}
+
+/// Ends and evictions, oldest first, those of earlier Pods before; the ends that were an eviction's only where all is wanted.
+fn chapters(story: &Story, all: bool, style: render::Style) -> Vec<Chapter> {
+    let ends = story.ends.iter().filter(|end| all || !end.by_eviction).map(|end| {
+        let uid = end.verdict.subject.pod_uid.as_str();
+        (uid, end.at, render::text(&end.verdict, style))
+    });
+    let evictions = story.evictions.iter().map(|eviction| {
+        let text = eviction::text(&eviction::explain(eviction), style);
+        (eviction.pod.uid.as_str(), eviction.at, text)
+    });
+    let told: Vec<(&str, Timestamp, String)> = ends.chain(evictions).collect();
+    let last = told.iter().max_by_key(|(_, at, _)| *at).map(|(uid, ..)| (*uid).to_owned());
+    let own = story.pod.as_ref().map(uid_on_node).or(last);
+    let mut chapters: Vec<Chapter> = told
+        .into_iter()
+        .map(|(uid, at, text)| Chapter { of_earlier: own.as_deref() != Some(uid), at, text })
+        .collect();
+    chapters.sort_by_key(|chapter| (!chapter.of_earlier, chapter.at));
+    chapters
 }
 
 /// How the Pod is now, in a line or two.
@@ -304,6 +338,7 @@ fn document(asked: &Asked, story: &Story) -> Value {
 mod tests {
     use clap::Parser;
 
+    use super::super::node::sample;
     use super::*;
     use crate::cli::{Arguments, Command};
 
@@ -325,6 +360,47 @@ mod tests {
         assert!(!is_rejected(&pod("The node was low on resource: memory. ")));
         let told = rejected(None, render::Style::default());
         assert!(told.starts_with("  change   give a container requests.memory"), "{told}");
+    }
+
+    fn story(uid: Option<&str>, records: &[Record]) -> Story {
+        let pod = |uid| {
+            let object = json!({"metadata": {"name": "greedy", "uid": uid}, "status": {"phase": "Running"}});
+            serde_json::from_value(object).unwrap()
+        };
+        judged(uid.map(pod), records)
+    }
+
+    fn told(story: &Story, all: bool) -> String {
+        text(&Asked::new("lab", "greedy"), story, all)
+    }
+
+    /// The Pod was made again after it had been evicted, which is nothing that happened to this one.
+    #[test]
+    fn an_earlier_pod_of_the_name_is_told_as_one() {
+        const EARLIER: &str = "an earlier Pod of this name:\nEvicted";
+        let evicted = |uid: &str, seconds| {
+            let mut eviction = sample::eviction();
+            eviction.at = sample::ago(seconds);
+            uid.clone_into(&mut eviction.pod.uid);
+            eviction.ranked[0].pod.uid = eviction.pod.uid.clone();
+            Record::Eviction(Box::new(eviction))
+        };
+        let records = [evicted("u6", 900), evicted("u7", 601)];
+        let own = told(&story(Some("u7"), &records), false);
+        assert!(own.starts_with("pod lab/greedy is Running\n\nEvicted: node memlet"), "{own}");
+        assert!(
+            own.ends_with("\n1 earlier end of earlier Pods of this name: --all tells them too\n"),
+            "{own}"
+        );
+        let new = told(&story(Some("u8"), &records), false);
+        assert!(
+            new.starts_with("pod lab/greedy is Running\n\nan earlier Pod of this name:\nEvicted"),
+            "{new}"
+        );
+        assert_eq!(told(&story(Some("u8"), &records), true).matches(EARLIER).count(), 2);
+        assert_eq!(told(&story(Some("u7"), &records), true).matches(EARLIER).count(), 1);
+        let gone = told(&story(None, &records), false);
+        assert!(gone.contains("does not run\n\nEvicted: node memlet"), "the last of them is meant: {gone}");
     }
 
     #[test]

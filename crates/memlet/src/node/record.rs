@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use memlet_bytes::Bytes;
+use memlet_node::PressureThreshold;
 use serde::{Deserialize, Serialize};
 
 use super::folder::DataFolder;
@@ -42,6 +43,12 @@ pub(crate) struct MemberRecord {
     pub(crate) capacity: Bytes,
     /// What Pods may request of that.
     pub(crate) allocatable: Bytes,
+    /// It is the whole machine: others than its Pods use memory too.
+    #[serde(default)]
+    pub(crate) is_machine: bool,
+    /// Where it evicts Pods. `None` of a program that did not record it.
+    #[serde(default)]
+    pub(crate) thresholds: Option<Vec<PressureThreshold>>,
 }
 
 impl MemberRecord {
@@ -52,6 +59,8 @@ impl MemberRecord {
             cgroups: member.cgroups.clone(),
             capacity: member.agent.capacity(),
             allocatable: member.agent.allocatable(),
+            is_machine: member.agent.is_machine(),
+            thresholds: Some(member.agent.thresholds()),
         }
     }
 }

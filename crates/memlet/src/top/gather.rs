@@ -7,15 +7,17 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, CgroupPath, Hierarchy, Limit};
+use memlet_node::PressureThreshold;
 use memlet_policy::cgroup_limits::containers_without_limit;
 use memlet_policy::cgroup_names::{CgroupNames, container_in};
 use memlet_policy::oom_score_adj::is_critical;
 use memlet_policy::phase::is_over;
 use memlet_policy::qos::QosClass;
-use memlet_policy::resources;
+use memlet_policy::resources::{self, Side};
 use serde::Serialize;
 
 use super::held::{Held, Left, Owner, left_of_machine};
+use super::thresholds::{self, Available};
 use crate::node::record::{MemberRecord, NodeRecord};
 use crate::view::gather::uid_on_node;
 
@@ -38,8 +40,12 @@ pub(crate) struct NodeUsage {
     pub(crate) allocatable: Bytes,
     /// What all Pods together may use: the limit of the `kubepods` cgroup.
     pub(crate) limit: Option<Bytes>,
-    /// Below so much available memory the node evicts Pods.
+    /// Below so much available memory the node evicts Pods at once; zero where it does not.
     pub(crate) eviction_threshold: Bytes,
+    /// Every threshold, hard ones first; `None` where the node has not recorded them.
+    pub(crate) eviction_thresholds: Option<Vec<PressureThreshold>>,
+    /// What is held against those.
+    pub(crate) available: Option<Available>,
     /// Of all its Pods.
     #[serde(flatten)]
     pub(crate) held: Held,
@@ -50,6 +56,16 @@ pub(crate) struct NodeUsage {
     pub(crate) limits: Option<Bytes>,
     /// Those that have a cgroup, the largest working set first.
     pub(crate) pods: Vec<PodUsage>,
+}
+
+impl NodeUsage {
+    /// The thresholds that are met now; none where it is not known.
+    pub(crate) fn met(&self) -> impl Iterator<Item = &PressureThreshold> {
+        let met = |threshold: &&PressureThreshold| {
+            self.available.is_some_and(|available| available.is_below(threshold))
+        };
+        self.eviction_thresholds.iter().flatten().filter(met)
+    }
 }
 
 /// One Pod.
@@ -64,6 +80,9 @@ pub(crate) struct PodUsage {
     /// Static, a mirror or of the system's priorities: never evicted.
     pub(crate) critical: bool,
     pub(crate) request: Bytes,
+    /// That, where the Pod requests memory as a whole: its containers' requests do not count then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pod_level_request: Option<Bytes>,
     /// Of its cgroup.
     pub(crate) limit: Option<Bytes>,
     /// With its sandbox and its memory-backed volumes.
@@ -123,7 +142,9 @@ fn node_usage(
         capacity: member.capacity,
         allocatable: member.allocatable,
         limit,
-        eviction_threshold: limit.unwrap_or(member.capacity).saturating_sub(member.allocatable),
+        eviction_threshold: member.thresholds.as_deref().map(thresholds::hard).unwrap_or_default(),
+        eviction_thresholds: member.thresholds.clone(),
+        available: Available::new(&held, member.capacity, limit, machine.filter(|_| member.is_machine)),
         held,
         left,
         requests: active.iter().map(|spec| resources::pod_memory_request(spec)).sum(),
@@ -163,6 +184,7 @@ fn pod_usage(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy, node: Option
         priority: spec.priority.unwrap_or_default(),
         critical: is_critical(pod),
         request: resources::pod_memory_request(spec),
+        pod_level_request: resources::pod_level_memory(spec, Side::Requests),
         limit,
         held,
         left,

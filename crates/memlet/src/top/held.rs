@@ -85,11 +85,12 @@ impl Left {
     }
 }
 
-/// What the machine has left, as kubelet's signal `memory.available` counts it: free memory, and page cache that was not
-/// used lately.
+/// What the machine has left, as eviction counts it: free memory and page cache that was not used lately, which is kubelet's
+/// signal `memory.available`, or what the kernel says can be had, where that is more.
 pub(crate) fn left_of_machine(meminfo: &str) -> Option<Left> {
     let get = |key| Bytes::of_proc(meminfo, key);
-    Some(Left { bytes: get("MemFree")? + get("Inactive(file)")?, of: Owner::Machine })
+    let unused = get("MemFree")? + get("Inactive(file)")?;
+    Some(Left { bytes: unused.max(get("MemAvailable").unwrap_or_default()), of: Owner::Machine })
 }
 
 #[cfg(test)]
@@ -119,6 +120,13 @@ mod tests {
     fn what_the_machine_has_left() {
         let meminfo = "MemTotal:  1000 kB\nMemFree:  400 kB\nActive(file): 50 kB\nInactive(file): 100 kB\n";
         assert_eq!(left_of_machine(meminfo).unwrap().bytes, Bytes::from_kib(500));
+        let with = |available: &str| left_of_machine(&format!("{meminfo}{available}")).unwrap().bytes;
+        assert_eq!(
+            with("MemAvailable: 540 kB\n"),
+            Bytes::from_kib(540),
+            "others' page cache that was used lately"
+        );
+        assert_eq!(with("MemAvailable: 450 kB\n"), Bytes::from_kib(500));
         assert_eq!(left_of_machine(""), None);
     }
 }

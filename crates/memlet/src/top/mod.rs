@@ -9,6 +9,7 @@ pub(crate) mod held; // what a cgroup holds, how far it is to a limit
 pub(crate) mod order_table; // both orders, side by side
 pub(crate) mod processes; // in the order of the kernel
 pub(crate) mod table; // as text
+pub(crate) mod thresholds; // what eviction sees
 
 #[cfg(test)]
 pub(crate) mod sample;

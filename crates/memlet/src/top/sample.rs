@@ -1,9 +1,12 @@
 //! A node to show, for tests.
 
 use memlet_bytes::Bytes;
+use memlet_node::PressureThreshold;
+use memlet_policy::eviction::Signal;
 
 use super::gather::{ContainerUsage, NodeUsage, PodUsage, Usage};
 use super::held::{Held, Left, Owner};
+use super::thresholds::Available;
 
 fn held(anon: u64, active: u64, inactive: u64) -> Held {
     Held {
@@ -21,6 +24,11 @@ fn left(mib: u64, of: Owner) -> Left {
     Left { bytes: Bytes::from_mib(mib), of }
 }
 
+pub(crate) fn threshold(signal: Signal, mib: u64, after_seconds: Option<u64>) -> PressureThreshold {
+    let kind = if after_seconds.is_some() { "soft" } else { "hard" }.to_owned();
+    PressureThreshold { signal, kind, bytes: Bytes::from_mib(mib), after_seconds }
+}
+
 /// A `BestEffort` Pod that has most, and a Burstable one of two containers below its own limits.
 pub(crate) fn usage() -> Usage {
     let hog = PodUsage {
@@ -31,6 +39,7 @@ pub(crate) fn usage() -> Usage {
         priority: 0,
         critical: false,
         request: Bytes::ZERO,
+        pod_level_request: None,
         limit: None,
         held: held(601, 12, 40),
         left: Some(left(200, Owner::Node)),
@@ -60,6 +69,7 @@ pub(crate) fn usage() -> Usage {
         priority: 0,
         critical: false,
         request: Bytes::from_mib(128),
+        pod_level_request: None,
         limit: Some(Bytes::from_mib(256)),
         held: held(161, 8, 0),
         left: Some(left(87, Owner::Pod)),
@@ -72,6 +82,11 @@ pub(crate) fn usage() -> Usage {
         allocatable: Bytes::from_mib(924),
         limit: Some(Bytes::from_gib(1)),
         eviction_threshold: Bytes::from_mib(100),
+        eviction_thresholds: Some(vec![
+            threshold(Signal::Memory, 100, None),
+            threshold(Signal::AllocatableMemory, 100, None),
+        ]),
+        available: Some(Available { memory: Bytes::from_mib(200), allocatable: Bytes::from_mib(200) }),
         held: held(804, 20, 40),
         left: Some(left(200, Owner::Node)),
         requests: Bytes::from_mib(128),

@@ -4,6 +4,7 @@ use memlet_bytes::Bytes;
 
 use super::gather::{NodeUsage, PodUsage, Usage};
 use super::held::{Held, Left};
+use super::thresholds;
 use crate::view::table::aligned;
 
 /// Both tables; Pods of one namespace only, where one is named.
@@ -53,7 +54,7 @@ fn nodes(nodes: &[NodeUsage]) -> String {
             node.allocatable.to_string(),
             left,
             of,
-            node.eviction_threshold.to_string(),
+            node.eviction_thresholds.as_deref().map_or_else(|| "-".to_owned(), thresholds::in_words),
         ]
     });
     lines(&head, rows)
@@ -137,6 +138,8 @@ fn or(amount: Option<Bytes>, otherwise: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use memlet_policy::eviction::Signal;
+
     use super::super::sample;
     use super::*;
 
@@ -160,6 +163,23 @@ mod tests {
         let table = text(&sample::usage(), Some("lab"));
         assert!(!table.contains("steady") && table.contains("hog"), "{table}");
         assert!(text(&sample::usage(), Some("x")).ends_with("no Pod of the namespace x has a cgroup now\n"));
+    }
+
+    #[test]
+    fn a_soft_threshold_is_one_too() {
+        let mut usage = sample::usage();
+        let soft = sample::threshold(Signal::Memory, 300, Some(90));
+        usage.nodes[0].eviction_thresholds.as_mut().unwrap().push(soft);
+        let rows = |usage: &Usage| -> Vec<String> {
+            text(usage, None)
+                .lines()
+                .take(2)
+                .map(|row| row.rsplit("   ").next().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(rows(&usage), ["EVICTS BELOW", "100Mi, 300Mi for 90 s"]);
+        usage.nodes[0].eviction_thresholds = None;
+        assert_eq!(rows(&usage), ["EVICTS BELOW", "-"], "not known");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod pressure; // what the node tells of it
 mod text; // all of it for people
 
 #[cfg(test)]
-mod sample;
+pub(super) mod sample;
 
 use std::io;
 

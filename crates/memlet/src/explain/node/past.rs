@@ -26,7 +26,9 @@ pub(super) struct Past {
     pub(super) kills_in_week: usize,
     /// Of those, at the node's limit or the machine's end: where no Pod's own limit was hit.
     pub(super) node_kills_in_week: usize,
-    /// The last eviction and what it was about, for advice.
+    /// Of those of the last hour.
+    pub(super) node_kills_in_hour: usize,
+    /// The last eviction of the last hour and what it was about, for advice.
     #[serde(skip)]
     pub(super) last_eviction: Option<Box<Eviction>>,
 }
@@ -61,8 +63,8 @@ impl Past {
                     if is_recent {
                         past.evictions_in_hour += 1;
                         past.last_hour.push(evicted(&eviction));
+                        past.last_eviction = Some(eviction);
                     }
-                    past.last_eviction = Some(eviction);
                 }
                 Record::Kill(kill) if is_of_node(&kill, name, members) => {
                     past.kills_in_week += 1;
@@ -70,6 +72,7 @@ impl Past {
                     past.node_kills_in_week += usize::from(of_node);
                     if is_recent {
                         past.kills_in_hour += 1;
+                        past.node_kills_in_hour += usize::from(of_node);
                         past.last_hour.push(killed(&kill));
                     }
                 }
@@ -140,6 +143,8 @@ mod tests {
             cgroups: CgroupPlace { root, driver: Driver::Cgroupfs },
             capacity: Bytes::from_gib(1),
             allocatable: Bytes::from_mib(924),
+            is_machine: false,
+            thresholds: None,
         }
     }
 
@@ -162,7 +167,16 @@ mod tests {
         let past = sample::past();
         assert_eq!((past.evictions_in_hour, past.kills_in_hour), (1, 1));
         assert_eq!((past.evictions_in_week, past.kills_in_week, past.node_kills_in_week), (1, 2, 2));
+        assert_eq!(past.node_kills_in_hour, 1);
+        assert!(past.last_eviction.is_some());
         let kinds: Vec<_> = past.last_hour.iter().map(|happening| happening.kind).collect();
         assert_eq!(kinds, [Kind::Killed, Kind::Evicted], "the oldest first");
+        let eviction = Record::Eviction(Box::new(sample::eviction()));
+        let later = sample::ago(-3600);
+        let past = Past::of("memlet", &[], vec![eviction], later);
+        assert!(
+            past.evictions_in_week == 1 && past.last_eviction.is_none(),
+            "nothing follows from it any more"
+        );
     }
 }

@@ -21,7 +21,7 @@ use memlet_node::{PressureHistory, PressureSample, PressureThreshold};
 
 pub(super) const AT: &str = "2026-03-01T10:00:00Z";
 
-pub(super) fn ago(seconds: i64) -> Timestamp {
+pub(in crate::explain) fn ago(seconds: i64) -> Timestamp {
     let now: Timestamp = AT.parse().unwrap();
     now.checked_sub(SignedDuration::from_secs(seconds)).unwrap()
 }
@@ -94,7 +94,7 @@ pub(super) fn past() -> Past {
 }
 
 /// At the node's limit.
-pub(super) fn kill(at: Timestamp) -> KillRecord {
+pub(in crate::explain) fn kill(at: Timestamp) -> KillRecord {
     KillRecord {
         at,
         subject: Subject {
@@ -116,7 +116,8 @@ pub(super) fn kill(at: Timestamp) -> KillRecord {
     }
 }
 
-fn eviction() -> Eviction {
+/// Of the Pod `lab/greedy`, whose uid is `u7`, ten minutes ago.
+pub(in crate::explain) fn eviction() -> Eviction {
     let pod = PodName { namespace: "lab".to_owned(), name: "greedy".to_owned(), uid: "u7".to_owned() };
     let candidate =
         Candidate { usage: Bytes::from_mib(700), request: Bytes::from_mib(64), priority: 0, critical: false };

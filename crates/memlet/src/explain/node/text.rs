@@ -1,6 +1,7 @@
 //! A node's memory for people. Pure.
 
 use anstyle::{AnsiColor, Style as Ansi};
+use jiff::Timestamp;
 use memlet_bytes::Bytes;
 use memlet_diagnosis::render::{Page, Style};
 
@@ -48,6 +49,9 @@ fn present(page: &mut Page, story: &Story, now: &Now, look: &Look) {
         let message = condition.message.as_deref().unwrap_or_default();
         page.paragraph("state", &format!("{}={}: {message}", condition.type_, condition.status));
     }
+    if let Some(over) = over(now) {
+        page.paragraph("short", &over);
+    }
     page.paragraph("now", &present_use(now));
     page.paragraph("evicts", &thresholds(now));
     if let Some(pressure) = now.pressure.as_ref().filter(|pressure| !pressure.samples.is_empty()) {
@@ -87,18 +91,38 @@ fn is_telling(type_: &str, status: &str) -> bool {
     (type_ == "Ready") != (status == "True")
 }
 
-fn title(node: &str, now: &Now) -> (String, AnsiColor) {
+fn since(now: &Now) -> Option<Timestamp> {
+    now.pressure.as_ref()?.under_pressure_since
+}
+
+fn is_under_pressure(now: &Now) -> bool {
     let condition = now.conditions.iter().find(|condition| condition.type_ == "MemoryPressure");
-    let has_it = condition.is_some_and(|condition| condition.status == "True");
-    let since = now
-        .pressure
-        .as_ref()
-        .and_then(|pressure| pressure.under_pressure_since)
-        .map_or_else(String::new, |since| format!(" since {}", since.strftime("%H:%M:%SZ")));
-    if has_it || !since.is_empty() {
+    condition.is_some_and(|condition| condition.status == "True") || since(now).is_some()
+}
+
+fn title(node: &str, now: &Now) -> (String, AnsiColor) {
+    if is_under_pressure(now) {
+        let since =
+            since(now).map_or_else(String::new, |since| format!(" since {}", since.strftime("%H:%M:%SZ")));
         return (format!("node {node}: under memory pressure{since}"), AnsiColor::Red);
     }
     (format!("node {node}: no memory pressure"), AnsiColor::Green)
+}
+
+/// Whether anything is short where the node has the condition, which outlives the shortage; `None` where it has it not, or what
+/// is available is not known.
+fn over(now: &Now) -> Option<String> {
+    let usage = &now.usage;
+    let available =
+        usage.available.filter(|_| is_under_pressure(now) && usage.eviction_thresholds.is_some())?;
+    if usage.met().next().is_some() {
+        return None;
+    }
+    Some(format!(
+        "nothing any more: {} is available. The condition stays until nothing has been short for a while \
+         (--eviction-pressure-transition-period)",
+        available.least()
+    ))
 }
 
 fn present_use(now: &Now) -> String {
@@ -219,6 +243,8 @@ mod tests {
         insta::assert_snapshot!(text(&story(Some(sample::now()), sample::past()), &FILE), @r"
         node memlet: under memory pressure since 09:49:50Z
           state    MemoryPressure=True: kubelet has insufficient memory available
+          short    nothing any more: 200Mi is available. The condition stays until nothing has been short
+                   for a while (--eviction-pressure-transition-period)
           now      Pods have a working set of 824Mi of 1Gi: RSS 804Mi, active page cache 20Mi; 200Mi left
                    until the node's limit. They request 128Mi of 924Mi allocatable
           evicts   where memory.available < 100Mi (hard), or allocatableMemory.available < 100Mi (hard)
@@ -258,6 +284,15 @@ mod tests {
                        resources:
                          requests: {memory: 640Mi}
         ");
+    }
+
+    #[test]
+    fn what_is_short_is_not_over() {
+        let mut now = sample::now();
+        now.usage.available.as_mut().unwrap().memory = Bytes::from_mib(99);
+        assert_eq!(over(&now), None);
+        now.usage.available = None;
+        assert_eq!(over(&now), None, "nobody knows");
     }
 
     #[test]
