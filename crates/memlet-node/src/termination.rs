@@ -10,12 +10,15 @@ use kube::api::{Api, DeleteParams, Preconditions};
 
 use crate::container;
 use crate::events::Severity;
-use crate::worker::{End, Wish, Worker};
+use crate::worker::{End, Place, Wish, Worker};
 
 /// The default of `terminationGracePeriodSeconds`.
 pub(crate) const DEFAULT_GRACE: i64 = 30;
 /// kubelet never gives less, so that a container can at least be asked (`minimumGracePeriodInSeconds`).
 pub(crate) const LEAST_GRACE: i64 = 2;
+
+/// A container that did not end is asked again after this.
+const UNTIL_ASKED_AGAIN: Duration = Duration::from_secs(5);
 
 /// How many seconds the Pod's containers get between TERM and KILL.
 fn grace(wish: &Wish) -> i64 {
@@ -64,8 +67,8 @@ impl Worker {
         }
     }
 
-    /// Asks all to end at once, and sooner if the grace is shortened meanwhile. Whether they have: not so where the agent
-    /// ends before them.
+    /// Asks all to end at once, and sooner if the grace is shortened meanwhile; and once more as long as one does not end,
+    /// as one in the hands of a dead disk. Whether they have: not so where the agent ends before them.
     pub(crate) async fn stop_containers(&mut self) -> bool {
         let running: Vec<_> = self
             .places()
@@ -76,6 +79,32 @@ impl Worker {
             let text = format!("Stopping container {}", self.life(*place).name);
             self.tell(Some(*place), Severity::Normal, "Killing", text);
         }
+        loop {
+            if !self.ask_to_end(&running).await {
+                return false;
+            }
+            for (_, id) in &running {
+                self.look(id).await;
+            }
+            let runs_on = |(place, id): &(_, String)| self.life(*place).running_id() == Some(id);
+            let mut wish = self.wish.clone();
+            let must_end = matches!(wish.borrow().end, Some(End::Shutdown(_)));
+            if must_end || !running.iter().any(runs_on) {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(UNTIL_ASKED_AGAIN) => {}
+                changed = wish.changed() => if changed.is_err() {
+                    return false;
+                }
+            }
+        }
+        self.take_all().await;
+        true
+    }
+
+    /// Asks them once, and waits until they have ended, or the runtime waits no longer; false where the agent ends.
+    async fn ask_to_end(&mut self, running: &[(Place, String)]) -> bool {
         loop {
             let ordered = self.ordered_grace();
             let given = {
@@ -91,7 +120,7 @@ impl Worker {
                     for error in results.into_iter().filter_map(Result::err) {
                         tracing::warn!("cannot stop a container: {error}");
                     }
-                    break;
+                    return true;
                 }
                 changed = wish.wait_for(|wish| grace(wish) < given) => {
                     if changed.is_err() {
@@ -100,11 +129,6 @@ impl Worker {
                 }
             }
         }
-        for (_, id) in &running {
-            self.look(id).await;
-        }
-        self.take_all().await;
-        true
     }
 
     /// Clears what a Pod without running containers no longer needs: the sandbox's processes, the volumes, the

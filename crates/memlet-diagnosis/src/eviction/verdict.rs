@@ -213,6 +213,9 @@ fn took(eviction: &Eviction) -> Option<Fact> {
         return None;
     }
     let mut text = format!("{}, since the threshold was seen crossed", told.join(", "));
+    if course.ended.is_none() {
+        text.push_str("; it had not ended when this was recorded");
+    }
     if let Some(available) = course.available_after {
         text.push_str(&format!("; then {available} was available"));
     }

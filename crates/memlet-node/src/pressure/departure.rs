@@ -49,6 +49,8 @@ pub(super) struct Departure {
     /// When its last process was seen to have ended.
     ended: Option<Duration>,
     residents: Residents,
+    /// Some of its containers could not be looked into, so there may be others.
+    unsure: bool,
 }
 
 /// What came of a look at it.
@@ -80,12 +82,16 @@ impl Departure {
         let order = Order { message, annotations, grace: given.then_some(grace), recalled: None };
         // First, so that it does not start anew what ends now.
         pod.orders.send_replace(Some(Arc::new(order)));
-        let residents = if given { living(&pod, hierarchy) } else { kill(&pod, hierarchy) };
+        let found = if given { living(&pod, hierarchy) } else { kill(&pod, hierarchy) };
         let told = clock();
         record.course.signalled = Some(told.saturating_sub(noticed));
         record.course.killed = record.course.signalled.filter(|_| !given);
         let grace_ends = given.then(|| told + grace);
-        Self { record, pod, noticed, grace_ends, grace, told, ended: None, residents }
+        let residents = Residents::default();
+        let mut departure =
+            Self { record, pod, noticed, grace_ends, grace, told, ended: None, residents, unsure: false };
+        departure.take(found);
+        departure
     }
 
     /// Looks after it. `rate` is how fast memory is used up, `left` what is left.
@@ -103,11 +109,11 @@ impl Departure {
                 None => self.pod.containers.clear(),
             }
             // Those that were forked meanwhile, and containers that were about to start.
-            self.residents = match self.grace_ends {
+            self.take(match self.grace_ends {
                 Some(_) => living(&self.pod, hierarchy),
                 None => kill(&self.pod, hierarchy),
-            };
-            if self.residents.descriptors().next().is_none() {
+            });
+            if self.residents.is_empty() && !self.unsure {
                 let ended = *self.ended.get_or_insert(now);
                 self.record.course.ended = Some(ended.saturating_sub(self.noticed));
                 let is_here = pods.find(&self.pod.name.uid).is_some();
@@ -132,11 +138,18 @@ impl Departure {
             Grace::Given if !rest.is_zero() => return Step::Stays,
             _ => {}
         }
-        self.residents = kill(&self.pod, hierarchy);
+        self.take(kill(&self.pod, hierarchy));
         self.grace_ends = None;
         self.told = now;
         self.record.course.killed = Some(now.saturating_sub(self.noticed));
         Step::Stays
+    }
+
+    fn take(&mut self, (residents, unknown): (Residents, Option<memlet_cgroup::Error>)) {
+        if let Some(error) = unknown.as_ref().filter(|_| !self.unsure) {
+            tracing::warn!("a container of an evicted Pod cannot be ended: {error}");
+        }
+        (self.residents, self.unsure) = (residents, unknown.is_some());
     }
 
     /// A hard threshold is met meanwhile: no more grace than that gives.
@@ -155,12 +168,12 @@ impl Departure {
     }
 }
 
-/// Who runs in the Pod's containers; its pause process ends with its sandbox.
-fn living(pod: &Here, hierarchy: &Hierarchy) -> Residents {
+/// Who runs in the Pod's containers, and why there may be more; its pause process ends with its sandbox.
+fn living(pod: &Here, hierarchy: &Hierarchy) -> (Residents, Option<memlet_cgroup::Error>) {
     in_containers(pod, hierarchy, Cgroup::residents)
 }
 
-fn kill(pod: &Here, hierarchy: &Hierarchy) -> Residents {
+fn kill(pod: &Here, hierarchy: &Hierarchy) -> (Residents, Option<memlet_cgroup::Error>) {
     in_containers(pod, hierarchy, Cgroup::kill_now)
 }
 
@@ -168,14 +181,14 @@ fn in_containers(
     pod: &Here,
     hierarchy: &Hierarchy,
     act: impl Fn(&Cgroup) -> memlet_cgroup::Result<Residents>,
-) -> Residents {
-    let mut all = Residents::default();
+) -> (Residents, Option<memlet_cgroup::Error>) {
+    let (mut all, mut unknown) = (Residents::default(), None);
     for container in &pod.containers {
         match Cgroup::open(hierarchy, &container.cgroup).and_then(|group| act(&group)) {
             Ok(residents) => all.extend(residents),
             Err(error) if error.is_gone() => {}
-            Err(error) => tracing::warn!("a container of an evicted Pod cannot be ended: {error}"),
+            Err(error) => unknown = Some(error),
         }
     }
-    all
+    (all, unknown)
 }
