@@ -205,6 +205,7 @@ pub(crate) const ALL: &[Scenario] = &[
         runs: &[
             only(Program::EndToEnd, &["kill: at", "kill: of a child", "example child", "oom-kill-mode: c"]),
             only(Program::EndToEnd, &["environment: cgroup", "isolation: a block"]),
+            only(Program::Node, &["page_cache_goes"]),
             all(Program::Cgroup),
             all(Program::Oomlog),
         ],

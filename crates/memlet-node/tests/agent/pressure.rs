@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use memlet_bytes::Bytes;
-use memlet_cgroup::Version;
+use memlet_cgroup::{Cgroup, Version};
 use memlet_diagnosis::eviction::{Eviction, GraceStory};
 use memlet_node::Record;
 use serde_json::json;
@@ -159,19 +159,23 @@ fn page_cache_goes_before_any_pod() {
         true,
         |config| config.memory = Some(Bytes::from_mib(300)),
         async |bench| {
-            // Read twice, the pages are on the active list, and count as used.
+            // Read twice, the pages are on the active list, and count as used. (busybox knows no M.)
             let script = format!(
-                "head -c 260M /dev/zero > {0}; for i in 1 2 3 4 5 6; do cat {0} > /dev/null; done; exec sleep 100",
+                "head -c 272629760 /dev/zero > {0}; for i in 1 2 3 4 5 6; do cat {0} > /dev/null; done; exec sleep 100",
                 file.display()
             );
             bench.create("reader", shell(&script, None)).await;
-            let deadline = Instant::now() + Duration::from_secs(20);
+            let deadline = Instant::now() + Duration::from_mins(1);
             loop {
                 let of_node = bench.events("node").await;
                 if of_node.iter().any(|event| event.starts_with("ReclaimedPageCache ")) {
                     break;
                 }
-                assert!(Instant::now() < deadline, "no page cache was asked back: {of_node:?}");
+                let kubepods = bench.config.cgroup_root.join("kubepods").unwrap();
+                let kubepods = Cgroup::open(&bench.config.hierarchy, &kubepods);
+                let stat = kubepods.and_then(|kubepods| kubepods.stat()).unwrap();
+                assert!(Instant::now() < deadline, "no page cache was asked back: {of_node:?}, {stat:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             bench.until("reader", phase("Running")).await;
             assert_eq!(memory_pressure(&bench).await, "False", "{:#?}", bench.events("node").await);

@@ -1,23 +1,24 @@
 //! A node that is the whole machine: its own memory runs short, by its Pods or by others.
 //!
-//! On a machine of its own, virtual and without swap, whose files are in memory.
+//! On a machine of its own, virtual and without swap.
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 
 use libtest_mimic::Failed;
 use memlet_bytes::Bytes;
 
-use super::{Eater, is_running, names, pressure};
+use super::{Eater, is_running, names};
 use crate::machine::Machine;
 use crate::node::{Node, ended};
 use crate::{Test, test_with};
 
 pub(crate) fn tests() -> Vec<Test> {
+    // One test, since there is one machine to fill.
+    let both = || by_a_pod().and_then(|()| by_others());
     vec![
-        test_with("pressure: a machine that its Pods fill", &["kubectl"], by_a_pod)
-            .only_in(Machine::Expendable),
-        test_with("pressure: a machine that others fill", &["kubectl"], by_others)
+        test_with("pressure: a machine that its Pods fill, or others", &["kubectl"], both)
             .only_in(Machine::Expendable),
     ]
 }
@@ -54,7 +55,12 @@ fn by_a_pod() -> Result<(), Failed> {
     node.create(&hog.manifest())?;
     let pod = node.evicted("hog")?;
     let message = pod["status"]["message"].as_str().unwrap_or_default();
-    assert!(message.contains("Threshold quantity: 300Mi, available: 2"), "{message}");
+    let available = message
+        .split_once("Threshold quantity: 300Mi, available: ")
+        .and_then(|(_, rest)| rest.split_once("Ki."));
+    let available: u64 = available.ok_or("no amount in the message")?.0.parse()?;
+    // The kernel's killer would come at next to nothing.
+    assert!((150 << 10..300 << 10).contains(&available), "{message}");
     let eviction = node.eviction_of("hog")?;
     assert_eq!(eviction["rule"]["signal"], "memory.available", "{eviction:#}");
     modest_runs_on(&node)?;
@@ -65,8 +71,10 @@ fn by_a_pod() -> Result<(), Failed> {
 /// Nobody outside of Pods can be evicted: the Pod goes that uses most above its request.
 fn by_others() -> Result<(), Failed> {
     let node = node()?;
-    node.run_all(&[Eater::holding("hog", 300)])?;
-    let path = node.house.folder.path().join("others");
+    node.run_all(&[Eater::holding("hog", 700)])?;
+    node.usage_reaches(720)?;
+    // In memory, and no page cache that could be dropped.
+    let path = Path::new("/dev/shm").join(format!("memlet-test-{}", std::process::id()));
     let mut file = fs::File::create(&path)?;
     // With what the hog gives back the threshold is met no longer, whatever kubectl takes meanwhile.
     let mebibyte = vec![1; 1 << 20];
@@ -79,6 +87,5 @@ fn by_others() -> Result<(), Failed> {
     assert!(explained.exits(0).stdout.contains("default/hog"), "{}", explained.stdout);
     fs::remove_file(&path)?;
     node.pressure_is("memlet", "False")?;
-    assert!(pressure(&node.get("node/memlet")?).is_some());
     node.end()
 }
