@@ -162,6 +162,7 @@ impl NodeAgent {
             client,
             cri,
         });
+        node.pressure.pods.expect(left.pods.keys().cloned());
         let (listening, listens) = oneshot::channel();
         let following = tokio::spawn(exits::follow(node.cri.clone(), node.exits.clone(), listening));
         // The task answers, or keeps trying: then each container's status is asked for at its start.

@@ -15,6 +15,7 @@ use crate::volumes;
 /// Ends and removes whatever there is.
 pub(crate) async fn end(node: Arc<Node>, uid: String, found: Found) {
     let Found { namespace, name, sandboxes, containers, .. } = found;
+    node.pressure.pods.met(&uid);
     tracing::info!(uid, namespace, name, "a Pod that an earlier run left and the API does not have is ended");
     let running = containers.iter().filter(|container| container.state != ContainerState::ContainerExited);
     let stops =

@@ -305,9 +305,10 @@ impl Work {
     /// Has the first Pod of the order leave; whether there is one.
     fn evict(&mut self, due: &Due, reading: &Reading, before: Watch, now: Duration) -> bool {
         let hierarchy = self.node.cgroups.hierarchy().clone();
-        let pods = self.node.pressure.pods.list();
-        if pods.is_empty() && now < SETTLING {
-            // Those that an earlier run left are not known yet.
+        let all = &self.node.pressure.pods;
+        let pods = all.list();
+        if now < SETTLING && (pods.is_empty() || !all.are_complete()) {
+            // Among those that an earlier run left and this one does not know yet may be the one to go.
             return false;
         }
         let Some(choice) = choose(pods, &hierarchy) else {
@@ -392,8 +393,9 @@ impl Work {
             // What was growing has ended with it.
             self.growth = Growth::default();
         }
-        let still_needed = seen.due.is_some() && self.lasts(reading, CLEARING_NEEDS);
-        if step == Step::Stays || (step == Step::Ended && still_needed) {
+        // Also where enough is free at this moment: were it short again before all of it is, another would go for nothing.
+        let can_wait = self.lasts(reading, CLEARING_NEEDS);
+        if step == Step::Stays || (step == Step::Ended && can_wait) {
             self.stage = Stage::Leaving(departure);
             return false;
         }

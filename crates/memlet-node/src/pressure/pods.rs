@@ -1,6 +1,6 @@
 //! The Pods of the node that use memory: each with its cgroups and its worker's ear.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +13,17 @@ use memlet_policy::resources::{self, Side};
 
 use super::departure::Orders;
 
-/// All of them, by uid. Cheap to clone.
+/// All of them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pods(Arc<Mutex<HashMap<String, Here>>>);
+pub(crate) struct Pods(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    /// By uid.
+    here: HashMap<String, Here>,
+    /// What an earlier run of the agent left, and this one has not taken over yet: it uses memory, and may have to go.
+    expected: HashSet<String>,
+}
 
 /// One Pod that is here.
 #[derive(Clone, Debug)]
@@ -51,10 +59,25 @@ pub(crate) struct Container {
 }
 
 impl Pods {
+    /// These were left by an earlier run.
+    pub(crate) fn expect(&self, uids: impl IntoIterator<Item = String>) {
+        self.book().expected.extend(uids);
+    }
+
+    /// What was left of this Pod is known, or is being removed.
+    pub(crate) fn met(&self, uid: &str) {
+        self.book().expected.remove(uid);
+    }
+
+    /// Whether everything that was left is known: before, whoever uses most may be missing here.
+    pub(super) fn are_complete(&self) -> bool {
+        self.book().expected.is_empty()
+    }
+
     /// The Pod's cgroup is there. One that is known stays as it is.
     pub(crate) fn enter(&self, uid: &str, pod: &Pod, cgroup: &CgroupPath, orders: &Orders) {
         let (metadata, spec) = (&pod.metadata, pod.spec.clone().unwrap_or_default());
-        self.all().entry(uid.to_owned()).or_insert_with(|| Here {
+        self.book().here.entry(uid.to_owned()).or_insert_with(|| Here {
             name: PodName {
                 namespace: metadata.namespace.clone().unwrap_or_default(),
                 name: metadata.name.clone().unwrap_or_default(),
@@ -76,7 +99,7 @@ impl Pods {
 
     /// One of the Pod's containers runs, or is about to.
     pub(crate) fn runs(&self, uid: &str, container: Container) {
-        if let Some(here) = self.all().get_mut(uid) {
+        if let Some(here) = self.book().here.get_mut(uid) {
             here.containers.retain(|known| known.id != container.id);
             here.containers.push(container);
         }
@@ -84,35 +107,52 @@ impl Pods {
 
     /// A container has ended.
     pub(crate) fn ended(&self, uid: &str, id: &str) {
-        if let Some(here) = self.all().get_mut(uid) {
+        if let Some(here) = self.book().here.get_mut(uid) {
             here.containers.retain(|known| known.id != id);
         }
     }
 
     /// Nothing of the Pod runs any more.
     pub(crate) fn leave(&self, uid: &str) {
-        self.all().remove(uid);
+        self.book().here.remove(uid);
     }
 
     /// Who is here now, in no order.
     pub(crate) fn list(&self) -> Vec<Here> {
-        self.all().values().cloned().collect()
+        self.book().here.values().cloned().collect()
     }
 
     /// The Pod as it is now; `None` where it has gone.
     pub(crate) fn find(&self, uid: &str) -> Option<Here> {
-        self.all().get(uid).cloned()
+        self.book().here.get(uid).cloned()
     }
 
     /// The Pod was told to go.
     pub(super) fn mark(&self, uid: &str) {
-        if let Some(here) = self.all().get_mut(uid) {
+        if let Some(here) = self.book().here.get_mut(uid) {
             here.leaves = true;
         }
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Here>> {
+    fn book(&self) -> MutexGuard<'_, Book> {
         // What is in it stays usable whatever happened to the one who held it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_complete_when_all_that_was_left_is_known() {
+        let pods = Pods::default();
+        assert!(pods.are_complete());
+        pods.expect(["a".to_owned(), "b".to_owned()]);
+        pods.met("a");
+        assert!(!pods.are_complete());
+        pods.met("b");
+        pods.met("c");
+        assert!(pods.are_complete());
     }
 }

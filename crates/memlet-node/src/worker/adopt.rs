@@ -38,6 +38,7 @@ impl Worker {
             let instances = found.containers.iter().filter(|container| container.name == name);
             self.adopt_container(place, instances.cloned().collect(), &known).await;
         }
+        self.node.pressure.pods.met(&self.identity().2);
         if self.is_final() {
             self.tidy().await;
         }

@@ -174,7 +174,8 @@ fn many_containers() -> Result<(), Failed> {
         // Whoever else would have to go would go now.
         std::thread::sleep(Duration::from_secs(2));
     }
-    assert_eq!(names(&node.evictions()?), ["many", "in-memory"]);
+    let evictions = node.evictions()?;
+    assert_eq!(names(&evictions), ["many", "in-memory"], "{evictions:#?}");
     node.kernel_killed_nobody();
     node.end()
 }

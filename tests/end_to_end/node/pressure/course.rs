@@ -275,7 +275,7 @@ fn unkillable() -> Result<(), Failed> {
     assert!(is_running(&hog) && ended(&hog).is_none(), "nothing can end it: {hog:#}");
     assert_eq!(names(&node.records("eviction")?).first(), Some(&"hog"), "it was the first to go");
     drop(frozen);
-    node.evicted("hog")?;
+    node.failed("hog")?;
     let idle = node.get("pod/idle")?;
     assert!(is_running(&idle) && ended(&idle).is_none(), "{idle:#}");
     node.kernel_killed_nobody();
@@ -398,19 +398,22 @@ fn killed_at_any_moment() -> Result<(), Failed> {
         node.create(&hog.manifest())?;
         // The threshold is where 156 MiB are used. On a busy machine it may have gone before it is seen.
         let deadline = Instant::now() + patience(SOON);
-        while node.usage()? < Bytes::from_mib(145) && !names(&node.evictions()?).contains(&name.as_str()) {
+        while node.usage()? < Bytes::from_mib(145)
+            && !names(&node.records("eviction")?).contains(&name.as_str())
+        {
             assert!(Instant::now() < deadline, "{name} does not grow");
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(milliseconds));
         node.kill()?;
         node.start_again(&NODE)?;
-        node.evicted(&name)?;
+        // That it has ended may not have been recorded any more.
+        node.failed(&name)?;
         node.kubectl(&["delete", "pod", &name, "--grace-period=1"])?.exits(0);
     }
     let after = node.get("pod/idle")?;
     assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
-    let evictions = node.evictions()?;
+    let evictions = node.records("eviction")?;
     assert!(names(&evictions).iter().all(|name| name.starts_with("hog-")), "{:?}", names(&evictions));
     node.kernel_killed_nobody();
     node.end()

@@ -91,8 +91,15 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until a Pod has been evicted.
+    /// Waits until a Pod has been evicted, and all of that is recorded.
     pub(crate) fn evicted(&self, name: &str) -> Result<Value, Failed> {
+        let pod = self.failed(name)?;
+        self.eviction_of(name)?;
+        Ok(pod)
+    }
+
+    /// Waits until a Pod says that it was evicted.
+    pub(crate) fn failed(&self, name: &str) -> Result<Value, Failed> {
         let pod = self.wait_for(&format!("pod/{name}"), |pod| pod["status"]["phase"] == "Failed")?;
         assert_eq!(pod["status"]["reason"], "Evicted", "{pod:#}");
         Ok(pod)

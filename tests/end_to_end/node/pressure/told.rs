@@ -169,7 +169,7 @@ fn meanwhile() -> Result<(), Failed> {
     for name in ["pod/placed-tolerating", "pod/named-burstable", "pod/named-critical"] {
         node.wait_for(name, is_running)?;
     }
-    let rejected = node.evicted("named")?;
+    let rejected = node.failed("named")?;
     let status = &rejected["status"];
     assert_eq!(status["message"], "Pod was rejected: The node had condition: [MemoryPressure]. ");
     let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
