@@ -80,16 +80,14 @@ impl Worker {
             self.tell(Some(*place), Severity::Normal, "Killing", text);
         }
         loop {
-            if !self.ask_to_end(&running).await {
-                return false;
-            }
+            let Some(have_ended) = self.ask_to_end(&running).await else { return false };
             for (_, id) in &running {
                 self.look(id).await;
             }
             let runs_on = |(place, id): &(_, String)| self.life(*place).running_id() == Some(id);
             let mut wish = self.wish.clone();
             let must_end = matches!(wish.borrow().end, Some(End::Shutdown(_)));
-            if must_end || !running.iter().any(runs_on) {
+            if have_ended || must_end || !running.iter().any(runs_on) {
                 break;
             }
             tokio::select! {
@@ -103,8 +101,9 @@ impl Worker {
         true
     }
 
-    /// Asks them once, and waits until they have ended, or the runtime waits no longer; false where the agent ends.
-    async fn ask_to_end(&mut self, running: &[(Place, String)]) -> bool {
+    /// Asks them once, and waits until they have ended, or the runtime waits no longer: whether it says that all have. `None`
+    /// where the agent ends.
+    async fn ask_to_end(&mut self, running: &[(Place, String)]) -> Option<bool> {
         loop {
             let ordered = self.ordered_grace();
             let given = {
@@ -117,14 +116,15 @@ impl Worker {
             let mut wish = self.wish.clone();
             tokio::select! {
                 results = stopped => {
+                    let have_ended = results.iter().all(Result::is_ok);
                     for error in results.into_iter().filter_map(Result::err) {
                         tracing::warn!("cannot stop a container: {error}");
                     }
-                    return true;
+                    return Some(have_ended);
                 }
                 changed = wish.wait_for(|wish| grace(wish) < given) => {
                     if changed.is_err() {
-                        return false;
+                        return None;
                     }
                 }
             }
