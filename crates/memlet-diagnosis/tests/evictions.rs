@@ -134,7 +134,8 @@ fn grace_was_cut_and_cache_was_not_enough() {
                enough
       grace    30 s to end in order, cut after 1.5 s: it went on using memory, and the kernel would have
                killed within 800 ms
-      took     told to end after 4.0 ms, killed after 1.5 s, since the threshold was seen crossed
+      took     told to end after 4.0 ms, killed after 1.5 s, since the threshold was seen crossed; it
+               had not ended when this was recorded
       change   requests.memory of main 64Mi → 640Mi (it used 620Mi), so that it is placed where that
                much is free. With 535Mi or more, lab/greedy would have gone first. main has no limit:
                with one of 960Mi, say, it would meet its own limit before the node's if it goes on
