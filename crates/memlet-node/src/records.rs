@@ -92,13 +92,19 @@ impl Record {
 #[derive(Clone, Debug)]
 pub struct Records(Arc<Store>);
 
-/// Two locks, so that nobody waits for a slow disk who does not write: `journal` is taken first, and held while it writes.
+/// Two locks, so that nobody waits for a slow disk who does not write: the journal's is taken first, and held while it
+/// writes.
 #[derive(Debug)]
 struct Store {
-    folder: Option<PathBuf>,
-    journal: Option<Mutex<Journal>>,
+    disk: Option<OnDisk>,
     /// All, where there is no journal; else those that it did not take yet.
     waiting: Mutex<VecDeque<Record>>,
+}
+
+#[derive(Debug)]
+struct OnDisk {
+    folder: PathBuf,
+    journal: Mutex<Journal>,
 }
 
 impl Records {
@@ -112,15 +118,12 @@ impl Records {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn on_disk(folder: &Path) -> io::Result<Self> {
-        Ok(Self::new(Some(Journal::open(folder, Timestamp::now())?)))
+        let journal = Mutex::new(Journal::open(folder, Timestamp::now())?);
+        Ok(Self::new(Some(OnDisk { folder: folder.to_owned(), journal })))
     }
 
-    fn new(journal: Option<Journal>) -> Self {
-        Self(Arc::new(Store {
-            folder: journal.as_ref().map(|journal| journal.folder().to_owned()),
-            journal: journal.map(Mutex::new),
-            waiting: Mutex::default(),
-        }))
+    fn new(disk: Option<OnDisk>) -> Self {
+        Self(Arc::new(Store { disk, waiting: Mutex::default() }))
     }
 
     /// What `folder` holds, also while a node writes into it.
@@ -152,16 +155,15 @@ impl Records {
     /// All, oldest first. Reads files.
     pub fn all(&self) -> Vec<Record> {
         // What is written between these two is in both.
-        let waiting: Vec<_> = self.0.waiting().iter().cloned().collect();
-        let written = self.0.folder.as_deref().map_or_else(|| Ok(Vec::new()), journal::read);
+        let mut waiting: Vec<_> = self.0.waiting().iter().cloned().collect();
+        let written = self.0.disk.as_ref().map_or_else(|| Ok(Vec::new()), |disk| journal::read(&disk.folder));
         let mut records = written.unwrap_or_else(|error| {
             tracing::warn!("what was recorded cannot be read: {error}");
             Vec::new()
         });
         let newest = records.len().saturating_sub(2 * UNWRITTEN);
-        let mut unwritten = waiting;
-        unwritten.retain(|record| !records.iter().skip(newest).any(|written| written == record));
-        records.extend(unwritten);
+        waiting.retain(|record| !records.iter().skip(newest).any(|written| written == record));
+        records.extend(waiting);
         kept(records, Timestamp::now())
     }
 
@@ -187,19 +189,19 @@ impl Store {
     fn take(&self, record: Record) {
         let mut waiting = self.waiting();
         waiting.push_back(record);
-        if waiting.len() > if self.journal.is_some() { UNWRITTEN } else { KEPT } {
+        if waiting.len() > if self.disk.is_some() { UNWRITTEN } else { KEPT } {
             waiting.pop_front();
         }
     }
 
     /// Hands to the journal what waits for it.
     fn write(&self) {
-        let Some(journal) = &self.journal else { return };
+        let Some(OnDisk { folder, journal }) = &self.disk else { return };
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let Some(record) = self.waiting().front().cloned() else { return };
             if let Err(error) = journal.append(&record) {
-                let folder = journal.folder().display();
+                let folder = folder.display();
                 return tracing::warn!("what happened to a Pod cannot be recorded in {folder}: {error}");
             }
             // Unless it had to make room for others meanwhile.

@@ -170,8 +170,8 @@ fn what_waits_and_what_is_written_are_told_once_and_in_order() {
     records.add(all[0].clone());
     {
         // A disk that is slow: whoever comes meanwhile waits for nothing.
-        let journal = records.0.journal.as_ref().unwrap();
-        let mut writing = journal.lock().unwrap();
+        let disk = records.0.disk.as_ref().unwrap();
+        let mut writing = disk.journal.lock().unwrap();
         records.0.take(all[1].clone());
         records.0.take(all[2].clone());
         assert_eq!(records.all(), all);

@@ -68,10 +68,6 @@ impl Journal {
         Ok(journal)
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Writes one line.
     pub(super) fn append(&mut self, record: &Record) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Line { version: VERSION, record })?;
