@@ -4,7 +4,7 @@ use std::fs;
 
 use memlet_bytes::Bytes;
 use memlet_cgroup::{Cgroup, Limit};
-use memlet_policy::eviction::{Kind, Signal, Watch};
+use memlet_policy::eviction::{Kind, Signal, Watch, available_of_machine};
 
 /// Where a node's memory is read.
 #[derive(Debug)]
@@ -72,13 +72,13 @@ fn parse(meminfo: &str) -> Machine {
 }
 
 impl Reading {
-    /// What eviction goes by. On a node that is the machine, `memory.available` is what `/stats/summary` says too (free
-    /// memory, and page cache that was not used lately), or what the kernel says can be had, where that is more: no Pod
-    /// goes for the page cache of others.
+    /// What eviction goes by. Of a node that is the machine, others count as well ([`available_of_machine`]).
     pub(super) fn available(&self, signal: Signal) -> Bytes {
         let of_pods = || self.limit.unwrap_or(self.capacity).saturating_sub(self.working_set);
         match (signal, self.machine) {
-            (Signal::Memory, Some(machine)) => (machine.free + machine.inactive_file).max(machine.available),
+            (Signal::Memory, Some(Machine { free, inactive_file, available })) => {
+                available_of_machine(free, inactive_file, available)
+            }
             (Signal::Memory, None) => self.capacity.saturating_sub(self.working_set),
             (Signal::AllocatableMemory, _) => of_pods(),
         }

@@ -4,6 +4,8 @@
 //! is in [`pace`]: whether the time that a grace takes is there at all. Nothing is measured here: amounts and times are
 //! given, and decisions come back.
 
+use memlet_bytes::Bytes;
+
 mod message;
 pub mod pace;
 mod rank;
@@ -22,3 +24,9 @@ pub const EVICTED: &str = "Evicted";
 /// How long the containers of a Pod have that is evicted at a hard threshold. kubelet asks for one second and then raises
 /// it to the two that it gives everybody (`pkg/kubelet/kuberuntime`, `minimumGracePeriodInSeconds`).
 pub const HARD_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What a whole machine has available for `memory.available`: kubelet's free memory and page cache that was not used
+/// lately, or what the kernel says can be had (`MemAvailable`), where that is more: no Pod goes for the page cache of others.
+pub fn available_of_machine(free: Bytes, inactive_file: Bytes, available: Bytes) -> Bytes {
+    (free + inactive_file).max(available)
+}

@@ -2,6 +2,7 @@
 
 use memlet_bytes::Bytes;
 use memlet_cgroup::Stat;
+use memlet_policy::eviction::available_of_machine;
 use serde::Serialize;
 
 /// What one cgroup holds, all below it included. What the kernel does not say is `None`.
@@ -85,12 +86,12 @@ impl Left {
     }
 }
 
-/// What the machine has left, as eviction counts it: free memory and page cache that was not used lately, which is kubelet's
-/// signal `memory.available`, or what the kernel says can be had, where that is more.
+/// What the machine has left, as eviction counts it.
 pub(crate) fn left_of_machine(meminfo: &str) -> Option<Left> {
     let get = |key| Bytes::of_proc(meminfo, key);
-    let unused = get("MemFree")? + get("Inactive(file)")?;
-    Some(Left { bytes: unused.max(get("MemAvailable").unwrap_or_default()), of: Owner::Machine })
+    let available = get("MemAvailable").unwrap_or_default();
+    let bytes = available_of_machine(get("MemFree")?, get("Inactive(file)")?, available);
+    Some(Left { bytes, of: Owner::Machine })
 }
 
 #[cfg(test)]
