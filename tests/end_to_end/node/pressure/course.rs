@@ -265,11 +265,7 @@ fn left_behind() -> Result<(), Failed> {
 fn unkillable() -> Result<(), Failed> {
     let node = Node::start_with(&["--node-memory=512Mi", "--eviction-hard=memory.available<50Mi"])?;
     node.run_all(&[Eater::holding("hog", 300), Eater::holding("idle", 1)])?;
-    let all = Cgroup::open(&Hierarchy::detect()?, &node.house.group())?.processes_recursive()?;
-    let frozen = Frozen::new(all.into_iter().filter(|pid| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        Bytes::of_proc(&status, "RssAnon") >= Some(Bytes::from_mib(300))
-    }))?;
+    let frozen = Frozen::new(holder(&node, Bytes::from_mib(300))?)?;
     // With it the threshold is crossed, and the limit is not.
     let second =
         Eater::new("second", "190 0 --rate 30 --hold").spec("terminationGracePeriodSeconds", json!(1));
@@ -288,20 +284,32 @@ fn unkillable() -> Result<(), Failed> {
     node.end()
 }
 
-/// Processes that cgroup v1's freezer holds: no signal reaches them until this is dropped.
+/// The process that holds so much: it may run a while before it does.
+fn holder(node: &Node, anonymous: Bytes) -> Result<Pid, Failed> {
+    let kubepods = Cgroup::open(&Hierarchy::detect()?, &node.house.group())?;
+    let deadline = Instant::now() + patience(SOON);
+    while Instant::now() < deadline {
+        let found = kubepods.processes_recursive()?.into_iter().find(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            Bytes::of_proc(&status, "RssAnon") >= Some(anonymous)
+        });
+        if let Some(pid) = found {
+            return Ok(pid);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Err(format!("no process holds {anonymous}").into())
+}
+
+/// A process that cgroup v1's freezer holds: no signal reaches it until this is dropped.
 struct Frozen(PathBuf);
 
 impl Frozen {
-    fn new(processes: impl Iterator<Item = Pid>) -> Result<Self, Failed> {
+    fn new(process: Pid) -> Result<Self, Failed> {
         let group = Path::new(FREEZER).join(format!("memlet-test-{}", std::process::id()));
         std::fs::create_dir(&group)?;
         let frozen = Self(group);
-        let mut count = 0;
-        for pid in processes {
-            std::fs::write(frozen.0.join("cgroup.procs"), pid.to_string())?;
-            count += 1;
-        }
-        assert!(count > 0, "there is nobody to freeze");
+        std::fs::write(frozen.0.join("cgroup.procs"), process.to_string())?;
         std::fs::write(frozen.0.join("freezer.state"), "FROZEN")?;
         Ok(frozen)
     }
