@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use tokio::runtime::Handle;
 
 use super::alarm::{is_other, level};
-use super::choice::{Choice, choose};
+use super::choice::{Choice, choose, ranked};
 use super::departure::{Departure, Step};
 use super::gauge::{Gauge, Reading};
 use super::reclaim::{AskedBack, Reclaiming};
@@ -335,11 +335,13 @@ impl Work {
             Grace::TooLate { in_ } => GraceStory::Skipped { grace, left: in_ },
         };
         let record = self.record(due, reading, &choice, story, now);
-        let (pod, annotations) = (choice.pod.clone(), choice.annotations());
+        let annotations = choice.annotations();
+        let Choice { pod, ranking, .. } = choice;
         self.node.pressure.pods.mark(&pod.name.uid);
         let start = self.start;
         let clock = move || start.elapsed();
-        let departure = Departure::begin(record, pod, grace, annotations, &hierarchy, now, clock);
+        let mut departure = Departure::begin(record, pod, grace, annotations, &hierarchy, now, clock);
+        departure.record.ranked = ranked(ranking, &departure.record.pod.uid, &hierarchy);
         // The agent may be killed before the Pod has gone: its next run reads here that it is to go.
         self.keep(departure.record.clone());
         self.stage = Stage::Leaving(Box::new(departure));
@@ -368,8 +370,8 @@ impl Work {
             growth: self.growth.rate(),
             reclaim: self.asked_back.lately(now).cloned(),
             grace,
-            ranked: choice.ranked.clone(),
-            candidates: choice.candidates,
+            ranked: Vec::new(),
+            candidates: choice.ranking.len(),
             message: choice.message(due.rule.threshold, due.available),
             course: Course::default(),
         }

@@ -13,6 +13,7 @@ mod gauge; // what there is at one moment
 mod history; // the last hour
 mod keeper; // the thread
 mod pods; // who is here
+mod ranking; // the order they go in
 mod reclaim; // page cache asked back
 
 use std::sync::Arc;
