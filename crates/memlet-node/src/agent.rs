@@ -301,7 +301,8 @@ impl Drop for NodeAgent {
 /// Starts to watch over the node's memory. A node that cannot runs its Pods all the same, and says so.
 fn keep(node: &Arc<Node>, resources: &NodeResources) -> Option<Keeper> {
     let eviction = &node.config.reservations.eviction;
-    let watch = Watch::new(eviction, resources.memory.capacity, resources.memory.enforce);
+    let memory = &resources.memory;
+    let watch = Watch::new(eviction, memory.capacity, memory.enforce.then(|| memory.kubepods_limit()));
     Keeper::start(node.clone(), watch, Handle::current())
         .inspect_err(|error| tracing::warn!("no Pod will be evicted for want of memory: {error}"))
         .ok()

@@ -152,13 +152,13 @@ mod tests {
         assert_eq!(reading.available(Signal::Memory), MIB(324));
         assert_eq!(reading.available(Signal::AllocatableMemory), MIB(300));
         assert_eq!(reading.left(), MIB(400), "1000 − 600 that cannot be taken back");
-        let watch = Watch::new(&Settings::default(), reading.capacity, true);
+        let watch = Watch::new(&Settings::default(), reading.capacity, reading.limit);
         assert_eq!(reading.distance(&watch), Some(MIB(200)));
         assert_eq!(reading.used_up(), MIB(624));
         let grown = Reading { usage: MIB(950), working_set: MIB(750), ..reading };
         assert_eq!(grown.used_up(), reading.used_up() + MIB(50));
         let off = Settings { hard: None, ..Settings::default() };
-        assert_eq!(reading.distance(&Watch::new(&off, reading.capacity, true)), None);
+        assert_eq!(reading.distance(&Watch::new(&off, reading.capacity, reading.limit)), None);
     }
 
     #[test]

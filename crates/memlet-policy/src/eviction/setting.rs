@@ -85,7 +85,7 @@ pub enum SettingError {
         reason: String,
     },
     /// No share.
-    #[error("{0:?} is no share; say a percentage from 0% to 100%")]
+    #[error("{0:?} is no share here; say a percentage between 0% and 100%")]
     Share(String),
     /// No time.
     #[error("{0:?} is no time; say 30s, 1m30s or 5m")]
@@ -122,12 +122,16 @@ pub fn parse_thresholds(text: &str) -> Result<Option<Threshold>, SettingError> {
         .map_or(Ok(None), |value| threshold(&value).map(is_on))
 }
 
-/// Reads `memory.available=50Mi`, as `--eviction-minimum-reclaim` has it.
+/// Reads `memory.available=50Mi`, as `--eviction-minimum-reclaim` has it: an amount may be 0, a share may not.
 ///
 /// # Errors
 /// [`SettingError`].
 pub fn parse_amounts(text: &str) -> Result<Option<Threshold>, SettingError> {
-    assigned(text, "50Mi")?.map(|value| threshold(&value)).transpose()
+    let reclaim = |value: String| match amount_or_share(&value)? {
+        Threshold::Share(share) if share <= 0.0 => Err(SettingError::Share(value)),
+        reclaim => Ok(reclaim),
+    };
+    assigned(text, "50Mi")?.map(reclaim).transpose()
 }
 
 /// Reads `memory.available=1m30s`, as `--eviction-soft-grace-period` has it.
@@ -180,6 +184,15 @@ fn check(signal: &str) -> Result<(), SettingError> {
 
 /// `100Mi` or `5%`.
 fn threshold(text: &str) -> Result<Threshold, SettingError> {
+    match amount_or_share(text)? {
+        Threshold::Amount(Bytes::ZERO) => {
+            Err(SettingError::Amount { text: text.to_owned(), reason: "it must be above 0".to_owned() })
+        }
+        threshold => Ok(threshold),
+    }
+}
+
+fn amount_or_share(text: &str) -> Result<Threshold, SettingError> {
     if let Some(percent) = text.strip_suffix('%') {
         let refused = || SettingError::Share(text.to_owned());
         let percent: f32 = percent.trim().parse().map_err(|_| refused())?;
@@ -191,8 +204,8 @@ fn threshold(text: &str) -> Result<Threshold, SettingError> {
     }
     let refused = |reason: String| SettingError::Amount { text: text.to_owned(), reason };
     let amount: Quantity = text.parse().map_err(|error| refused(format!("{error}")))?;
-    if amount.bytes() == Bytes::ZERO {
-        return Err(refused("it must be above 0".to_owned()));
+    if amount.is_negative() {
+        return Err(refused("it is below 0".to_owned()));
     }
     Ok(Threshold::Amount(amount.bytes()))
 }
@@ -222,7 +235,8 @@ mod tests {
         ] {
             assert_eq!(parse_thresholds(text), Ok(expected), "{text}");
         }
-        assert_eq!(parse_amounts("memory.available=0%"), Ok(Some(Threshold::Share(0.0))));
+        assert_eq!(parse_amounts("memory.available=5%"), Ok(Some(Threshold::Share(0.05))));
+        assert_eq!(parse_amounts("memory.available=0Mi"), Ok(Some(Threshold::Amount(Bytes::ZERO))));
         assert_eq!(parse_graces("memory.available=1m30s"), Ok(Some(Duration::from_secs(90))));
         assert_eq!(parse_graces(""), Ok(None));
     }
@@ -248,12 +262,14 @@ mod tests {
         memory.available has two thresholds; leave one out
         "much" is no amount of memory: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'
         "0" is no amount of memory: it must be above 0
-        "-5Mi" is no amount of memory: it must be above 0
-        "110%" is no share; say a percentage from 0% to 100%
-        "NaN%" is no share; say a percentage from 0% to 100%
+        "-5Mi" is no amount of memory: it is below 0
+        "110%" is no share here; say a percentage between 0% and 100%
+        "NaN%" is no share here; say a percentage between 0% and 100%
         "#
         );
         insta::assert_snapshot!(parse_amounts("memory.available").unwrap_err(), @r#""memory.available" sets nothing; say memory.available=50Mi"#);
+        insta::assert_snapshot!(parse_amounts("memory.available=0%").unwrap_err(), @r#""0%" is no share here; say a percentage between 0% and 100%"#);
+        assert!(parse_amounts("memory.available=-5Mi").is_err());
         insta::assert_snapshot!(parse_graces("memory.available=soon").unwrap_err(), @r#""soon" is no time; say 30s, 1m30s or 5m"#);
         assert!(parse_graces("memory.available=-5s").is_err());
     }

@@ -53,7 +53,7 @@ pub struct Rule {
     pub kind: Kind,
     /// Met where less is available.
     pub threshold: Bytes,
-    /// Once met, it is so until this much more is available.
+    /// Once it asks for a Pod to go, it is met until this much more is available.
     pub minimum_reclaim: Bytes,
 }
 
@@ -90,21 +90,33 @@ pub struct Observation {
 /// sets.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    rules: Vec<(Rule, Option<Duration>)>,
+    rules: Vec<Watched>,
     transition_period: Duration,
     last_met: Option<Duration>,
 }
 
+#[derive(Clone, Debug)]
+struct Watched {
+    rule: Rule,
+    met_since: Option<Duration>,
+    /// At the last look it asked for a Pod to go.
+    was_due: bool,
+}
+
 impl Watch {
-    /// The thresholds that these settings mean on a node with this much memory, whose Pods are limited together
-    /// (`enforce`) or not.
-    pub fn new(settings: &Settings, capacity: Bytes, enforce: bool) -> Self {
-        let bytes = |threshold: Threshold| threshold.of(capacity);
-        let minimum_reclaim = settings.minimum_reclaim.map_or(Bytes::ZERO, bytes);
-        let rule =
-            |signal, kind, threshold| Rule { signal, kind, threshold: bytes(threshold), minimum_reclaim };
+    /// The thresholds that these settings mean on a node with this much memory, whose Pods have this limit together
+    /// (`None`: none). A share is one of what its signal is part of.
+    pub fn new(settings: &Settings, capacity: Bytes, limit: Option<Bytes>) -> Self {
+        let rule = |signal, kind, threshold: Threshold| {
+            let whole = match signal {
+                Signal::Memory => capacity,
+                Signal::AllocatableMemory => limit.unwrap_or(capacity),
+            };
+            let minimum_reclaim = settings.minimum_reclaim.map_or(Bytes::ZERO, |reclaim| reclaim.of(whole));
+            Rule { signal, kind, threshold: threshold.of(whole), minimum_reclaim }
+        };
         let hard = settings.hard.iter().flat_map(|threshold| {
-            let of_pods = enforce.then(|| rule(Signal::AllocatableMemory, Kind::Hard, *threshold));
+            let of_pods = limit.map(|_| rule(Signal::AllocatableMemory, Kind::Hard, *threshold));
             [Some(rule(Signal::Memory, Kind::Hard, *threshold)), of_pods].into_iter().flatten()
         });
         let soft = settings
@@ -112,7 +124,7 @@ impl Watch {
             .iter()
             .map(|soft| rule(Signal::Memory, Kind::Soft { after: soft.grace_period }, soft.threshold));
         Self {
-            rules: hard.chain(soft).map(|rule| (rule, None)).collect(),
+            rules: hard.chain(soft).map(|rule| Watched { rule, met_since: None, was_due: false }).collect(),
             transition_period: settings.transition_period,
             last_met: None,
         }
@@ -120,7 +132,7 @@ impl Watch {
 
     /// All thresholds, hard ones first.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().map(|(rule, _)| rule)
+        self.rules.iter().map(|watched| &watched.rule)
     }
 
     /// Holds what is available against the thresholds. `now` must not go back.
@@ -131,21 +143,23 @@ impl Watch {
             seen.again = Some(seen.again.map_or(left, |again: Duration| again.min(left)));
         };
         let mut due: Option<Due> = None;
-        for (rule, since) in &mut self.rules {
+        for Watched { rule, met_since, was_due } in &mut self.rules {
             let available = available(rule.signal);
+            // One that only waits for its time has asked nobody to give back anything.
+            let bound = if *was_due { rule.threshold + rule.minimum_reclaim } else { rule.threshold };
             // Strictly: what is exactly at its threshold has not crossed it.
-            let bound = if since.is_some() { rule.threshold + rule.minimum_reclaim } else { rule.threshold };
             if available >= bound {
-                *since = None;
+                (*met_since, *was_due) = (None, false);
                 continue;
             }
-            let since = *since.get_or_insert(now);
+            let since = *met_since.get_or_insert(now);
             self.last_met = Some(now);
             seen.met = true;
             let at = match rule.kind {
                 Kind::Hard => since,
                 Kind::Soft { after } => since + after,
             };
+            *was_due = at <= now;
             if at > now {
                 earliest(at);
             } else if due.is_none() {
@@ -183,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_hard_threshold_is_strict_and_sticks_until_enough_is_free() {
-        let mut watch = Watch::new(&settings(), Bytes::from_gib(1), false);
+        let mut watch = Watch::new(&settings(), Bytes::from_gib(1), None);
         let mut look = |available, at| watch.observe(|_| available, seconds(at));
         assert!(!look(MIB(1000), 0).under_pressure);
         let at_threshold = look(MIB(100), 1);
@@ -197,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_soft_threshold_has_its_time() {
-        let mut watch = Watch::new(&settings(), Bytes::from_gib(1), false);
+        let mut watch = Watch::new(&settings(), Bytes::from_gib(1), None);
         let mut look = |available, at| watch.observe(|_| available, seconds(at));
         assert_eq!(look(MIB(299), 10).again, Some(seconds(90)));
         assert_eq!(look(MIB(299), 99).due, None);
@@ -206,11 +220,37 @@ mod tests {
         assert_eq!(look(MIB(400), 101).due, None);
         assert_eq!(look(MIB(299), 102).due, None);
         assert_eq!(look(MIB(299), 192).due.map(|due| due.available), Some(MIB(299)));
+        // Only now must more become available than it takes to be above it.
+        assert_eq!(look(MIB(349), 193).due.map(|due| due.missing()), Some(MIB(1)));
+        assert_eq!(look(MIB(350), 194).due, None);
+    }
+
+    #[test]
+    fn one_that_waits_for_its_time_has_reclaimed_nothing() {
+        let mut watch = Watch::new(&settings(), Bytes::from_gib(1), None);
+        let mut look = |available, at| watch.observe(|_| available, seconds(at));
+        assert!(look(MIB(299), 0).met);
+        assert!(!look(MIB(320), 1).met, "it is above its threshold");
+        assert!(look(MIB(320), 91).due.is_none());
+    }
+
+    #[test]
+    fn a_share_is_one_of_what_its_signal_is_part_of() {
+        let settings = Settings {
+            hard: Some(Threshold::Share(0.1)),
+            minimum_reclaim: Some(Threshold::Share(0.05)),
+            ..Settings::default()
+        };
+        let watch = Watch::new(&settings, MIB(8000), Some(MIB(4000)));
+        let mebibytes = |amount: Bytes| amount.get() >> 20;
+        let amounts: Vec<_> =
+            watch.rules().map(|rule| [rule.threshold, rule.minimum_reclaim].map(mebibytes)).collect();
+        assert_eq!(amounts, [[800, 400], [400, 200]]);
     }
 
     #[test]
     fn the_condition_outlives_the_shortage() {
-        let mut watch = Watch::new(&Settings::default(), Bytes::from_gib(1), true);
+        let mut watch = Watch::new(&Settings::default(), Bytes::from_gib(1), Some(Bytes::from_gib(1)));
         let mut look = |available, at| {
             let seen = watch.observe(|_| available, seconds(at));
             (seen.under_pressure, seen.again)
@@ -223,17 +263,17 @@ mod tests {
 
     #[test]
     fn the_pods_own_signal_has_the_hard_thresholds() {
-        let of = |enforce| -> Vec<_> {
-            let watch = Watch::new(&settings(), Bytes::from_gib(1), enforce);
+        let of = |limit| -> Vec<_> {
+            let watch = Watch::new(&settings(), Bytes::from_gib(1), limit);
             watch.rules().map(|rule| (rule.signal.as_str(), rule.kind == Kind::Hard)).collect()
         };
         assert_eq!(
-            of(true),
+            of(Some(MIB(900))),
             [("memory.available", true), ("allocatableMemory.available", true), ("memory.available", false)]
         );
-        assert_eq!(of(false).len(), 2);
+        assert_eq!(of(None).len(), 2);
         // Each is held against its own signal.
-        let mut watch = Watch::new(&Settings::default(), Bytes::from_gib(1), true);
+        let mut watch = Watch::new(&Settings::default(), Bytes::from_gib(1), Some(Bytes::from_gib(1)));
         let seen =
             watch.observe(|signal| if signal == Signal::Memory { MIB(900) } else { MIB(7) }, seconds(0));
         assert_eq!(seen.due.map(|due| due.rule.signal), Some(Signal::AllocatableMemory));

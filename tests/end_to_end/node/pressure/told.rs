@@ -217,7 +217,7 @@ fn wrong_settings() -> Result<(), Failed> {
     for (arguments, complaint) in [
         (&["--eviction-hard", "100Mi"][..], "say memory.available<100Mi, or memory.available<5%"),
         (&["--eviction-hard", "memory.available<much"], "\"much\" is no amount of memory"),
-        (&["--eviction-hard", "memory.available<110%"], "say a percentage from 0% to 100%"),
+        (&["--eviction-hard", "memory.available<110%"], "say a percentage between 0% and 100%"),
         (&["--eviction-hard", "memory.free<1Mi"], "unsupported eviction signal memory.free"),
         (&["--eviction-hard", "nodefs.available<10%"], "nodefs.available is not about memory"),
         (&["--eviction-hard", "memory.available<1Gi", "--node-memory", "1Gi"], "leaves nothing for Pods"),
