@@ -40,6 +40,7 @@ fn hog() -> Eviction {
         pod: pod("hog"),
         containers: vec![container("main", 620, 64, None)],
         pod_level_request: None,
+        pod_level_limit: None,
         rule: Rule {
             signal: Signal::AllocatableMemory,
             kind: Kind::Hard,
@@ -48,6 +49,7 @@ fn hog() -> Eviction {
         },
         available: MIB(68),
         capacity: Bytes::from_gib(1),
+        allocatable: None,
         left: MIB(70),
         growth: Some(1 << 30),
         reclaim: None,
@@ -227,6 +229,13 @@ fn of_many_containers_each_has_its_own_advice() {
     let remedy = explain(&whole).remedy;
     assert_eq!(remedy.patch, None);
     insta::assert_snapshot!(remedy.text, @"spec.resources.requests.memory 96Mi → 512Mi (the Pod used 512Mi). With 463Mi or more, lab/steady would have gone first. main has no limit: with one of 480Mi, say, it would meet its own limit before the node's if it goes on growing");
+    // Its limit as a whole is that of the container without one, and no less than what it requests.
+    let limited = Eviction {
+        pod_level_limit: Some(MIB(508)),
+        ranked: vec![ranked("hog", 505, 96, 0), ranked("steady", 150, 100, 0)],
+        ..whole
+    };
+    insta::assert_snapshot!(explain(&limited).remedy.text, @"spec.resources.requests.memory 96Mi → 512Mi, and limits.memory 512Mi with it (the Pod used 505Mi). With 456Mi or more, lab/steady would have gone first");
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(crate) mod orphan; // what belongs to no Pod
 use std::collections::{HashMap, HashSet};
 
 use futures::future;
+use jiff::Timestamp;
 use k8s_cri::v1::{self, ContainerState, PodSandboxState};
 use memlet_diagnosis::eviction::Eviction;
 use memlet_diagnosis::evidence::{KillRecord, Victim};
@@ -68,6 +69,16 @@ impl Found {
         let best = self.sandboxes.iter().max_by_key(|sandbox| (sandbox.is_ready, sandbox.attempt));
         let others = self.sandboxes.iter().filter(|sandbox| Some(*sandbox) != best).collect();
         (best, others)
+    }
+
+    /// When the last of its containers ended; `None` where one has not, or the runtime does not say.
+    pub(crate) fn last_end(&self) -> Option<Timestamp> {
+        let ends = self.containers.iter().map(|container| {
+            let status = container.status.status.as_ref()?;
+            let is_over = container.state == ContainerState::ContainerExited && status.finished_at > 0;
+            is_over.then(|| Timestamp::from_nanosecond(status.finished_at.into()).ok()).flatten()
+        });
+        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 }
 
@@ -246,6 +257,32 @@ mod tests {
         assert_eq!(chosen(&[sandbox("a", 0, false)]).as_deref(), Some("a"));
         assert_eq!(chosen(&[sandbox("a", 0, true), sandbox("b", 1, false)]).as_deref(), Some("a"));
         assert_eq!(chosen(&[sandbox("a", 0, false), sandbox("b", 1, false)]).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_pod_has_ended_with_the_last_of_its_containers() {
+        let container = |finished_at, state| FoundContainer {
+            id: String::new(),
+            name: String::new(),
+            attempt: 0,
+            state,
+            grace: 2,
+            image: None,
+            status: v1::ContainerStatusResponse {
+                status: Some(v1::ContainerStatus { finished_at, ..Default::default() }),
+                ..Default::default()
+            },
+        };
+        let last = |containers: &[FoundContainer]| {
+            let found = Found { containers: containers.to_vec(), ..Found::default() };
+            found.last_end().map(Timestamp::as_nanosecond)
+        };
+        let (early, late) =
+            (container(5, ContainerState::ContainerExited), container(9, ContainerState::ContainerExited));
+        assert_eq!(last(&[early.clone(), late.clone(), early.clone()]), Some(9));
+        assert_eq!(last(&[early.clone(), container(0, ContainerState::ContainerRunning)]), None);
+        assert_eq!(last(&[early, container(0, ContainerState::ContainerExited)]), None);
+        assert_eq!(last(&[]), None);
     }
 
     #[test]

@@ -144,7 +144,8 @@ impl Records {
     pub(crate) fn add_soon(&self, record: Record, runtime: &Handle) {
         self.0.take(record);
         let store = self.0.clone();
-        runtime.spawn_blocking(move || store.write());
+        // In a task, since it panics where no thread can be had; then the next that is written takes it along.
+        runtime.spawn(async move { tokio::task::spawn_blocking(move || store.write()).await });
     }
 
     /// Writes what was not written yet.

@@ -133,6 +133,7 @@ fn eviction(uid: &str, second: i64, ended: Option<u64>) -> Record {
         pod: name,
         containers: Vec::new(),
         pod_level_request: None,
+        pod_level_limit: None,
         rule: Rule {
             signal: Signal::Memory,
             kind: Kind::Hard,
@@ -141,6 +142,7 @@ fn eviction(uid: &str, second: i64, ended: Option<u64>) -> Record {
         },
         available: Bytes::from_mib(90),
         capacity: Bytes::from_mib(1000),
+        allocatable: None,
         left: Bytes::from_mib(90),
         growth: None,
         reclaim: None,
@@ -195,6 +197,7 @@ fn a_runtime_writes_for_who_must_not_wait() {
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while Records::read(folder.path()).unwrap().is_empty() {
         assert!(std::time::Instant::now() < deadline, "it is not written");
+        tokio.block_on(tokio::task::yield_now());
         std::thread::sleep(Duration::from_millis(1));
     }
 }

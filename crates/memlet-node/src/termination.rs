@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Preconditions};
 
 use crate::container;
+use crate::cri::CriError;
 use crate::events::Severity;
 use crate::worker::{End, Place, Wish, Worker};
 
@@ -55,6 +56,7 @@ impl Worker {
         if !self.stop_containers().await {
             return self.writer.flush().await;
         }
+        self.record_recalled();
         self.tidy().await;
         self.publish();
         // How it ended is said before the runtime forgets it; and the logs go before the sandbox, by which the next run would
@@ -116,11 +118,11 @@ impl Worker {
             let mut wish = self.wish.clone();
             tokio::select! {
                 results = stopped => {
-                    let have_ended = results.iter().all(Result::is_ok);
-                    for error in results.into_iter().filter_map(Result::err) {
-                        tracing::warn!("cannot stop a container: {error}");
-                    }
-                    return Some(have_ended);
+                    let failures = running.iter().zip(&results).filter_map(|((place, _), result)| {
+                        Some((*place, result.as_ref().err()?))
+                    });
+                    failures.for_each(|(place, error)| self.tell_not_stopped(place, error));
+                    return Some(results.iter().all(Result::is_ok));
                 }
                 changed = wish.wait_for(|wish| grace(wish) < given) => {
                     if changed.is_err() {
@@ -129,6 +131,15 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// A container does not end, as kubelet tells it.
+    fn tell_not_stopped(&self, place: Place, error: &CriError) {
+        let name = &self.life(place).name;
+        let text = format!(
+            "error killing pod: failed to \"KillContainer\" for {name:?} with KillContainerError: \"{error}\""
+        );
+        self.tell(None, Severity::Warning, "FailedKillPod", text);
     }
 
     /// Clears what a Pod without running containers no longer needs: the sandbox's processes, the volumes, the

@@ -38,12 +38,18 @@ pub struct Eviction {
     /// Where the Pod requests memory as a whole, that amount: its containers' requests do not count then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_level_request: Option<Bytes>,
+    /// Where it is limited as a whole, that limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_level_limit: Option<Bytes>,
     /// The threshold.
     pub rule: Rule,
     /// What was available by the threshold's signal.
     pub available: Bytes,
     /// What there would be with nobody using any: the node's memory, or the limit of all Pods together.
     pub capacity: Bytes,
+    /// What Pods may request in all on the node; `None` in records of before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocatable: Option<Bytes>,
     /// What was left until the kernel would have killed, page cache that it drops first not counted as used.
     pub left: Bytes,
     /// How fast memory was used up, in bytes a second; `None` where it was not looked at long enough to know.
@@ -120,6 +126,13 @@ pub struct Reclaim {
     /// It was not waited for any longer, since memory was used up too fast.
     #[serde(default)]
     pub given_up: bool,
+}
+
+impl Reclaim {
+    /// Nothing came of it.
+    pub fn nothing(wanted: Bytes, took: Duration) -> Self {
+        Self { from: Vec::new(), wanted, reclaimed: Bytes::ZERO, took, given_up: false }
+    }
 }
 
 /// What became of the time between SIGTERM and SIGKILL.

@@ -36,7 +36,7 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
         return too_large(eviction, &own, most, &consequence);
     }
     let mut remedy = match eviction.pod_level_request {
-        Some(request) => raise_pod(request, &own, wanted),
+        Some(request) => raise_pod(eviction, request, &own, wanted),
         None => raise(&raises, wanted),
     };
     remedy.text = format!("{}. {consequence}", remedy.text);
@@ -46,12 +46,12 @@ pub(super) fn of(eviction: &Eviction) -> Remedy {
     remedy
 }
 
-/// What a node of this size may be asked for: what its hard threshold keeps free, no Pod may request.
+/// What a node of this size may be asked for. What its hard threshold keeps free, no Pod may request.
 fn most_to_request(eviction: &Eviction) -> Bytes {
-    match eviction.rule.kind {
+    eviction.allocatable.unwrap_or_else(|| match eviction.rule.kind {
         Kind::Hard => eviction.capacity.saturating_sub(eviction.rule.threshold),
         Kind::Soft { .. } => eviction.capacity,
-    }
+    })
 }
 
 /// It kept what it requested, and the others are more important or there are none.
@@ -83,11 +83,12 @@ fn too_large(eviction: &Eviction, own: &Candidate, most: Bytes, consequence: &st
 }
 
 /// A higher request for the Pod as a whole: its containers' do not count.
-fn raise_pod(request: Bytes, own: &Candidate, wanted: Bytes) -> Remedy {
+fn raise_pod(eviction: &Eviction, request: Bytes, own: &Candidate, wanted: Bytes) -> Remedy {
     let text = format!(
-        "spec.resources.requests.memory {} → {} (the Pod used {})",
+        "spec.resources.requests.memory {} → {}{} (the Pod used {})",
         quantity(request),
         quantity(wanted),
+        raised_limit(eviction.pod_level_limit, wanted),
         own.usage
     );
     Remedy { text, patch: None }
@@ -112,15 +113,24 @@ fn raise(raises: &[Raise<'_>], wanted: Bytes) -> Remedy {
 fn raised(raise: &Raise<'_>) -> String {
     let Raise { container, request } = *raise;
     let old = if container.request == Bytes::ZERO { "none".to_owned() } else { quantity(container.request) };
-    let limit = with_it(raise)
-        .map(|limit| format!(", and limits.memory {} with it", quantity(limit)))
-        .unwrap_or_default();
+    let limit = raised_limit(container.limit, request);
     format!("of {} {old} → {}{limit} (it used {})", container.name, quantity(request), container.usage)
 }
 
 /// The new limit where the old one is below the new request.
 fn with_it(raise: &Raise<'_>) -> Option<Bytes> {
-    raise.container.limit.filter(|limit| *limit < raise.request).map(|_| raise.request)
+    limit_for(raise.container.limit, raise.request)
+}
+
+fn limit_for(limit: Option<Bytes>, request: Bytes) -> Option<Bytes> {
+    limit.filter(|limit| *limit < request).map(|_| request)
+}
+
+/// `, and limits.memory 640Mi with it`; nothing where the old one will do.
+fn raised_limit(limit: Option<Bytes>, request: Bytes) -> String {
+    limit_for(limit, request)
+        .map(|limit| format!(", and limits.memory {} with it", quantity(limit)))
+        .unwrap_or_default()
 }
 
 /// What would have been enough to request: for the container to raise where it is but one, else for the Pod.
@@ -135,6 +145,9 @@ fn enough(eviction: &Eviction, raises: &[Raise<'_>], own: &Candidate, request: B
 
 /// Advice for a container that may use all there is.
 fn unlimited(eviction: &Eviction) -> Option<String> {
+    if eviction.pod_level_limit.is_some() {
+        return None;
+    }
     let held = |container: &&ContainerShare| container.usage;
     let largest =
         eviction.containers.iter().filter(|container| container.limit.is_none()).max_by_key(held)?;

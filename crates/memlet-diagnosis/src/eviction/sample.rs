@@ -27,6 +27,7 @@ pub(super) fn eviction(ranked: Vec<Ranked>) -> Eviction {
         pod: ranked[0].pod.clone(),
         containers: Vec::new(),
         pod_level_request: None,
+        pod_level_limit: None,
         rule: Rule {
             signal: Signal::AllocatableMemory,
             kind: Kind::Hard,
@@ -35,6 +36,7 @@ pub(super) fn eviction(ranked: Vec<Ranked>) -> Eviction {
         },
         available: Bytes::ZERO,
         capacity: Bytes::from_gib(1),
+        allocatable: None,
         left: Bytes::ZERO,
         growth: None,
         reclaim: None,

@@ -61,10 +61,14 @@ fn short(eviction: &Eviction) -> Fact {
         Signal::Memory => format!("of the node's {}", eviction.capacity),
         Signal::AllocatableMemory => format!("of the {} for all Pods", eviction.capacity),
     };
+    let bound = if eviction.available < rule.threshold {
+        rule.threshold.to_string()
+    } else {
+        format!("{} and the {} to be reclaimed beyond", rule.threshold, rule.minimum_reclaim)
+    };
     let mut text = format!(
-        "{} {whole} was available, less than {} ({}, {kind})",
+        "{} {whole} was available, less than {bound} ({}, {kind})",
         eviction.available,
-        rule.threshold,
         rule.signal.as_str()
     );
     if let Some(rate @ 1..) = eviction.growth {

@@ -7,7 +7,7 @@ use futures::future;
 use k8s_cri::v1::ContainerState;
 use memlet_policy::logs;
 
-use super::Found;
+use super::{Found, FoundContainer};
 use crate::node::Node;
 use crate::termination::LEAST_GRACE;
 use crate::volumes;
@@ -15,13 +15,14 @@ use crate::volumes;
 /// Ends and removes whatever there is.
 pub(crate) async fn end(node: Arc<Node>, uid: String, found: Found) {
     let Found { namespace, name, sandboxes, containers, .. } = found;
-    node.pressure.pods.met(&uid);
+    let must_end_now = node.pressure.pods.orphan(&uid);
     tracing::info!(uid, namespace, name, "a Pod that an earlier run left and the API does not have is ended");
-    let running = containers.iter().filter(|container| container.state != ContainerState::ContainerExited);
-    let stops =
-        running.map(|container| node.cri.stop_container(&container.id, container.grace.max(LEAST_GRACE)));
-    for error in future::join_all(stops).await.into_iter().filter_map(Result::err) {
-        tracing::warn!("cannot stop a container: {error}");
+    tokio::select! {
+        () = stop(&node, &containers, |container| container.grace.max(LEAST_GRACE)) => {}
+        () = must_end_now.notified() => {
+            tracing::info!(uid, "the node is short of memory, so it has no more time");
+            stop(&node, &containers, |_| 0).await;
+        }
     }
     if !name.is_empty() {
         remove_folder(node.config.pod_logs.join(logs::pod_folder_name(&namespace, &name, &uid))).await;
@@ -47,6 +48,15 @@ pub(crate) async fn end(node: Arc<Node>, uid: String, found: Found) {
     let removed = tokio::task::spawn_blocking(move || volumes::remove_pod_folder(&folder)).await;
     if let Ok(Err(error)) = removed {
         tracing::warn!("cannot remove a Pod's volumes: {error}");
+    }
+    node.pressure.pods.met(&uid);
+}
+
+async fn stop(node: &Node, containers: &[FoundContainer], grace: impl Fn(&FoundContainer) -> i64) {
+    let running = containers.iter().filter(|container| container.state != ContainerState::ContainerExited);
+    let stops = running.map(|container| node.cri.stop_container(&container.id, grace(container)));
+    for error in future::join_all(stops).await.into_iter().filter_map(Result::err) {
+        tracing::warn!("cannot stop a container: {error}");
     }
 }
 

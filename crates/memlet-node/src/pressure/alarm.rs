@@ -6,12 +6,12 @@ use memlet_cgroup::{Limit, Version};
 /// The usage at which the kernel is to tell: where the threshold would be crossed if it is page cache no more than now, on
 /// cgroup v1 half-way there first, so that the pace is known when it matters. `None`: as it is.
 ///
-/// On v2 the level is also a brake. It stays while a Pod leaves, and is lifted where nobody may: then the kernel must be
-/// able to choose.
-pub(super) fn level(usage: Bytes, distance: Bytes, version: Version, helpless: bool) -> Option<Limit> {
+/// On v2 the level is also a brake. It stays while a Pod leaves, and is lifted where there is no `distance`: no threshold is
+/// left to be crossed, or nobody may go, and then the kernel must be able to choose.
+pub(super) fn level(usage: Bytes, distance: Option<Bytes>, version: Version) -> Option<Limit> {
+    let Some(distance) = distance else { return Some(Limit::Max) };
     let half = Bytes::new(distance.get() / 2);
     match version {
-        _ if helpless => Some(Limit::Max),
         _ if distance == Bytes::ZERO => None,
         Version::V1 if half > HALVES => Some(Limit::Bytes(usage + half)),
         Version::V1 | Version::V2 => Some(Limit::Bytes(usage + distance)),
@@ -39,12 +39,12 @@ mod tests {
     #[test]
     fn the_level_halves_the_way_on_v1_and_is_the_threshold_on_v2() {
         let mib = Bytes::from_mib;
-        let at = |distance, version, helpless| level(mib(100), mib(distance), version, helpless);
-        assert_eq!(at(800, Version::V1, false), Some(Limit::Bytes(mib(500))));
-        assert_eq!(at(60, Version::V1, false), Some(Limit::Bytes(mib(160))));
-        assert_eq!(at(800, Version::V2, false), Some(Limit::Bytes(mib(900))));
-        assert_eq!(at(0, Version::V2, false), None, "it goes on braking");
-        assert_eq!(at(0, Version::V2, true), Some(Limit::Max));
+        let at = |distance, version| level(mib(100), Some(mib(distance)), version);
+        assert_eq!(at(800, Version::V1), Some(Limit::Bytes(mib(500))));
+        assert_eq!(at(60, Version::V1), Some(Limit::Bytes(mib(160))));
+        assert_eq!(at(800, Version::V2), Some(Limit::Bytes(mib(900))));
+        assert_eq!(at(0, Version::V2), None, "it goes on braking");
+        assert_eq!(level(mib(100), None, Version::V2), Some(Limit::Max));
         assert!(!is_other(Limit::Bytes(mib(500)), Limit::Bytes(mib(520)), mib(800)));
         assert!(is_other(Limit::Bytes(mib(500)), Limit::Bytes(mib(560)), mib(800)));
         assert!(is_other(Limit::Max, Limit::Bytes(mib(500)), mib(800)));

@@ -28,7 +28,7 @@ pub(crate) struct Order {
 pub(crate) type Orders = watch::Sender<Option<Arc<Order>>>;
 
 /// A process that does not end within this is in the hands of a dead disk: others must go.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// What a Pod leaves behind without a process (files in memory) goes with its volumes; kubelet waits as long for that.
 const CLEARING: Duration = Duration::from_secs(30);
 /// With less than this part of the threshold left nobody is waited for that goes on allocating.

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::alarm::{is_other, level};
 use super::choice::{Choice, choose, ranked};
-use super::departure::{Departure, Step};
+use super::departure::{self, Departure, Step};
 use super::gauge::{Gauge, Reading};
 use super::reclaim::{AskedBack, Reclaiming};
 use crate::events::Severity;
@@ -79,6 +79,7 @@ impl Keeper {
             asked_back: AskedBack::default(),
             sure_until: Duration::ZERO,
             helpless: false,
+            hurried_since: None,
         };
         let until = stop.clone();
         let thread = std::thread::Builder::new().name("memlet-pressure".to_owned());
@@ -129,6 +130,8 @@ struct Work {
     sure_until: Duration,
     /// Nobody may be evicted, which is told once.
     helpless: bool,
+    /// Since when orphans end without grace.
+    hurried_since: Option<Duration>,
 }
 
 impl Work {
@@ -186,7 +189,7 @@ impl Work {
         }
         self.node.pressure.history.note(now, reading.least_available(), reading.working_set);
         let distance = reading.distance(&self.watch);
-        let armed = distance.is_none_or(|distance| self.arm(reading, distance));
+        let armed = self.arm(reading, distance);
         let near = distance.is_some_and(|distance| self.is_near(distance));
         let pause = match (busy, armed, near || seen.met) {
             (true, ..) => BUSY,
@@ -218,17 +221,15 @@ impl Work {
                     return true;
                 }
                 Err(reclaiming) => {
-                    self.asked_back.note(now, reclaiming.give_up());
+                    self.asked_back.note(now, reclaiming.give_up(), false);
                     self.before = None;
                 }
             },
             Stage::Reclaimed(reclaim) => self.take_reclaimed(reclaim, reading, seen, now),
             Stage::Leaving(departure) => {
-                if !self.look_after(departure, reading, seen, now) {
-                    return true;
-                }
-                // What that freed is read before anybody else is chosen.
-                return false;
+                // Also where it has left: what that freed is read before anybody else is chosen, and soon.
+                self.look_after(departure, reading, seen, now);
+                return true;
             }
         }
         let Some(due) = seen.due else {
@@ -245,7 +246,7 @@ impl Work {
                 self.before.get_or_insert(before);
                 return false;
             }
-            return self.ask_back(&due, before);
+            return self.ask_back(&due, before, now);
         }
         self.evict(&due, reading, before, now)
     }
@@ -259,26 +260,29 @@ impl Work {
     /// Whether page cache that the kernel can take back is why the threshold is met, and there is the time to ask. It is not
     /// asked twice without a pause: what the first asking did not give, the second does not.
     fn could_be_cache(&self, due: &Due, reading: &Reading, now: Duration) -> bool {
-        let gave_less = self.asked_back.gave_less(now);
-        reading.active_file >= due.missing() && !gave_less && self.lasts(reading, RECLAIM_NEEDS)
+        let was_too_little = self.asked_back.was_too_little(now);
+        reading.active_file >= due.missing() && !was_too_little && self.lasts(reading, RECLAIM_NEEDS)
     }
 
-    fn ask_back(&mut self, due: &Due, before: Watch) -> bool {
+    /// Has page cache asked back; what comes of it is under way then.
+    fn ask_back(&mut self, due: &Due, before: Watch, now: Duration) -> bool {
         let hierarchy = self.node.cgroups.hierarchy().clone();
         let kubepods = self.node.cgroups.kubepods().clone();
-        match Reclaiming::start(due.missing(), self.node.pressure.pods.list(), kubepods, hierarchy) {
-            Some(reclaiming) => {
-                self.before.get_or_insert(before);
-                self.stage = Stage::Reclaiming(reclaiming);
-                true
-            }
-            None => false,
+        let pods = self.node.pressure.pods.list();
+        if let Some(reclaiming) = Reclaiming::start(due.missing(), pods, kubepods, hierarchy) {
+            self.before.get_or_insert(before);
+            self.stage = Stage::Reclaiming(reclaiming);
+        } else {
+            tracing::warn!("page cache cannot be asked back: there is no thread for it");
+            self.asked_back.note(now, Reclaim::nothing(due.missing(), Duration::ZERO), false);
         }
+        true
     }
 
     fn take_reclaimed(&mut self, reclaim: Reclaim, reading: &Reading, seen: &Observation, now: Duration) {
         let before = self.before.take();
-        if seen.due.is_none() {
+        let was_enough = seen.due.is_none();
+        if was_enough {
             // There was no shortage that anybody had to go for.
             if let Some(before) = before {
                 self.watch = before;
@@ -299,12 +303,15 @@ impl Work {
             );
             self.node.tell(Severity::Normal, "ReclaimedPageCache", text);
         }
-        self.asked_back.note(now, reclaim);
+        self.asked_back.note(now, reclaim, was_enough);
     }
 
     /// Has the first Pod of the order leave; whether there is one.
     fn evict(&mut self, due: &Due, reading: &Reading, before: Watch, now: Duration) -> bool {
         let hierarchy = self.node.cgroups.hierarchy().clone();
+        if self.orphans_go(now) {
+            return true;
+        }
         let all = &self.node.pressure.pods;
         let pods = all.list();
         if now < SETTLING && (pods.is_empty() || !all.are_complete()) {
@@ -319,7 +326,7 @@ impl Work {
         self.helpless = false;
         if self.asked_back.lately(now).is_none() && choice.is_mostly_cache(&hierarchy) {
             self.sure_until = now + RECLAIM_NEEDS;
-            return self.ask_back(due, before);
+            return self.ask_back(due, before, now);
         }
         self.before = None;
         let grace = match due.rule.kind {
@@ -341,12 +348,25 @@ impl Work {
         let start = self.start;
         let clock = move || start.elapsed();
         let mut departure = Departure::begin(record, pod, grace, annotations, &hierarchy, now, clock);
-        departure.record.ranked = ranked(ranking, &departure.record.pod.uid, &hierarchy);
+        if departure.record.ranked.is_empty() {
+            departure.record.ranked = ranked(ranking, &departure.record.pod.uid, &hierarchy);
+        }
         // The agent may be killed before the Pod has gone: its next run reads here that it is to go.
         self.keep(departure.record.clone());
         self.stage = Stage::Leaving(Box::new(departure));
         self.node.tell(Severity::Warning, "EvictionThresholdMet", "Attempting to reclaim memory");
         true
+    }
+
+    /// Whether what an earlier run left of Pods that are no more goes first: nobody else need, if that is enough. It has no
+    /// grace where memory is short; what does not end is not waited for longer than for a Pod.
+    fn orphans_go(&mut self, now: Duration) -> bool {
+        if !self.node.pressure.pods.hurry_orphans() {
+            self.hurried_since = None;
+            return false;
+        }
+        let since = *self.hurried_since.get_or_insert(now);
+        now.saturating_sub(since) < departure::PATIENCE
     }
 
     fn record(
@@ -357,15 +377,23 @@ impl Work {
         grace: GraceStory,
         now: Duration,
     ) -> Eviction {
+        let at = jiff::Timestamp::now();
+        let order = choice.pod.orders.borrow().clone();
+        if let Some(first) = order.and_then(|order| order.recalled.clone()) {
+            // Why it has to go is what it was when it was chosen.
+            return Eviction { at, grace, course: Course::default(), ..*first };
+        }
         Eviction {
-            at: jiff::Timestamp::now(),
+            at,
             node: self.node.config.name.clone(),
             pod: choice.pod.name.clone(),
             containers: choice.containers.clone(),
             pod_level_request: choice.pod.pod_level_request,
+            pod_level_limit: choice.pod.pod_level_limit,
             rule: due.rule,
             available: due.available,
             capacity: reading.whole(due.rule.signal),
+            allocatable: Some(self.node.shape.allocatable),
             left: reading.left(),
             growth: self.growth.rate(),
             reclaim: self.asked_back.lately(now).cloned(),
@@ -377,14 +405,14 @@ impl Work {
         }
     }
 
-    /// Looks after the one that leaves; whether that is over.
+    /// Looks after the one that leaves.
     fn look_after(
         &mut self,
         mut departure: Box<Departure>,
         reading: &Reading,
         seen: &Observation,
         now: Duration,
-    ) -> bool {
+    ) {
         let rate = self.growth.rate().unwrap_or(0);
         let (pods, hierarchy) = (&self.node.pressure.pods, self.node.cgroups.hierarchy());
         if seen.due.is_some_and(|due| due.rule.kind == Kind::Hard) {
@@ -399,13 +427,12 @@ impl Work {
         let can_wait = self.lasts(reading, CLEARING_NEEDS);
         if step == Step::Stays || (step == Step::Ended && can_wait) {
             self.stage = Stage::Leaving(departure);
-            return false;
+            return;
         }
         let mut record = departure.record;
         let after = self.gauge.read(self.alarm.group());
         record.course.available_after = after.ok().map(|reading| reading.available(record.rule.signal));
         self.keep(record);
-        true
     }
 
     fn keep(&self, eviction: Eviction) {
@@ -428,9 +455,11 @@ impl Work {
     }
 
     /// Has the kernel tell when the threshold is near; whether it will.
-    fn arm(&mut self, reading: &Reading, distance: Bytes) -> bool {
-        let wanted = level(reading.usage, distance, self.alarm.group().version(), self.helpless);
-        let Some(wanted) = wanted.filter(|wanted| is_other(self.alarm.level(), *wanted, distance)) else {
+    fn arm(&mut self, reading: &Reading, distance: Option<Bytes>) -> bool {
+        let distance = distance.filter(|_| !self.helpless);
+        let wanted = level(reading.usage, distance, self.alarm.group().version());
+        let is_new = |wanted: &Limit| is_other(self.alarm.level(), *wanted, distance.unwrap_or_default());
+        let Some(wanted) = wanted.filter(is_new) else {
             return true;
         };
         if let Err(error) = self.alarm.set_level(wanted) {

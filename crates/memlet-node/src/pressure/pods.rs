@@ -10,6 +10,7 @@ use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::eviction::PodName;
 use memlet_policy::oom_score_adj::is_critical;
 use memlet_policy::resources::{self, Side};
+use tokio::sync::Notify;
 
 use super::departure::Orders;
 
@@ -23,6 +24,8 @@ struct Book {
     here: HashMap<String, Here>,
     /// What an earlier run of the agent left, and this one has not taken over yet: it uses memory, and may have to go.
     expected: HashSet<String>,
+    /// What an earlier run left of Pods that are no more, by uid, until it has ended: each hears here that it must at once.
+    orphans: HashMap<String, Arc<Notify>>,
 }
 
 /// One Pod that is here.
@@ -32,8 +35,9 @@ pub(crate) struct Here {
     pub(super) priority: i32,
     pub(super) critical: bool,
     pub(crate) request: Bytes,
-    /// What it requests as a whole, where it does.
+    /// What it requests as a whole, and may use as a whole, where it does.
     pub(super) pod_level_request: Option<Bytes>,
+    pub(super) pod_level_limit: Option<Bytes>,
     /// `terminationGracePeriodSeconds`
     pub(super) own_grace: Option<Duration>,
     pub(crate) cgroup: CgroupPath,
@@ -64,9 +68,25 @@ impl Pods {
         self.book().expected.extend(uids);
     }
 
-    /// What was left of this Pod is known, or is being removed.
+    /// What was left of this Pod is known, or has been removed.
     pub(crate) fn met(&self, uid: &str) {
-        self.book().expected.remove(uid);
+        let mut book = self.book();
+        book.expected.remove(uid);
+        book.orphans.remove(uid);
+    }
+
+    /// What was left is of a Pod that is no more, and is being ended. Answers what tells that there is no time for a grace.
+    pub(crate) fn orphan(&self, uid: &str) -> Arc<Notify> {
+        let mut book = self.book();
+        book.expected.remove(uid);
+        book.orphans.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Has all orphans end at once; whether there are any.
+    pub(super) fn hurry_orphans(&self) -> bool {
+        let book = self.book();
+        book.orphans.values().for_each(|orphan| orphan.notify_one());
+        !book.orphans.is_empty()
     }
 
     /// Whether everything that was left is known: before, whoever uses most may be missing here.
@@ -87,6 +107,7 @@ impl Pods {
             critical: is_critical(pod),
             request: resources::pod_memory_request(&spec),
             pod_level_request: resources::pod_level_memory(&spec, Side::Requests),
+            pod_level_limit: resources::pod_level_memory(&spec, Side::Limits),
             own_grace: spec
                 .termination_grace_period_seconds
                 .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),

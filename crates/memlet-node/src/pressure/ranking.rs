@@ -131,6 +131,7 @@ mod tests {
             critical,
             request: Bytes::ZERO,
             pod_level_request: None,
+            pod_level_limit: None,
             own_grace: None,
             cgroup: format!("/{number}").parse().unwrap(),
             containers: Vec::new(),

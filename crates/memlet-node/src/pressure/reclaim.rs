@@ -21,35 +21,43 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(32);
 /// What was asked back last, and how long it is not asked again. Moments are durations since some start.
 #[derive(Debug, Default)]
 pub(super) struct AskedBack {
-    last: Option<(Duration, Reclaim)>,
+    last: Option<Last>,
     pause: Duration,
 }
 
+#[derive(Debug)]
+struct Last {
+    at: Duration,
+    reclaim: Reclaim,
+    /// With it no threshold was met any more, whatever the kernel said that it gave.
+    was_enough: bool,
+}
+
 impl AskedBack {
-    /// This came of it.
-    pub(super) fn note(&mut self, now: Duration, reclaim: Reclaim) {
-        let soon = self.last.as_ref().is_some_and(|(at, _)| now.saturating_sub(*at) < 2 * self.pause);
-        let came_back = soon && reclaim.reclaimed >= reclaim.wanted;
-        self.pause = if came_back { (2 * self.pause).min(LONGEST_PAUSE) } else { PAUSE };
-        self.last = Some((now, reclaim));
+    /// This came of it, and it `was_enough` or not.
+    pub(super) fn note(&mut self, now: Duration, reclaim: Reclaim, was_enough: bool) {
+        let soon = self.last.as_ref().is_some_and(|last| now.saturating_sub(last.at) < 2 * self.pause);
+        self.pause = if soon && was_enough { (2 * self.pause).min(LONGEST_PAUSE) } else { PAUSE };
+        self.last = Some(Last { at: now, reclaim, was_enough });
     }
 
     /// What came of it a short while ago.
     pub(super) fn lately(&self, now: Duration) -> Option<&Reclaim> {
-        let (at, reclaim) = self.last.as_ref()?;
-        (now.saturating_sub(*at) < PAUSE).then_some(reclaim)
+        self.last_within(PAUSE, now).map(|last| &last.reclaim)
     }
 
-    /// Whether it gave less than was wanted, a short while ago: then more is not to be had.
-    pub(super) fn gave_less(&self, now: Duration) -> bool {
-        self.lately(now).is_some_and(|reclaim| reclaim.reclaimed < reclaim.wanted)
+    /// Whether it was not enough, a short while ago: then more is not to be had.
+    pub(super) fn was_too_little(&self, now: Duration) -> bool {
+        self.last_within(PAUSE, now).is_some_and(|last| !last.was_enough)
     }
 
-    /// Whether it gave enough and is to be left in use for a while.
+    /// Whether it was enough and is to be left in use for a while.
     pub(super) fn rests(&self, now: Duration) -> bool {
-        self.last.as_ref().is_some_and(|(at, reclaim)| {
-            reclaim.reclaimed >= reclaim.wanted && now.saturating_sub(*at) < self.pause
-        })
+        self.last_within(self.pause, now).is_some_and(|last| last.was_enough)
+    }
+
+    fn last_within(&self, time: Duration, now: Duration) -> Option<&Last> {
+        self.last.as_ref().filter(|last| now.saturating_sub(last.at) < time)
     }
 }
 
@@ -82,19 +90,12 @@ impl Reclaiming {
         }
         let (wanted, took) = (self.wanted, self.began.elapsed());
         // A panic in there is a bug, which its message tells; nothing came of it.
-        let nothing = |_| Reclaim { from: Vec::new(), wanted, reclaimed: Bytes::ZERO, took, given_up: false };
-        Ok(self.thread.join().unwrap_or_else(nothing))
+        Ok(self.thread.join().unwrap_or_else(|_| Reclaim::nothing(wanted, took)))
     }
 
     /// It is not waited for any longer.
     pub(super) fn give_up(self) -> Reclaim {
-        Reclaim {
-            from: Vec::new(),
-            wanted: self.wanted,
-            reclaimed: Bytes::ZERO,
-            took: self.began.elapsed(),
-            given_up: true,
-        }
+        Reclaim { given_up: true, ..Reclaim::nothing(self.wanted, self.began.elapsed()) }
     }
 }
 
@@ -109,24 +110,24 @@ fn ask(wanted: Bytes, pods: &[Here], kubepods: &CgroupPath, hierarchy: &Hierarch
         })
         .collect();
     holders.sort_by_key(|(held, ..)| std::cmp::Reverse(*held));
-    let mut reclaim =
-        Reclaim { from: Vec::new(), wanted, reclaimed: Bytes::ZERO, took: Duration::ZERO, given_up: false };
+    let mut reclaim = Reclaim::nothing(wanted, Duration::ZERO);
+    let mut missing = wanted;
     for (held, group, here) in holders {
-        let missing = wanted.saturating_sub(reclaim.reclaimed);
         if missing == Bytes::ZERO || held == Bytes::ZERO {
             break;
         }
-        reclaim.reclaimed += take_back(&group, missing);
+        let back = take_back(&group, missing);
+        reclaim.reclaimed += back.fell;
+        missing = missing.saturating_sub(back.of_use);
         reclaim.from.push(here.name.clone());
     }
     // A file stays in memory when the Pod that read it has gone: in use, by nobody who could be asked.
-    let missing = wanted.saturating_sub(reclaim.reclaimed);
     if missing > Bytes::ZERO
         && let Ok(all) = Cgroup::open(hierarchy, kubepods)
     {
-        let got = take_back(&all, missing);
-        reclaim.reclaimed += got;
-        if got > Bytes::ZERO {
+        let back = take_back(&all, missing);
+        reclaim.reclaimed += back.fell;
+        if back.fell > Bytes::ZERO {
             // Whose that was is not known.
             reclaim.from.clear();
         }
@@ -135,12 +136,26 @@ fn ask(wanted: Bytes, pods: &[Here], kubepods: &CgroupPath, hierarchy: &Hierarch
     reclaim
 }
 
-fn take_back(group: &Cgroup, amount: Bytes) -> Bytes {
-    match group.reclaim(amount) {
-        Ok(got) => got.unwrap_or_default(),
+/// What a group gave back.
+#[derive(Default)]
+struct Back {
+    /// By how much its usage fell.
+    fell: Bytes,
+    /// How much of that counted as used.
+    of_use: Bytes,
+}
+
+/// Asks for this much that counts as used. The kernel takes what was not used lately first, so that comes along.
+fn take_back(group: &Cgroup, amount: Bytes) -> Back {
+    let unused = group.stat().ok().and_then(|stat| stat.inactive_file).unwrap_or_default();
+    match group.reclaim(amount + unused) {
+        Ok(fell) => {
+            let fell = fell.unwrap_or_default();
+            Back { fell, of_use: fell.saturating_sub(unused) }
+        }
         Err(error) => {
             tracing::debug!("page cache cannot be asked back: {error}");
-            Bytes::ZERO
+            Back::default()
         }
     }
 }
@@ -151,11 +166,8 @@ mod tests {
 
     fn gave(mebibytes: u64) -> Reclaim {
         Reclaim {
-            from: Vec::new(),
-            wanted: Bytes::from_mib(10),
             reclaimed: Bytes::from_mib(mebibytes),
-            took: Duration::ZERO,
-            given_up: false,
+            ..Reclaim::nothing(Bytes::from_mib(10), Duration::ZERO)
         }
     }
 
@@ -165,14 +177,14 @@ mod tests {
         let mut now = Duration::from_secs(100);
         assert!(!asked.rests(now) && asked.lately(now).is_none());
         for pause in [1, 2, 4, 8, 16, 32, 32] {
-            asked.note(now, gave(300));
+            asked.note(now, gave(300), true);
             let shortly_before = now + Duration::from_millis(1000 * pause - 1);
             now += Duration::from_secs(pause);
             assert!(asked.rests(shortly_before) && !asked.rests(now), "{pause}");
-            assert!(!asked.gave_less(now));
+            assert!(!asked.was_too_little(now));
         }
         now += Duration::from_mins(1);
-        asked.note(now, gave(300));
+        asked.note(now, gave(300), true);
         assert!(!asked.rests(now + PAUSE), "it had not come back for long");
     }
 
@@ -180,10 +192,10 @@ mod tests {
     fn what_gave_too_little_is_not_waited_for() {
         let mut asked = AskedBack::default();
         let now = Duration::from_secs(100);
-        asked.note(now, gave(300));
-        asked.note(now + PAUSE, gave(5));
+        asked.note(now, gave(300), true);
+        asked.note(now + PAUSE, gave(300), false);
         let after = now + PAUSE + PAUSE / 2;
-        assert!(asked.gave_less(after) && !asked.rests(after));
-        assert!(!asked.gave_less(now + 2 * PAUSE), "it is asked anew");
+        assert!(asked.was_too_little(after) && !asked.rests(after));
+        assert!(!asked.was_too_little(now + 2 * PAUSE), "it is asked anew");
     }
 }

@@ -30,7 +30,7 @@ impl Worker {
         self.admitted = true;
         self.resumed = true;
         if let Some(eviction) = known.unended_eviction(&self.identity().2) {
-            self.recall_order(eviction);
+            self.recall_order(eviction, &found);
         }
         self.adopt_sandbox(&found, &known).await;
         for place in self.places() {

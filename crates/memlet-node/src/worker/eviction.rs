@@ -9,6 +9,7 @@ use memlet_policy::eviction::EVICTED;
 use memlet_policy::resources;
 
 use super::{Place, Worker};
+use crate::adoption::Found;
 use crate::events::Severity;
 use crate::pressure::{Container, Order};
 use crate::records::Record;
@@ -42,10 +43,14 @@ impl Worker {
         self.record_recalled();
     }
 
-    /// An earlier run of the agent chose the Pod and told of it, and did not live to see it go. A Pod that goes twice, once
-    /// by this and once because memory is still short, goes once.
-    pub(super) fn recall_order(&mut self, eviction: &Eviction) {
+    /// An earlier run of the agent chose the Pod and told of it, and did not live to see it go, or to record that it had. A
+    /// Pod that goes twice, once by this and once because memory is still short, goes once.
+    pub(super) fn recall_order(&mut self, eviction: &Eviction, found: &Found) {
         if self.failure.is_some() || self.is_final() {
+            // Where its containers are forgotten, so is when they ended.
+            if let Some(ended) = found.last_end() {
+                self.record_end(eviction.clone(), ended);
+            }
             return;
         }
         let grace = match eviction.grace {
@@ -63,12 +68,18 @@ impl Worker {
     }
 
     /// Completes what an earlier run recorded, unless this one has chosen the Pod once more.
-    fn record_recalled(&self) {
+    pub(crate) fn record_recalled(&self) {
         let recalled = self.orders.borrow().as_ref().and_then(|order| order.recalled.clone());
-        let Some(mut eviction) = recalled else { return };
-        let passed = Timestamp::now().duration_since(eviction.at);
+        let ends = self.places().into_iter().filter_map(|place| Some(self.life(place).ended()?.finished_at));
+        if let (Some(eviction), Some(ended)) = (recalled, ends.max()) {
+            self.record_end(*eviction, ended);
+        }
+    }
+
+    fn record_end(&self, mut eviction: Eviction, ended: Timestamp) {
+        let passed = ended.duration_since(eviction.at);
         eviction.course.ended = Some(Duration::try_from(passed).unwrap_or_default());
-        self.node.kills.records().add(Record::Eviction(eviction));
+        self.node.kills.records().add(Record::Eviction(Box::new(eviction)));
     }
 
     /// The grace that an order leaves, in whole seconds; `None` where there is no order.

@@ -45,13 +45,16 @@ impl Bench {
         let said = child.stderr.take().context("memlet says nothing")?;
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(said));
         let node = Node(self, child);
+        let mut before = Vec::new();
         for line in lines.by_ref() {
-            if line?.starts_with("ready after") {
+            let line = line?;
+            if line.starts_with("ready after") {
                 std::thread::spawn(move || lines.for_each(drop));
                 return Ok(node);
             }
+            before.push(line);
         }
-        bail!("memlet ended before it was ready")
+        bail!("memlet ended before it was ready: {}", before.join("\n"))
     }
 
     pub(crate) async fn client(&self) -> Result<kube::Client> {

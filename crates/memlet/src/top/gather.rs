@@ -100,6 +100,8 @@ pub(crate) struct PodUsage {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ContainerUsage {
     pub(crate) name: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_init: bool,
     pub(crate) id: String,
     pub(crate) request: Option<Bytes>,
     pub(crate) limit: Option<Bytes>,
@@ -169,12 +171,8 @@ fn pod_usage(pod: &Pod, names: &CgroupNames, hierarchy: &Hierarchy, node: Option
     let (held, limit) = group(&path, hierarchy)?;
     let left = Left::least([Left::below(Owner::Pod, limit, &held), node]);
     let spec = pod.spec.as_ref()?;
-    let mut containers: Vec<_> = statuses(pod)
-        .filter_map(|status| {
-            let spec = resources::counted_containers(spec).find(|container| container.name == status.name);
-            container_usage(status, spec, &path, hierarchy, left)
-        })
-        .collect();
+    let mut containers: Vec<_> =
+        statuses(pod).filter_map(|status| container_usage(status, spec, &path, hierarchy, left)).collect();
     containers.sort_by(|a, b| b.held.working_set.cmp(&a.held.working_set).then_with(|| a.name.cmp(&b.name)));
     Some(PodUsage {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
@@ -201,7 +199,7 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 
 fn container_usage(
     status: &ContainerStatus,
-    spec: Option<&Container>,
+    spec: &PodSpec,
     pod: &CgroupPath,
     hierarchy: &Hierarchy,
     pod_left: Option<Left>,
@@ -210,10 +208,13 @@ fn container_usage(
     let (_, id) = status.container_id.as_deref()?.split_once("://")?;
     let path: CgroupPath = container_in(pod.as_str(), id).parse().ok()?;
     let (held, limit) = group(&path, hierarchy)?;
+    let is_it = |container: &&Container| container.name == status.name;
+    let request = resources::counted_containers(spec).find(is_it).and_then(resources::memory_request);
     Some(ContainerUsage {
         name: status.name.clone(),
+        is_init: spec.init_containers.iter().flatten().any(|container| is_it(&container)),
         id: id.to_owned(),
-        request: spec.and_then(resources::memory_request),
+        request,
         limit,
         held,
         left: Left::least([Left::below(Owner::Container, limit, &held), pod_left]),

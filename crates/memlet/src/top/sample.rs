@@ -45,6 +45,7 @@ pub(crate) fn usage() -> Usage {
         left: Some(left(200, Owner::Node)),
         containers: vec![ContainerUsage {
             name: "main".to_owned(),
+            is_init: false,
             id: "64ae20d2".to_owned(),
             request: None,
             limit: None,
@@ -55,6 +56,7 @@ pub(crate) fn usage() -> Usage {
     };
     let container = |name: &str, anon, limit: u64| ContainerUsage {
         name: name.to_owned(),
+        is_init: false,
         id: "a398d3c0".to_owned(),
         request: Some(Bytes::from_mib(64)),
         limit: Some(Bytes::from_mib(limit)),

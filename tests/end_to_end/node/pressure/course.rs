@@ -40,6 +40,11 @@ pub(crate) fn tests() -> Vec<Test> {
             killed_meanwhile_for_no_more,
         ),
         test_with(
+            "pressure: what is left of a Pod that is no more goes before any Pod",
+            &["kubectl"],
+            orphan_first,
+        ),
+        test_with(
             "pressure: killed at any moment of an eviction, started again",
             &["kubectl"],
             killed_at_any_moment,
@@ -276,6 +281,10 @@ fn unkillable() -> Result<(), Failed> {
     let hog = node.get("pod/hog")?;
     assert!(is_running(&hog) && ended(&hog).is_none(), "nothing can end it: {hog:#}");
     assert_eq!(names(&node.records("eviction")?).first(), Some(&"hog"), "it was the first to go");
+    let told = node.event("Pod", "hog", "FailedKillPod")?;
+    let beginning =
+        "error killing pod: failed to \"KillContainer\" for \"main\" with KillContainerError: \"rpc error: ";
+    assert!(told.starts_with(beginning), "{told}");
     drop(frozen);
     node.failed("hog")?;
     let idle = node.get("pod/idle")?;
@@ -421,14 +430,41 @@ fn killed_at_any_moment() -> Result<(), Failed> {
         std::thread::sleep(Duration::from_millis(milliseconds));
         node.kill()?;
         node.start_again(&NODE)?;
-        // That it has ended may not have been recorded any more.
-        node.failed(&name)?;
+        node.evicted(&name)?;
         node.kubectl(&["delete", "pod", &name, "--grace-period=1"])?.exits(0);
     }
     let after = node.get("pod/idle")?;
     assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "it ran on");
     let evictions = node.records("eviction")?;
     assert!(names(&evictions).iter().all(|name| name.starts_with("hog-")), "{:?}", names(&evictions));
+    node.kernel_killed_nobody();
+    node.end()
+}
+
+/// After a restart without the Pods' objects, one that was left is what a node is short of memory for: it has no time, and
+/// nobody goes for it.
+fn orphan_first() -> Result<(), Failed> {
+    const NODE: [&str; 2] = ["--node-memory", "256Mi"];
+    let mut node = Node::start_with(&NODE)?;
+    // With all of its grace it would be here for half a minute. It stays below what the kernel would kill for.
+    let hog = Eater::new("hog", "200 0 --rate 50 --hold --ignore-term")
+        .spec("terminationGracePeriodSeconds", json!(30));
+    node.run_all(&[hog])?;
+    node.kill()?;
+    node.usage_reaches(190)?;
+    std::fs::remove_file(node.house.folder.path().join("data/node/objects/objects.redb"))?;
+    node.start_again(&NODE)?;
+    let restarted = Instant::now();
+    // Of those that request memory one is admitted under pressure.
+    node.run_all(&[Eater::holding("bystander", 1).requesting("16Mi").tolerating()])?;
+    while node.usage()? > Bytes::from_mib(60) {
+        assert!(restarted.elapsed() < 20 * SECOND, "the hog had its grace");
+        std::thread::sleep(SECOND / 20);
+    }
+    // Whoever was to go for it would have been told by now.
+    std::thread::sleep(SECOND);
+    let bystander = node.get("pod/bystander")?;
+    assert!(is_running(&bystander) && ended(&bystander).is_none(), "{bystander:#}");
     node.kernel_killed_nobody();
     node.end()
 }

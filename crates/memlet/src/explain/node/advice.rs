@@ -76,6 +76,7 @@ fn of_next(pod: &PodUsage, node: &NodeUsage) -> Option<Advice> {
     if let Some(old) = pod.pod_level_request {
         let used = pod.held.working_set.unwrap_or_default();
         let request = friendly(used);
+        let request = pod.limit.map_or(request, |limit| request.min(limit));
         let fits = fits(request.saturating_sub(old), node);
         let text = format!(
             "{name}, next in order: spec.resources.requests.memory {old} → {request} (the Pod uses {used}){fits}"
@@ -97,7 +98,8 @@ fn of_next(pod: &PodUsage, node: &NodeUsage) -> Option<Advice> {
             largest.name,
             held(largest)
         ),
-        patch: (request > Bytes::ZERO).then(|| Patch::of(&largest.name, false, Some(request), None).yaml),
+        patch: (request > Bytes::ZERO)
+            .then(|| Patch::of(&largest.name, largest.is_init, Some(request), None).yaml),
         pod: Some(name),
     })
 }
@@ -116,7 +118,7 @@ fn of_node(node: &NodeUsage) -> Advice {
     Advice {
         pod: None,
         text: format!(
-            "the node: no Pod uses more than it requested ({used} used, {} requested, {} allocatable), so what is short is \
+            "the node: no Pod that may be evicted uses more than it requested ({used} used, {} requested, {} allocatable), so what is short is \
              what the node keeps free: reserve more for what runs outside Pods (--system-reserved memory=SIZE), or give \
              it more (--node-memory SIZE)",
             node.requests, node.allocatable

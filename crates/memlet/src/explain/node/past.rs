@@ -1,7 +1,6 @@
 //! Who was evicted from a node and who was killed on it, in the last hour and in the week that is recorded. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use memlet_bytes::Bytes;
 use memlet_cgroup::CgroupPath;
 use memlet_diagnosis::eviction::Eviction;
 use memlet_diagnosis::evidence::{KillRecord, Level};
@@ -104,7 +103,10 @@ fn is_of_node(kill: &KillRecord, name: &str, members: &[MemberRecord]) -> bool {
 }
 
 fn evicted(eviction: &Eviction) -> Happening {
-    let used: Bytes = eviction.containers.iter().map(|container| container.usage).sum();
+    // Of files in memory nobody may have been running.
+    let own = eviction.ranked.iter().find(|ranked| ranked.pod.uid == eviction.pod.uid);
+    let of_containers = || eviction.containers.iter().map(|container| container.usage).sum();
+    let used = own.map_or_else(of_containers, |ranked| ranked.candidate.usage);
     Happening {
         at: eviction.at,
         kind: Kind::Evicted,
@@ -129,6 +131,8 @@ fn killed(kill: &KillRecord) -> Happening {
 
 #[cfg(test)]
 mod tests {
+    use memlet_bytes::Bytes;
+
     use memlet_oomlog::Report;
     use memlet_policy::cgroup_names::Driver;
 

@@ -132,6 +132,7 @@ pub(in crate::explain) fn eviction() -> Eviction {
             is_init: false,
         }],
         pod_level_request: None,
+        pod_level_limit: None,
         rule: Rule {
             signal: Signal::AllocatableMemory,
             kind: Kind::Hard,
@@ -140,6 +141,7 @@ pub(in crate::explain) fn eviction() -> Eviction {
         },
         available: Bytes::from_mib(74),
         capacity: Bytes::from_gib(1),
+        allocatable: None,
         left: Bytes::from_mib(74),
         growth: None,
         reclaim: None,
