@@ -145,7 +145,13 @@ impl Race {
     async fn tries(&self, first: u32, rate: u32, ignores: bool, tries: usize) -> Result<()> {
         let mut outcomes = Vec::new();
         for _ in 0..tries {
-            outcomes.push(self.one(first, rate, ignores).await?);
+            let outcome = loop {
+                // One that is rejected has not raced.
+                if let Some(outcome) = self.one(first, rate, ignores).await? {
+                    break outcome;
+                }
+            };
+            outcomes.push(outcome);
         }
         let won = outcomes.iter().filter(|outcome| outcome.won).count();
         let times = |of: fn(&Outcome) -> Option<Duration>| spread(outcomes.iter().filter_map(of).collect());
@@ -163,7 +169,9 @@ impl Race {
         Ok(())
     }
 
-    async fn one(&self, first: u32, rate: u32, ignores: bool) -> Result<Outcome> {
+    /// `None` where the node, still under pressure from the last, did not take the Pod: its condition may be told a moment
+    /// after a Pod's end.
+    async fn one(&self, first: u32, rate: u32, ignores: bool) -> Result<Option<Outcome>> {
         let pods: Api<Pod> = Api::default_namespaced(self.client.clone());
         self.calm().await?;
         let watch = Crossing::watch()?;
@@ -176,20 +184,22 @@ impl Race {
             let pod = pods.get(&name).await.context("the get")?;
             let status = pod.status.unwrap_or_default();
             if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-                break status.reason;
+                break status;
             }
             ensure!(Instant::now() < deadline, "the Pod has neither been evicted nor killed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        let (crossed, oom_killed) = watch.end()?;
-        let eviction = self.eviction_of(&name).await?;
-        pods.delete(&name, &DeleteParams::default().grace_period(0)).await.context("the delete")?;
-        while pods.get_opt(&name).await?.is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let ended = watch.end();
+        if over.message.is_some_and(|message| message.contains("had condition")) {
+            self.delete(&name).await?;
+            return Ok(None);
         }
-        let won = over.as_deref() == Some("Evicted") && !oom_killed;
+        let (crossed, oom_killed) = ended?;
+        let eviction = self.eviction_of(&name).await?;
+        self.delete(&name).await?;
+        let won = over.reason.as_deref() == Some("Evicted") && !oom_killed;
         let Some(eviction) = eviction.filter(|_| won) else {
-            return Ok(Outcome { won, signalled: None, killed: None, dead: None, grace: "lost" });
+            return Ok(Some(Outcome { won, signalled: None, killed: None, dead: None, grace: "lost" }));
         };
         // `at` is the choice's moment, and the course counts from the notice just before: an upper bound.
         let since = |moment: Option<Duration>| {
@@ -197,7 +207,7 @@ impl Race {
             Some(Duration::try_from(at.duration_since(crossed)).unwrap_or_default())
         };
         let course = eviction.course;
-        Ok(Outcome {
+        Ok(Some(Outcome {
             won,
             signalled: since(course.signalled),
             killed: since(course.killed),
@@ -207,7 +217,16 @@ impl Race {
                 GraceStory::Skipped { .. } => "skipped",
                 GraceStory::Cut { .. } => "cut",
             },
-        })
+        }))
+    }
+
+    async fn delete(&self, pod: &str) -> Result<()> {
+        let pods: Api<Pod> = Api::default_namespaced(self.client.clone());
+        pods.delete(pod, &DeleteParams::default().grace_period(0)).await.context("the delete")?;
+        while pods.get_opt(pod).await?.is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// It is written whole when the memory is free, which may be a little later.

@@ -1,8 +1,8 @@
 //! The order of eviction, of what every Pod uses at the moment of the choice.
 //!
 //! What a Pod is charged with is one number, and read of all. What of it is page cache not used lately, and so no part of
-//! its working set, costs the kernel a look at all its counts: ten milliseconds for a hundred Pods, in which a fast one takes
-//! what is left. Taking it off moves a Pod back in the order and never forward, so it is read of those in front only.
+//! its working set, costs the kernel a look at all its counts, and of many Pods milliseconds in which a fast one takes what
+//! is left. Taking it off moves a Pod back in the order and never forward, so it is read of those in front only.
 
 use std::ops::Range;
 
