@@ -70,6 +70,13 @@ pub struct Eviction {
     pub course: Course,
 }
 
+impl Eviction {
+    /// The evicted Pod's place in the order; `None` where that was not recorded.
+    pub fn place(&self) -> Option<&Ranked> {
+        self.ranked.iter().find(|ranked| ranked.pod.uid == self.pod.uid)
+    }
+}
+
 /// A Pod's name in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -14,11 +14,6 @@ pub(super) struct Spared<'a> {
     pub(super) instead: &'a Ranked,
 }
 
-/// The evicted Pod's place.
-pub(super) fn evicted(eviction: &Eviction) -> Option<&Ranked> {
-    eviction.ranked.iter().find(|ranked| ranked.pod.uid == eviction.pod.uid)
-}
-
 /// The Pod that would have gone next, as things were.
 pub(super) fn next(eviction: &Eviction) -> Option<&Ranked> {
     others(eviction).next()
@@ -31,7 +26,7 @@ pub(super) fn others(eviction: &Eviction) -> impl Iterator<Item = &Ranked> {
 
 /// `None` where no request would have spared it: the others are more important, or there are none.
 pub(super) fn spared(eviction: &Eviction) -> Option<Spared<'_>> {
-    let own = evicted(eviction)?.candidate;
+    let own = eviction.place()?.candidate;
     let instead_with = |request: u64| {
         let own = Candidate { request: Bytes::new(request), ..own };
         // The evicted Pod first: among equals it stays so.

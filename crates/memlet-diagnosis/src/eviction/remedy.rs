@@ -3,7 +3,7 @@
 use memlet_bytes::Bytes;
 use memlet_policy::eviction::{Candidate, Kind};
 
-use super::otherwise::{evicted, next, spared};
+use super::otherwise::{next, spared};
 use super::raise::{Raise, raises, whole_mebibytes};
 use super::verdict::name;
 use super::{ContainerShare, Eviction};
@@ -12,7 +12,7 @@ use crate::remedy::{friendly, suggested_limit};
 use crate::verdict::{Patch, Remedy};
 
 pub(super) fn of(eviction: &Eviction) -> Remedy {
-    let Some(own) = evicted(eviction).map(|ranked| ranked.candidate) else {
+    let Some(own) = eviction.place().map(|ranked| ranked.candidate) else {
         return Remedy { text: "the Pod's place in the order was not recorded".to_owned(), patch: None };
     };
     let spared = spared(eviction);

@@ -7,7 +7,7 @@ use memlet_bytes::Bytes;
 use memlet_policy::eviction::{Candidate, Kind, Signal, Why, why_before};
 use serde::{Deserialize, Serialize};
 
-use super::otherwise::{evicted, next};
+use super::otherwise::next;
 use super::{Eviction, GraceStory, PodName, Ranked, Reclaim, remedy};
 use crate::amount::counted;
 use crate::verdict::{Fact, Remedy, Topic};
@@ -106,7 +106,7 @@ fn used(eviction: &Eviction) -> Fact {
 
 /// Why this Pod was the first.
 fn chosen(eviction: &Eviction) -> Option<Fact> {
-    let own = evicted(eviction)?;
+    let own = eviction.place()?;
     let passed: Vec<String> = eviction
         .ranked
         .iter()

@@ -246,7 +246,8 @@ impl Work {
                 self.before.get_or_insert(before);
                 return false;
             }
-            return self.ask_back(&due, before, now);
+            self.ask_back(&due, before, now);
+            return true;
         }
         self.evict(&due, reading, before, now)
     }
@@ -264,8 +265,8 @@ impl Work {
         reading.active_file >= due.missing() && !was_too_little && self.lasts(reading, RECLAIM_NEEDS)
     }
 
-    /// Has page cache asked back; what comes of it is under way then.
-    fn ask_back(&mut self, due: &Due, before: Watch, now: Duration) -> bool {
+    /// Has page cache asked back.
+    fn ask_back(&mut self, due: &Due, before: Watch, now: Duration) {
         let hierarchy = self.node.cgroups.hierarchy().clone();
         let kubepods = self.node.cgroups.kubepods().clone();
         let pods = self.node.pressure.pods.list();
@@ -276,7 +277,6 @@ impl Work {
             tracing::warn!("page cache cannot be asked back: there is no thread for it");
             self.asked_back.note(now, Reclaim::nothing(due.missing(), Duration::ZERO), false);
         }
-        true
     }
 
     fn take_reclaimed(&mut self, reclaim: Reclaim, reading: &Reading, seen: &Observation, now: Duration) {
@@ -326,7 +326,8 @@ impl Work {
         self.helpless = false;
         if self.asked_back.lately(now).is_none() && choice.is_mostly_cache(&hierarchy) {
             self.sure_until = now + RECLAIM_NEEDS;
-            return self.ask_back(due, before, now);
+            self.ask_back(due, before, now);
+            return true;
         }
         self.before = None;
         let grace = match due.rule.kind {

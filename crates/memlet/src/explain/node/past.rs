@@ -104,9 +104,8 @@ fn is_of_node(kill: &KillRecord, name: &str, members: &[MemberRecord]) -> bool {
 
 fn evicted(eviction: &Eviction) -> Happening {
     // Of files in memory nobody may have been running.
-    let own = eviction.ranked.iter().find(|ranked| ranked.pod.uid == eviction.pod.uid);
     let of_containers = || eviction.containers.iter().map(|container| container.usage).sum();
-    let used = own.map_or_else(of_containers, |ranked| ranked.candidate.usage);
+    let used = eviction.place().map_or_else(of_containers, |ranked| ranked.candidate.usage);
     Happening {
         at: eviction.at,
         kind: Kind::Evicted,
@@ -132,7 +131,6 @@ fn killed(kill: &KillRecord) -> Happening {
 #[cfg(test)]
 mod tests {
     use memlet_bytes::Bytes;
-
     use memlet_oomlog::Report;
     use memlet_policy::cgroup_names::Driver;
 
